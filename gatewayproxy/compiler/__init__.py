@@ -1,0 +1,1 @@
+"""Text in, routing table and status out. Pure."""

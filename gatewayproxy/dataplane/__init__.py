@@ -1,0 +1,1 @@
+"""Sockets, protocols, upstreams: the machine that runs one routing table."""

@@ -1,0 +1,24 @@
+"""What every connection of a worker may reach: limits, counters, the current generation, the access log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gatewayproxy.dataplane.stats import AccessRecord, Stats
+from gatewayproxy.dataplane.upstream.registry import Registry
+from gatewayproxy.model.limits import Limits
+
+__all__ = ["Context"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Shared by all listeners of one worker; *generation* moves at each applied table."""
+
+    registry: Registry
+    limits: Limits = field(default_factory=Limits)
+    stats: Stats = field(default_factory=Stats)
+    access: Callable[[AccessRecord], None] | None = None  # None: no access log, build no record
+    generation: int = 0
+    draining: bool = False  # answer "Connection: close" from now on

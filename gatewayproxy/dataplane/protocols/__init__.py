@@ -1,0 +1,1 @@
+"""Protocols: one exchange's life, and how its bytes are framed."""

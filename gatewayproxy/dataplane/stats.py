@@ -1,0 +1,99 @@
+"""Counters of one worker: plain integer slots, incremented inline, read at scrape. Pure.
+
+Rows are kept by name across reloads, so counters never go back. Their number is bounded by the configuration
+(rules x backends) plus the closed list of reasons.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final, NamedTuple
+
+from gatewayproxy.routing.table import RuleLabel
+
+__all__ = ["BUCKETS", "AccessRecord", "RuleStats", "Stats"]
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class AccessRecord(NamedTuple):
+    """One line of the access log: an HTTP exchange, or a TCP / passthrough stream. "" and 0 = absent."""
+
+    protocol: str  # "http/1.1", "https/1.1", "tcp", "tls"
+    listener: str
+    route: str  # "HTTPRoute namespace/name"
+    rule: str  # "2" or "2 (name)"
+    backend: str  # "namespace/name:port"
+    endpoint: str  # "10.0.0.7:8080"
+    client: str  # address of the client, after trusted hops
+    method: bytes
+    host: bytes  # Host, or the server name of a TLS stream
+    target: bytes
+    status: int
+    reason: str  # why the gateway answered itself or cut the exchange; "" for a plain upstream answer
+    detail: str
+    bytes_in: int  # body (or stream) bytes from the client
+    bytes_out: int
+    started_at: float  # loop time, seconds
+    duration_s: float
+    connect_s: float  # waiting for an upstream connection
+    upstream_s: float  # head sent to response head received
+    generation: int
+    request_id: bytes
+    attempts: int
+
+
+class RuleStats:
+    """Counters of one (rule, backend)."""
+
+    __slots__ = ("active", "buckets", "bytes_in", "bytes_out", "classes", "duration_sum", "retries")
+
+    def __init__(self) -> None:
+        self.classes = [0] * 6  # by status // 100; [0] = no status (streams, cut exchanges)
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.duration_sum = 0.0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.active = 0
+        self.retries = 0
+
+    def done(self, status: int, duration_s: float, bytes_in: int, bytes_out: int) -> None:
+        """Count one finished exchange or stream."""
+        self.classes[status // 100] += 1
+        self.buckets[bisect_left(BUCKETS, duration_s)] += 1
+        self.duration_sum += duration_s
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
+
+
+class RowKey(NamedTuple):
+    """What a row counts."""
+
+    label: RuleLabel
+    backend: str
+
+
+class Stats:
+    """All counters of a worker."""
+
+    __slots__ = ("connections", "connections_total", "reasons", "rows", "upstream")
+
+    def __init__(self) -> None:
+        self.rows: dict[RowKey, RuleStats] = {}
+        self.reasons: dict[tuple[str, str], int] = {}  # (listener, reason) of local answers and refused streams
+        self.connections: dict[str, int] = {}  # listener or port label -> open downstream connections
+        self.connections_total: dict[str, int] = {}
+        self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
+
+    def row(self, label: RuleLabel, backend: str) -> RuleStats:
+        """Return the row of (*label*, *backend*), made at first use."""
+        key = RowKey(label, backend)
+        row = self.rows.get(key)
+        if row is None:
+            row = self.rows[key] = RuleStats()
+        return row
+
+    def refuse(self, listener: str, reason: str) -> None:
+        """Count a local answer or a refused stream."""
+        key = (listener, reason)
+        self.reasons[key] = self.reasons.get(key, 0) + 1

@@ -1,0 +1,1 @@
+"""Upstream side: pools, connecting, name resolution, state kept across reloads."""

@@ -1,0 +1,41 @@
+"""Every exception we raise, on one page, chosen by who is at fault."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "GatewayProxyError", "LocalProtocolError", "RemoteProtocolError", "UpstreamError"]
+
+
+class GatewayProxyError(Exception):
+    """Root of our exceptions."""
+
+
+class RemoteProtocolError(GatewayProxyError):
+    """A peer's bytes break the protocol; *status* is the answer a client deserves, *reason* the log's code."""
+
+    def __init__(self, message: str, *, status: int = 400, reason: str = "bad_request") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class LocalProtocolError(GatewayProxyError):
+    """Our own code asked for a step the protocol forbids."""
+
+
+class ConfigError(GatewayProxyError):
+    """A source cannot be read at all (*where* names it); the table in force stays."""
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+        self.hint = hint
+
+
+class UpstreamError(GatewayProxyError):
+    """A backend failed; *kind* is the log's reason code, *status* the answer, *retryable*: no byte was lost."""
+
+    def __init__(self, message: str, *, kind: str, status: int, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retryable = retryable

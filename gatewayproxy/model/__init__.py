@@ -1,0 +1,1 @@
+"""The shared words: frozen data, no behaviour."""

@@ -1,0 +1,48 @@
+"""Names of things: resources, listeners, places in a file.
+
+Hostnames are `str`, lower-case, without a trailing dot: "a.example.com", "*.example.com", or "" for any host.
+On the wire side (routing, dataplane) the same names are `bytes`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["ListenerKey", "Origin", "ResourceKey"]
+
+
+class Origin(NamedTuple):
+    """A place in a source: file as the operator named it, 1-based line (0: the whole file)."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class ResourceKey(NamedTuple):
+    """A Kubernetes object; *namespace* is "" for cluster-scoped kinds."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.full_name}"
+
+    @property
+    def full_name(self) -> str:
+        """Return `namespace/name`, the form the Gateway API breaks ties by."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class ListenerKey(NamedTuple):
+    """A listener of a Gateway."""
+
+    namespace: str
+    gateway: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.gateway}/{self.name}"

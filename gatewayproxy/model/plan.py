@@ -1,0 +1,174 @@
+"""The Plan: what the manifests mean, after all Gateway API semantics. Plain, frozen, printable data.
+
+A frontend (Gateway API, later xDS) makes it; `compiler.lower` turns it into a RoutingTable. It holds only what
+serves: rejected objects are in the StatusReport. Names are str; what will meet the wire is bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from gatewayproxy.model.headops import HeadOp, Redirect
+from gatewayproxy.model.names import ListenerKey, ResourceKey
+from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
+
+__all__ = [
+    "Attachment", "Backend", "Certificate", "Cluster", "Endpoint", "FilterChain", "HeaderTest", "Listener", "Match",
+    "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
+]  # fmt: skip
+
+
+class PathKind(Enum):
+    """How a path match compares."""
+
+    EXACT = "Exact"
+    REGEX = "RegularExpression"
+    PREFIX = "PathPrefix"
+
+
+class Endpoint(NamedTuple):
+    """Where to connect: an IP literal or DNS name and a port, or ("unix:/run/app.sock", 0)."""
+
+    host: str
+    port: int
+
+
+class Refusal(NamedTuple):
+    """An answer the gateway gives itself in place of a backend."""
+
+    status: int  # HTTP status
+    reason: str  # stable reason code of the access log: backend_not_found, ref_not_permitted, no_endpoints ...
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One backend port and the endpoints behind it. Equal values share pools, health and balancing across reloads."""
+
+    name: str  # "namespace/name:port"
+    protocol: AppProtocol = AppProtocol.HTTP
+    endpoints: tuple[Endpoint, ...] = ()
+    dns: Endpoint | None = None  # resolve this name instead; endpoints is () then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorTo:
+    """RequestMirror: send a copy of numerator/denominator of the requests to *cluster*."""
+
+    cluster: Cluster
+    numerator: int = 1
+    denominator: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterChain:
+    """What the filters of a rule or of a backendRef come to."""
+
+    request: tuple[HeadOp, ...] = ()
+    response: tuple[HeadOp, ...] = ()  # Set, Add, Remove
+    redirect: Redirect | None = None
+    mirrors: tuple[MirrorTo, ...] = ()
+    refusal: Refusal | None = None  # a filter that cannot be honoured: requests fail, it is never skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A backendRef: its share of requests goes to *cluster*, or gets *refusal* (exactly one of the two)."""
+
+    name: str  # "namespace/name:port", for logs and metrics
+    weight: int = 1
+    cluster: Cluster | None = None
+    refusal: Refusal | None = None
+    filters: FilterChain = field(default_factory=FilterChain)
+
+
+class HeaderTest(NamedTuple):
+    """HTTPHeaderMatch: *name* lower-case; *value* exact, or an RE2 pattern that must match in full."""
+
+    name: bytes
+    value: bytes
+    regex: bool = False
+
+
+class QueryTest(NamedTuple):
+    """HTTPQueryParamMatch: name and value after percent-decoding, case-sensitive; the first occurrence counts."""
+
+    name: bytes
+    value: bytes
+    regex: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """HTTPRouteMatch with defaults applied."""
+
+    path_kind: PathKind = PathKind.PREFIX
+    path: bytes = b"/"  # as written; PREFIX compares by segment, a trailing "/" is ignored
+    method: bytes | None = None
+    headers: tuple[HeaderTest, ...] = ()
+    query: tuple[QueryTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of a route. L4 rules use `backends` alone."""
+
+    index: int
+    name: str = ""
+    matches: tuple[Match, ...] = ()
+    filters: FilterChain = field(default_factory=FilterChain)
+    backends: tuple[Backend, ...] = ()
+    request_timeout_s: float = 0.0  # 0 = no limit (no hidden default)
+    backend_timeout_s: float = 0.0
+    refusal: Refusal | None = None  # the whole rule answers this (e.g. no backends and no answering filter: 500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """An accepted route: HTTPRoute, TLSRoute or TCPRoute (key.kind)."""
+
+    key: ResourceKey
+    created: float = 0.0  # Unix seconds of creationTimestamp; 0 where there is none
+    rules: tuple[Rule, ...] = ()
+
+
+class Attachment(NamedTuple):
+    """A route on a listener. hostnames: (effective, own) pairs; effective = own ∩ the listener's; "" = any."""
+
+    route: Route
+    hostnames: tuple[tuple[str, str], ...] = (("", ""),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate chain and its key, PEM."""
+
+    chain_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+    digest: str  # hex, over chain and key
+    names: tuple[str, ...] = ()  # DNS SANs, for tools
+    not_after: int = 0  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A listener that serves."""
+
+    key: ListenerKey
+    protocol: Protocol
+    port: int  # as the manifest says; what clients see in Location and X-Forwarded-Port
+    bind_port: int  # where we bind (--map-port)
+    addresses: tuple[str, ...] = ("",)  # IP literals; "" = all interfaces, IPv4 and IPv6
+    hostname: str = ""
+    tls_mode: TlsMode | None = None
+    certificates: tuple[Certificate, ...] = ()
+    attachments: tuple[Attachment, ...] = ()  # TCP: the oldest route first; only that one gets traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that serves, in a stable order (Gateways by age and name, listeners as written)."""
+
+    listeners: tuple[Listener, ...] = ()

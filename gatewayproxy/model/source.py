@@ -1,0 +1,27 @@
+"""What a compilation starts from: texts, and the operator's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["CompileOptions", "Source"]
+
+
+class Source(NamedTuple):
+    """One text (a file), as bytes: decoding is part of reading it."""
+
+    file: str  # as the operator named it; paths inside are relative to its folder
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """Command-line choices that change what manifests mean."""
+
+    controller_name: str = "gatewayproxy.io/controller"
+    cluster_domain: str = "cluster.local"
+    port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
+    now: float = 0.0  # Unix seconds, for certificate dates; 0 = do not judge them
+    generation: int = 1

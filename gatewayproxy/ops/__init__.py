@@ -1,0 +1,1 @@
+"""Process life: supervisor, workers, sources, admin."""

@@ -1,0 +1,1 @@
+"""The routing table and the questions one may ask it. Pure."""

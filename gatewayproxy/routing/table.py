@@ -1,0 +1,182 @@
+"""The RoutingTable: what a worker runs. Plain, picklable, immutable; nothing left to decide but the request.
+
+    RoutingTable ─ Port (one bound address:port)
+                    ├─ http: HostIndex ─ VirtualHost ─ layers: PathIndex ─ Candidate ─ RouteEntry ─ BackendGroup
+                    ├─ sni:  SniIndex ─ SniTarget (certificates, or a RouteEntry to pass through to)
+                    └─ tcp:  RouteEntry
+
+Hosts: `exact` by name, `wildcard` by suffix (".example.com"), `default`. Every key belongs to the most specific
+listener that covers it (listener isolation is thus done when compiling). A VirtualHost's layers are tried in order:
+own hostname first, then wider ones of the same listener.
+All names are lower-case bytes. Objects are shared between hosts; `eq` is identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gatewayproxy.model.headops import HeadEdit, Respond
+from gatewayproxy.model.plan import Certificate, Cluster, HeaderTest, QueryTest, Refusal
+
+__all__ = [
+    "BackendChoice", "BackendGroup", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex", "Port",
+    "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniIndex", "SniTarget", "VirtualHost",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLabel:
+    """A listener as logs and metrics name it; *index* is dense within the table."""
+
+    index: int
+    name: str  # "namespace/gateway/listener"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLabel:
+    """A rule as logs and metrics name it."""
+
+    listener: str  # "namespace/gateway/listener"
+    kind: str  # "HTTPRoute"
+    route: str  # "namespace/name"
+    rule: int
+    rule_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mirror:
+    """A copy of numerator/denominator of the requests, sent to *cluster* with the rule's own edits."""
+
+    cluster: Cluster
+    numerator: int
+    denominator: int
+    request: HeadEdit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BackendChoice:
+    """One weighted outcome: forward to *cluster*, or answer (*refusal*, *respond*). Edits are rule's + backendRef's."""
+
+    name: str  # "namespace/name:port"
+    cluster: Cluster | None = None
+    refusal: Refusal | None = None
+    respond: Respond | None = None
+    request: HeadEdit | None = None
+    response: HeadEdit | None = None
+    mirrors: tuple[Mirror, ...] = ()  # rule's and backendRef's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BackendGroup:
+    """Weighted choices; see `routing.pick`. Weight-0 choices are left out."""
+
+    index: int  # dense within the table: the caller keeps one turn counter per group
+    choices: tuple[BackendChoice, ...]
+    bounds: tuple[int, ...]  # cumulative weights, bounds[-1] == total
+    step: int  # coprime to the total, near 0.618 of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RouteEntry:
+    """What to do with a request (or a connection) that matched. Exactly one of group, respond, refusal is set."""
+
+    index: int  # dense within the table: per-rule counters
+    label: RuleLabel
+    fingerprint: bytes  # 16 bytes; equal in two tables iff label and behaviour are equal
+    group: BackendGroup | None = None
+    respond: Respond | None = None
+    refusal: Refusal | None = None
+    response: HeadEdit | None = None  # edits of a `respond` answer
+    request_timeout_s: float = 0.0  # 0 = no limit
+    backend_timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A match behind a path: predicates left to check, and the entry."""
+
+    entry: RouteEntry
+    method: bytes | None = None
+    headers: tuple[HeaderTest, ...] = ()
+    query: tuple[QueryTest, ...] = ()
+    regex: bytes | None = None  # RE2 pattern over the whole path, for PathIndex.regexes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PathIndex:
+    """Matches of one (listener, hostname), by path; every tuple in precedence order."""
+
+    exact: dict[bytes, tuple[Candidate, ...]] = field(default_factory=dict)
+    regexes: tuple[Candidate, ...] = ()
+    prefix: dict[bytes, tuple[Candidate, ...]] = field(default_factory=dict)  # without trailing "/"; b"" is "/"
+    depth: int = 0  # most segments of any prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VirtualHost:
+    """A host key: its listener, and the layers to try."""
+
+    listener: ListenerLabel
+    layers: tuple[PathIndex, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HostIndex:
+    """Host to VirtualHost for one port."""
+
+    exact: dict[bytes, VirtualHost] = field(default_factory=dict)
+    wildcard: dict[bytes, VirtualHost] = field(default_factory=dict)  # b".example.com"
+    default: VirtualHost | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SniTarget:
+    """What a server name leads to: termination with *certificates*, or *entry* for passthrough (else refused)."""
+
+    listener: ListenerLabel
+    certificates: tuple[Certificate, ...] = ()
+    entry: RouteEntry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SniIndex:
+    """Server name to SniTarget; *default* also serves clients without SNI."""
+
+    exact: dict[bytes, SniTarget] = field(default_factory=dict)
+    wildcard: dict[bytes, SniTarget] = field(default_factory=dict)
+    default: SniTarget | None = None
+
+
+class PortKind(Enum):
+    """How a port's bytes are read."""
+
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    TLS_PASSTHROUGH = "TLS"
+    TCP = "TCP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Port:
+    """One bound address and port."""
+
+    kind: PortKind
+    address: str  # IP literal; "" = all interfaces, IPv4 and IPv6
+    bind_port: int
+    port: int  # what clients see
+    listeners: tuple[ListenerLabel, ...]
+    http: HostIndex | None = None
+    sni: SniIndex | None = None
+    tcp: RouteEntry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoutingTable:
+    """One generation of everything."""
+
+    generation: int
+    digest: str  # hex, over the content; equal tables route equally
+    ports: tuple[Port, ...]
+    n_entries: int
+    n_groups: int

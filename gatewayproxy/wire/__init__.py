@@ -1,0 +1,1 @@
+"""Bytes to heads and frames: pure kernels."""
