@@ -1,1 +1,1 @@
-"""Process life: supervisor, workers, sources, admin."""
+"""Process life: the supervisor, its workers and its compiler, signals, files, the admin server."""
