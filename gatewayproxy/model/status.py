@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 from gatewayproxy.model.names import Origin, ResourceKey
 
-__all__ = ["Condition", "ObjectStatus", "Problem", "Severity", "StatusReport"]
+__all__ = ["Condition", "ObjectStatus", "Problem", "Reason", "Severity", "StatusReport"]
 
 
 class Severity(Enum):
@@ -29,6 +29,36 @@ class Problem:
     field: str  # "spec.rules[0].matches[1].path.value", "" for the whole object
     message: str
     hint: str = ""
+
+
+class Reason(StrEnum):
+    """Reasons of conditions, as the Gateway API spells them; INVALID of a route is ours (its text is not a route)."""
+
+    ACCEPTED = "Accepted"
+    ADDRESS_NOT_ASSIGNED = "AddressNotAssigned"
+    ADDRESS_NOT_USABLE = "AddressNotUsable"
+    BACKEND_NOT_FOUND = "BackendNotFound"
+    HOSTNAME_CONFLICT = "HostnameConflict"
+    INCOMPATIBLE_FILTERS = "IncompatibleFilters"
+    INVALID = "Invalid"
+    INVALID_CERTIFICATE_REF = "InvalidCertificateRef"
+    INVALID_KIND = "InvalidKind"
+    INVALID_PARAMETERS = "InvalidParameters"
+    INVALID_ROUTE_KINDS = "InvalidRouteKinds"
+    LISTENERS_NOT_VALID = "ListenersNotValid"
+    NO_CONFLICTS = "NoConflicts"
+    NO_MATCHING_LISTENER_HOSTNAME = "NoMatchingListenerHostname"
+    NO_MATCHING_PARENT = "NoMatchingParent"
+    NOT_ALLOWED_BY_LISTENERS = "NotAllowedByListeners"
+    PORT_UNAVAILABLE = "PortUnavailable"
+    PROGRAMMED = "Programmed"
+    PROTOCOL_CONFLICT = "ProtocolConflict"
+    REF_NOT_PERMITTED = "RefNotPermitted"
+    RESOLVED_REFS = "ResolvedRefs"
+    SUPPORTED_VERSION = "SupportedVersion"
+    UNSUPPORTED_ADDRESS = "UnsupportedAddress"
+    UNSUPPORTED_PROTOCOL = "UnsupportedProtocol"
+    UNSUPPORTED_VALUE = "UnsupportedValue"
 
 
 class Condition(NamedTuple):

@@ -1,0 +1,1 @@
+"""Gateway API semantics: typed resources in, plan parts and conditions out. Pure."""
