@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple, TypeVar
 
-__all__ = ["Limits"]
+__all__ = ["LIMITS", "Limit", "Limits"]
+
+T = TypeVar("T", int, float)
+
+
+def _limit(default: T, meaning: str) -> T:
+    """Declare a bound: its default, what it bounds, and what happens at it (status or close)."""
+    declared: T = field(default=default, metadata={"meaning": meaning})
+    return declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Sizes in bytes, times in seconds; 0 = no limit where a field says so."""
 
-    head_bytes: int = 65_536  # request or response head; 431, or 502 towards a backend
-    head_fields: int = 128  # field lines of a head; 431, or 502
-    target_bytes: int = 16_384  # request target; 414
-    body_bytes: int = 0  # request body, 0 = no limit; 413
-    head_timeout_s: float = 10.0  # first byte of a head to its end; 408
-    body_timeout_s: float = 60.0  # silence within a request body; 408
-    idle_timeout_s: float = 75.0  # silence between requests; close
-    tunnel_idle_timeout_s: float = 0.0  # silence on an upgraded connection, 0 = no limit; close
-    tcp_idle_timeout_s: float = 0.0  # silence on a TCP or passthrough stream, 0 = no limit; close
-    handshake_timeout_s: float = 10.0  # TLS handshake, or a whole ClientHello; close
-    handshakes: int = 1_000  # TLS handshakes under way per worker; more wait in the accept queue
-    connections: int = 20_000  # downstream connections per worker; more wait in the accept queue
-    connect_timeout_s: float = 5.0  # TCP connect to an endpoint; 503
-    upstream_connections: int = 1_024  # per endpoint and worker
-    upstream_queue: int = 1_024  # requests waiting for a connection per endpoint and worker; 503
-    upstream_queue_s: float = 5.0  # longest wait there; 503
-    upstream_idle_s: float = 60.0  # an unused pooled connection is closed
-    buffer_bytes: int = 262_144  # per direction and connection before reading pauses
-    drain_s: float = 30.0  # SIGTERM or a removed listener: how long exchanges and streams may finish
-    trusted_hops: int = 0  # proxies in front whose X-Forwarded-* we believe
+    head_bytes: int = _limit(65_536, "request or response head; 431, or 502 towards a backend")
+    head_fields: int = _limit(128, "field lines of a head; 431, or 502")
+    target_bytes: int = _limit(16_384, "request target; 414")
+    body_bytes: int = _limit(0, "request body, 0 = no limit; 413")
+    head_timeout_s: float = _limit(10.0, "first byte of a head to its end; 408")
+    body_timeout_s: float = _limit(60.0, "silence within a request body; 408")
+    idle_timeout_s: float = _limit(75.0, "silence between requests; close")
+    tunnel_idle_timeout_s: float = _limit(0.0, "silence on an upgraded connection, 0 = no limit; close")
+    tcp_idle_timeout_s: float = _limit(0.0, "silence on a TCP or passthrough stream, 0 = no limit; close")
+    handshake_timeout_s: float = _limit(10.0, "TLS handshake, or a whole ClientHello; close")
+    handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait in the accept queue")
+    connections: int = _limit(20_000, "downstream connections per worker; more wait in the accept queue")
+    connect_timeout_s: float = _limit(5.0, "TCP connect to an endpoint; 503")
+    upstream_connections: int = _limit(1_024, "per endpoint and worker")
+    upstream_queue: int = _limit(1_024, "requests waiting for a connection per endpoint and worker; 503")
+    upstream_queue_s: float = _limit(5.0, "longest wait there; 503")
+    upstream_idle_s: float = _limit(60.0, "an unused pooled connection is closed")
+    buffer_bytes: int = _limit(262_144, "per direction and connection before reading pauses")
+    drain_s: float = _limit(30.0, "SIGTERM or a removed listener: how long exchanges and streams may finish")
+    trusted_hops: int = _limit(0, "proxies in front whose X-Forwarded-* we believe")
+
+
+class Limit(NamedTuple):
+    """One bound, for command lines and manuals."""
+
+    name: str
+    default: int | float
+    meaning: str  # "what it bounds; what happens at it"
+
+
+LIMITS = tuple(Limit(each.name, getattr(Limits(), each.name), each.metadata["meaning"]) for each in fields(Limits))
