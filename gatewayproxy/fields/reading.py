@@ -1,0 +1,457 @@
+"""Typed reads from a located tree: what a manifest says, or a list of everything that is wrong with it.
+
+`Fields` wraps one mapping. Each read names a field, checks type and shape, and returns the value or its default; a
+value that is refused adds a `Problem` (file, line, field path, what is wrong, what to write) to the `Reading` and
+yields a harmless stand-in, so that one pass finds every problem. Fields that no read has named are unknown, and
+`Reading.finish` says so: a reader cannot forget to check. null means absent, as for an API server. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from enum import Enum
+from re import compile as regex
+from typing import Final, TypeVar, overload
+
+from gatewayproxy.model.names import Origin, ResourceKey
+from gatewayproxy.model.status import Problem, Severity
+
+__all__ = ["ANY_TEXT", "REQUIRED", "Fields", "Located", "Path", "Reading", "Text", "close_match", "path_text"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+Path = tuple[str | int, ...]  # ("spec", "rules", 0, "name")
+
+_PLAIN_KEY: Final = regex(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+class _Required(Enum):
+    REQUIRED = "the field must be there"
+
+
+REQUIRED: Final = _Required.REQUIRED
+
+
+class Located(dict[str, object]):
+    """A mapping and the 1-based line it starts on."""
+
+    __slots__ = ("line",)
+    line: int
+
+
+class Text:
+    """The shape of a string: *expect* says it in words, *pattern* must match in full, lengths in characters."""
+
+    __slots__ = ("expect", "longest", "match", "shortest")
+
+    def __init__(self, expect: str, pattern: str | None = None, *, shortest: int = 0, longest: int = 1 << 30) -> None:
+        self.expect = expect
+        self.shortest = shortest
+        self.longest = longest
+        self.match = None if pattern is None else regex(pattern).fullmatch
+
+    def flaw(self, value: str) -> str:
+        """Return what is wrong with *value*, or ""."""
+        if len(value) < self.shortest:
+            return "must not be empty" if self.shortest == 1 else f"must have at least {self.shortest} characters"
+        if len(value) > self.longest:
+            return f"has {len(value)} characters, {self.longest} is the most"
+        if self.match is not None and not self.match(value):
+            return f"{_quote(value)} is not {self.expect}"
+        return ""
+
+
+ANY_TEXT: Final = Text("a string")
+
+
+class Reading:
+    """The reading of one object: its problems, and where things are.
+
+    *locate* maps a field path to its place; it may be slow, since it is asked only for problems.
+    """
+
+    __slots__ = ("_opened", "file", "key", "locate", "problems")
+
+    def __init__(self, file: str, key: ResourceKey | None, locate: Callable[[Path], Origin]) -> None:
+        self.file = file
+        self.key = key
+        self.locate = locate
+        self.problems: list[Problem] = []
+        self._opened: list[Fields] = []
+
+    def open(self, tree: Located) -> Fields:
+        """Return the whole object, ready to be read."""
+        fields = Fields(self, tree, None, "")
+        self._opened.append(fields)
+        return fields
+
+    def adopt(self, fields: Fields) -> None:
+        """Have *fields* searched for unknown fields by `finish`."""
+        self._opened.append(fields)
+
+    def add(self, path: Path, message: str, hint: str = "", severity: Severity = Severity.ERROR) -> None:
+        """Note a problem of the field at *path*."""
+        self.problems.append(
+            Problem(
+                origin=self.locate(path),
+                severity=severity,
+                key=self.key,
+                field=path_text(path),
+                message=message,
+                hint=hint,
+            )
+        )
+
+    def finish(self) -> bool:
+        """Report the fields no read has named; return whether the object is free of errors."""
+        for fields in self._opened:
+            fields.report_unknown()
+        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+
+
+class Fields:
+    """One mapping being read."""
+
+    __slots__ = ("_reading", "_seen", "_tree", "name", "up")
+
+    def __init__(self, reading: Reading, tree: Located, up: Fields | None, name: str | int) -> None:
+        self._reading = reading
+        self._tree = tree
+        self._seen: list[str] = []
+        self.up = up
+        self.name = name
+
+    # -- where and what ------------------------------------------------------------------------------------------
+
+    @property
+    def at(self) -> Origin:
+        """The place this mapping starts."""
+        return Origin(self._reading.file, self._tree.line)
+
+    @property
+    def path(self) -> Path:
+        """The field path of this mapping."""
+        parts: list[str | int] = []
+        fields: Fields | None = self
+        while fields is not None and fields.name != "":
+            parts.append(fields.name)
+            fields = fields.up
+        return tuple(reversed(parts))
+
+    @property
+    def path_text(self) -> str:
+        """The field path as people write it: spec.rules[0].backendRefs[1]."""
+        return path_text(self.path)
+
+    @property
+    def tree(self) -> Mapping[str, object]:
+        """The mapping as written."""
+        return self._tree
+
+    def has(self, name: str) -> bool:
+        """Tell whether the field is there (null is not there)."""
+        return self._tree.get(name) is not None
+
+    def error(self, name: str, message: str, hint: str = "") -> None:
+        """Note an error of field *name* ("" = of this mapping)."""
+        self._reading.add((*self.path, name) if name else self.path, message, hint)
+
+    def warn(self, name: str, message: str, hint: str = "") -> None:
+        """Note a warning: the object stays in use."""
+        self._reading.add((*self.path, name) if name else self.path, message, hint, Severity.WARNING)
+
+    def error_at(self, name: str, index: int, message: str, hint: str = "") -> None:
+        """Note an error of item *index* of list *name*."""
+        self._reading.add((*self.path, name, index), message, hint)
+
+    # -- scalars -------------------------------------------------------------------------------------------------
+
+    @overload
+    def text(self, name: str, rule: Text = ...) -> str: ...
+    @overload
+    def text(self, name: str, rule: Text, default: str) -> str: ...
+    @overload
+    def text(self, name: str, rule: Text, default: None) -> str | None: ...
+
+    def text(self, name: str, rule: Text = ANY_TEXT, default: str | _Required | None = REQUIRED) -> str | None:
+        """Return string *name*, which must have the shape *rule*."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            return self._absent(name, default, "")
+        if type(value) is str:
+            if rule.shortest <= len(value) <= rule.longest and (rule.match is None or rule.match(value)):
+                return value
+            self.error(name, rule.flaw(value), f"write {rule.expect}")
+        else:
+            self._wrong_type(name, value, "a string", f"quote it: {name}: {_quote(_spelled(value))}")
+        return ""
+
+    @overload
+    def integer(self, name: str, low: int, high: int) -> int: ...
+    @overload
+    def integer(self, name: str, low: int, high: int, default: int) -> int: ...
+    @overload
+    def integer(self, name: str, low: int, high: int, default: None) -> int | None: ...
+
+    def integer(self, name: str, low: int, high: int, default: int | _Required | None = REQUIRED) -> int | None:
+        """Return integer *name*, low <= value <= high."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            return self._absent(name, default, low)
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is int:
+            if low <= value <= high:
+                return value
+            self.error(name, f"{value} is out of range", f"write a number from {low} to {high}")
+        else:
+            self._wrong_type(name, value, "an integer", f"write a number from {low} to {high}, without quotes")
+        return low
+
+    @overload
+    def boolean(self, name: str, default: bool) -> bool: ...
+    @overload
+    def boolean(self, name: str, default: None) -> bool | None: ...
+
+    def boolean(self, name: str, default: bool | None) -> bool | None:
+        """Return boolean *name*."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            return default
+        if type(value) is bool:
+            return value
+        self._wrong_type(name, value, "a boolean", "write true or false")
+        return default
+
+    @overload
+    def choice(self, name: str, options: Mapping[str, T]) -> T: ...
+    @overload
+    def choice(self, name: str, options: Mapping[str, T], default: D) -> T | D: ...
+
+    def choice(self, name: str, options: Mapping[str, T], default: D | _Required = REQUIRED) -> T | D:
+        """Return what *options* has for the word in field *name*."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        stand_in = next(iter(options.values()))
+        if value is None:
+            return self._absent(name, default, stand_in)
+        if type(value) is str:
+            if value in options:
+                return options[value]
+            self.error(name, f"{_quote(value)} is not a known value", _one_of(value, options))
+        else:
+            self._wrong_type(name, value, "a string", _one_of("", options))
+        return stand_in
+
+    # -- mappings ------------------------------------------------------------------------------------------------
+
+    def child(self, name: str) -> Fields | None:
+        """Return mapping *name*, or None where it is absent."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            return None
+        if type(value) is not Located:
+            self._wrong_type(name, value, "a mapping", f"write the fields of {name} indented below it")
+            return None
+        return self._descend(value, self, name)
+
+    def required_child(self, name: str) -> Fields:
+        """Return mapping *name*; where it is missing or no mapping, an error and an empty one that adds no more."""
+        n_problems = len(self._reading.problems)
+        fields = self.child(name)
+        if fields is not None:
+            return fields
+        if len(self._reading.problems) == n_problems:
+            self.error(name, "is required", f"add the mapping {name}")
+        return _Void(self._reading, self, name)
+
+    def text_map(self, name: str, rule: Text = ANY_TEXT, *, most: int = 1 << 30) -> dict[str, str]:
+        """Return a mapping of any keys to strings of shape *rule*; {} where absent."""
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            return {}
+        if type(value) is not Located:
+            self._wrong_type(name, value, "a mapping of strings", f"write {name}: {{key: value}}")
+            return {}
+        if len(value) > most:
+            self.error(name, f"has {len(value)} entries, {most} is the most", "remove some")
+        out: dict[str, str] = {}
+        for key, item in value.items():
+            if type(item) is str and not (flaw := rule.flaw(item)):
+                out[key] = item
+            elif type(item) is str:
+                self._reading.add((*self.path, name, key), flaw, f"write {rule.expect}")
+            else:
+                self._bad_item(name, key, item)
+        return out
+
+    # -- lists ---------------------------------------------------------------------------------------------------
+
+    def items(self, name: str, *, most: int = 1 << 30, least: int = 0) -> list[Fields]:
+        """Return the mappings of list *name*; [] where absent (an error if *least* > 0)."""
+        out: list[Fields] = []
+        up = Fields(self._reading, self._tree, self, name)
+        for index, value in enumerate(self._list(name, least, most)):
+            if type(value) is Located:
+                out.append(self._descend(value, up, index))
+            else:
+                self._wrong_item(name, index, value, "a mapping")
+        return out
+
+    def texts(
+        self, name: str, rule: Text = ANY_TEXT, *, most: int = 1 << 30, least: int = 0, unique: bool = False
+    ) -> tuple[str, ...]:
+        """Return the strings of list *name*."""
+        out: list[str] = []
+        for index, value in enumerate(self._list(name, least, most)):
+            if type(value) is not str:
+                self._wrong_item(name, index, value, "a string")
+            elif flaw := rule.flaw(value):
+                self.error_at(name, index, flaw, f"write {rule.expect}")
+            elif unique and value in out:
+                self.error_at(name, index, f"{_quote(value)} is listed twice", "remove one of the two")
+            else:
+                out.append(value)
+        return tuple(out)
+
+    def integers(self, name: str, low: int, high: int, *, unique: bool = False) -> tuple[int, ...]:
+        """Return the integers of list *name*."""
+        out: list[int] = []
+        for index, value in enumerate(self._list(name, 0, 1 << 30)):
+            if type(value) is not int:
+                self._wrong_item(name, index, value, "an integer")
+            elif not low <= value <= high:
+                self.error_at(name, index, f"{value} is out of range", f"write a number from {low} to {high}")
+            elif unique and value in out:
+                self.error_at(name, index, f"{value} is listed twice", "remove one of the two")
+            else:
+                out.append(value)
+        return tuple(out)
+
+    def ignore(self, *names: str) -> None:
+        """Name fields that are known and carry nothing for us."""
+        self._seen.extend(names)
+
+    # -- the rare half -------------------------------------------------------------------------------------------
+
+    def report_unknown(self) -> None:
+        """Note every field that no read has named."""
+        if len(self._tree) <= len(self._seen) and self._tree.keys() <= set(self._seen):
+            return
+        for name in self._tree:
+            if name not in self._seen:
+                close = close_match(name, self._seen)
+                known = ", ".join(sorted(set(self._seen)))
+                self.error(name, "unknown field", f"did you mean {close}?" if close else f"known here: {known}")
+
+    def _descend(self, tree: Located, up: Fields, name: str | int) -> Fields:
+        fields = Fields(self._reading, tree, up, name)
+        self._reading.adopt(fields)
+        return fields
+
+    def _absent(self, name: str, default: D | _Required, stand_in: T) -> T | D:
+        if default is not REQUIRED:
+            return default
+        self.error(name, "is required", f"add {name}")
+        return stand_in
+
+    def _list(self, name: str, least: int, most: int) -> Sequence[object]:
+        self._seen.append(name)
+        value = self._tree.get(name)
+        if value is None:
+            if least:
+                self.error(name, "is required", f"add the list {name} with at least {_count(least)}")
+            return ()
+        if type(value) is not list:
+            self._wrong_type(name, value, "a list", f'start each entry of {name} with "- "')
+            return ()
+        if len(value) < least:
+            self.error(name, f"has {len(value)} entries", f"write at least {_count(least)}")
+        if len(value) > most:
+            self.error(name, f"has {len(value)} entries, {most} is the most", "split it into several objects")
+            return value[:most]
+        return value
+
+    def _bad_item(self, name: str, key: str, item: object) -> None:
+        hint = f"quote it: {key}: {_quote(_spelled(item))}"
+        self._reading.add((*self.path, name, key), f"must be a string, not {_kind(item)}", hint)
+
+    def _wrong_type(self, name: str, value: object, wanted: str, hint: str) -> None:
+        self.error(name, f"must be {wanted}, not {_kind(value)}", hint)
+
+    def _wrong_item(self, name: str, index: int, value: object, wanted: str) -> None:
+        self.error_at(name, index, f"must be {wanted}, not {_kind(value)}", f"write {wanted} here")
+
+
+class _Void(Fields):
+    """Stands in for a mapping that is missing: its absence is reported, its fields are not asked for again."""
+
+    __slots__ = ()
+
+    def __init__(self, reading: Reading, up: Fields, name: str) -> None:
+        tree = Located()
+        tree.line = up.at.line
+        super().__init__(reading, tree, up, name)
+
+    def error(self, name: str, message: str, hint: str = "") -> None:
+        return
+
+
+def close_match(word: str, known: Iterable[str]) -> str:
+    """Return the known word that *word* probably stands for, or ""."""
+    lower = {name.lower(): name for name in known}
+    found = get_close_matches(word.lower(), lower, 1, 0.7)
+    return lower[found[0]] if found else ""
+
+
+def path_text(path: Path) -> str:
+    """Return *path* as people write it."""
+    out = ""
+    for part in path:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            out += f".{part}" if out else part
+        else:
+            out += f"[{_quote(part)}]"
+    return out
+
+
+def _one_of(value: str, options: Mapping[str, object]) -> str:
+    close = close_match(value, options)
+    every = ", ".join(options)
+    return f"did you mean {close}? One of: {every}" if close else f"write one of: {every}"
+
+
+def _count(n: int) -> str:
+    return "one entry" if n == 1 else f"{n} entries"
+
+
+def _quote(text: str) -> str:
+    """Return *text* in double quotes, control characters escaped, cut to a readable length."""
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) + '"'
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else "..."
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"the boolean {_spelled(value)}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the string {_quote(value)}"
+    return "a mapping" if isinstance(value, dict) else "a list"
