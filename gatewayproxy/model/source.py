@@ -25,3 +25,4 @@ class CompileOptions:
     port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
     now: float = 0.0  # Unix seconds, for certificate dates; 0 = do not judge them
     generation: int = 1
+    unbindable: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (address, bind port) -> the system's word
