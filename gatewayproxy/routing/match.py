@@ -2,15 +2,26 @@
 
 Two questions: which VirtualHost has this host (`find_host`), and which entry of it takes the request (`find_entry`).
 Cost does not grow with the number of hosts or routes: dict lookups by label of the host and by segment of the path.
+It is bounded for any input: host names by MAX_NAME_BYTES, paths by the depth of the deepest prefix configured,
+patterns by RE2's linear time, the query by one parse per request. Regular expressions of one virtual host are tried
+one after another, as the Gateway API's precedence asks.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, Protocol, TypeVar
+from urllib.parse import unquote_to_bytes
 
-from gatewayproxy.routing.table import HostIndex, RouteEntry, VirtualHost
+from gatewayproxy.routing.patterns import matches
+from gatewayproxy.routing.table import Candidate, PathIndex, RouteEntry, VirtualHost
 
-__all__ = ["Request", "find_entry", "find_host", "host_key"]
+__all__ = ["MAX_NAME_BYTES", "NameIndex", "Request", "find_entry", "find_host", "host_key"]
+
+MAX_NAME_BYTES: Final = 253  # RFC 1035 §2.3.4 less the root; no key of an index is longer
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Request(Protocol):
@@ -25,16 +36,110 @@ class Request(Protocol):
     def field(self, name: bytes) -> bytes | None: ...  # lower-case name; repeated lines joined by ","
 
 
+class NameIndex(Protocol[T_co]):
+    """What `find_host` looks in: a HostIndex by Host, a SniIndex by server name."""
+
+    @property
+    def exact(self) -> Mapping[bytes, T_co]: ...
+    @property
+    def wildcard(self) -> Mapping[bytes, T_co]: ...
+    @property
+    def default(self) -> T_co | None: ...
+
+
 def host_key(host: bytes) -> bytes:
-    """Return *host* as the index spells it: lower-case, without port and trailing dot."""
-    raise NotImplementedError
+    """Return *host* as the index spells it: lower-case, without port and without one trailing dot.
+
+    *host* is a valid Host value (RFC 9110 §7.2) or server name; an IPv6 literal keeps its brackets.
+    """
+    if host[:1] == b"[":
+        return host[: host.find(b"]") + 1].lower()
+    name = host.partition(b":")[0].lower()
+    return name[:-1] if name[-1:] == b"." else name
 
 
-def find_host(index: HostIndex, host: bytes) -> VirtualHost | None:
-    """Return the VirtualHost of *host* (`host_key` form): exact, else longest wildcard suffix, else the default."""
-    raise NotImplementedError
+def find_host(index: NameIndex[T_co], host: bytes) -> T_co | None:
+    """Return what *index* has for *host* (`host_key` form): exact, else longest wildcard suffix, else the default."""
+    found = index.exact.get(host)
+    if found is not None:
+        return found
+    wildcard = index.wildcard
+    if wildcard and len(host) <= MAX_NAME_BYTES:
+        dot = host.find(b".", 1)  # from 1: the wildcard stands for at least one label
+        while dot > 0:
+            found = wildcard.get(host[dot:])
+            if found is not None:
+                return found
+            dot = host.find(b".", dot + 1)
+    return index.default
 
 
 def find_entry(vhost: VirtualHost, request: Request) -> RouteEntry | None:
-    """Return the entry that takes *request*, by the precedence of HTTPRouteRule.matches, or None (404)."""
-    raise NotImplementedError
+    """Return the entry that takes *request*, by the precedence of HTTPRouteRule.matches, or None (404).
+
+    A layer without a match for this request yields to the next wider hostname of the same listener.
+    """
+    path = request.path
+    for layer in vhost.layers:
+        candidates = layer.exact.get(path)
+        if candidates is not None:
+            for candidate in candidates:
+                if _holds(candidate, request):
+                    return candidate.entry
+        for candidate in layer.regexes:
+            if candidate.regex is not None and matches(candidate.regex, path) and _holds(candidate, request):
+                return candidate.entry
+        for candidates in _prefixes(layer, path):
+            for candidate in candidates:
+                if _holds(candidate, request):
+                    return candidate.entry
+    return None
+
+
+def _prefixes(layer: PathIndex, path: bytes) -> Sequence[tuple[Candidate, ...]]:
+    """Return the candidates of every prefix of *path* that *layer* has, longest prefix first."""
+    prefix = layer.prefix
+    root = prefix.get(b"")
+    found = [] if root is None else [root]
+    end = 0
+    for _ in range(layer.depth):
+        end = path.find(b"/", end + 1)
+        candidates = prefix.get(path if end < 0 else path[:end])
+        if candidates is not None:
+            found.append(candidates)
+        if end < 0:
+            break
+    found.reverse()
+    return found
+
+
+def _holds(candidate: Candidate, request: Request) -> bool:
+    """Return whether the predicates beside the path hold."""
+    if candidate.method is not None and candidate.method != request.method:
+        return False
+    for name, expected, regex in candidate.headers:
+        value = request.field(name)
+        if value is None or not (matches(expected, value) if regex else value == expected):
+            return False
+    if candidate.query:
+        params = query_params(request.query)
+        for name, expected, regex in candidate.query:
+            value = params.get(name)
+            if value is None or not (matches(expected, value) if regex else value == expected):
+                return False
+    return True
+
+
+@lru_cache(maxsize=1)  # the candidates of one request ask for the same query one after another
+def query_params(query: bytes) -> Mapping[bytes, bytes]:
+    """Return the parameters of *query* after percent-decoding, "+" as space; the first occurrence of a name counts."""
+    params: dict[bytes, bytes] = {}
+    for pair in query.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            params.setdefault(_decoded(name), _decoded(value))
+    return params
+
+
+def _decoded(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text

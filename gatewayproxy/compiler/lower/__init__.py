@@ -1,0 +1,91 @@
+"""lower(): a Plan to the RoutingTable that workers run. Pure.
+
+Everything that does not depend on the request is decided here: who owns a hostname, which match comes first, what a
+rule's filters come to, when which backend's turn is. A Plan is lowered the same way every time: equal plans give
+tables with equal digests, whatever the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, assert_never
+
+from gatewayproxy.compiler.lower.entries import Entries
+from gatewayproxy.compiler.lower.http import host_index
+from gatewayproxy.compiler.lower.l4 import certificate_index, passthrough_index, tcp_entry
+from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.model.plan import Listener, Plan
+from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.routing.show import digest
+from gatewayproxy.routing.table import ListenerLabel, Port, PortKind, RoutingTable
+
+__all__ = ["lower"]
+
+_KINDS: Final = {
+    Protocol.HTTP: PortKind.HTTP,
+    Protocol.HTTPS: PortKind.HTTPS,
+    Protocol.TLS: PortKind.TLS_PASSTHROUGH,
+    Protocol.TCP: PortKind.TCP,
+}
+
+
+def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
+    """Return the table of *plan*. Its listeners do not conflict: those that do are in the status report instead."""
+    labels = {each.key: ListenerLabel(index, str(each.key)) for index, each in enumerate(plan.listeners)}
+    entries = Entries()
+    lowered: dict[tuple[ListenerKey, ...], Port] = {}  # a port bound on several addresses is lowered once
+    ports: list[Port] = []
+    for (address, bind_port), listeners in _binds(plan).items():
+        keys = tuple(each.key for each in listeners)
+        if keys not in lowered:
+            lowered[keys] = _lower_port(listeners, labels, entries)
+        ports.append(replace(lowered[keys], address=address, bind_port=bind_port))
+    return RoutingTable(
+        generation=options.generation,
+        digest=digest(ports),
+        ports=tuple(ports),
+        n_entries=entries.n_entries,
+        n_groups=entries.n_groups,
+    )
+
+
+def _binds(plan: Plan) -> dict[tuple[str, int], list[Listener]]:
+    """Return the listeners of every bound address and port, in plan order."""
+    binds: dict[tuple[str, int], list[Listener]] = {}
+    for listener in plan.listeners:
+        if listener.protocol not in _KINDS:
+            continue
+        for address in listener.addresses:
+            binds.setdefault((address, listener.bind_port), []).append(listener)
+    return binds
+
+
+def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries) -> Port:
+    """Return the port that *listeners* share, all of one protocol."""
+    first = listeners[0]
+    kind = _KINDS[first.protocol]
+    http = sni = tcp = None
+    match kind:
+        case PortKind.HTTP:
+            http = host_index(listeners, labels, entries)
+        case PortKind.HTTPS:
+            http = host_index(listeners, labels, entries)
+            sni = certificate_index(listeners, labels)
+        case PortKind.TLS_PASSTHROUGH:
+            sni = passthrough_index(listeners, labels, entries)
+        case PortKind.TCP:
+            tcp = tcp_entry(first, entries)
+        case _:
+            assert_never(kind)
+    return Port(
+        kind=kind,
+        address="",
+        bind_port=first.bind_port,
+        port=first.port,
+        listeners=tuple(labels[each.key] for each in listeners),
+        http=http,
+        sni=sni,
+        tcp=tcp,
+    )

@@ -1,0 +1,151 @@
+"""Make RouteEntries: what a rule does with a request or a connection, bound to one listener. Pure.
+
+A rule becomes one entry per listener, shared by all its matches and hostnames; where a filter replaces the matched
+prefix, one per prefix. Entries and groups are numbered densely, in the order they are made.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from hashlib import blake2b
+from itertools import accumulate
+from math import gcd
+
+from gatewayproxy.compiler.lower.edits import bind_redirect, fold
+from gatewayproxy.model.headops import Prefix
+from gatewayproxy.model.plan import Backend, FilterChain, Listener, Match, MirrorTo, PathKind, Refusal, Route, Rule
+from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
+from gatewayproxy.routing.pick import step_for
+from gatewayproxy.routing.table import BackendChoice, BackendGroup, Mirror, RouteEntry, RuleLabel
+
+__all__ = ["Entries", "RuleEntries"]
+
+
+class Entries:
+    """Numbers the entries and groups of one table."""
+
+    __slots__ = ("n_entries", "n_groups")
+
+    def __init__(self) -> None:
+        self.n_entries = 0
+        self.n_groups = 0
+
+    def rule(self, listener: Listener, route: Route, rule: Rule) -> RuleEntries:
+        """Return the maker of the entries of *rule* on *listener*."""
+        return RuleEntries(self, listener, route, rule)
+
+    def next_entry(self) -> int:
+        """Return the next entry's index."""
+        self.n_entries += 1
+        return self.n_entries - 1
+
+    def group(self, choices: list[tuple[int, BackendChoice]]) -> BackendGroup:
+        """Return the group of (weight, choice) pairs, weights > 0, reduced to their smallest integers."""
+        unit = reduce(gcd, (weight for weight, _ in choices))
+        bounds = tuple(accumulate(weight // unit for weight, _ in choices))
+        self.n_groups += 1
+        return BackendGroup(
+            index=self.n_groups - 1,
+            choices=tuple(choice for _, choice in choices),
+            bounds=bounds,
+            step=step_for(bounds[-1]),
+        )
+
+
+class RuleEntries:
+    """Makes the entries of one rule on one listener, each once."""
+
+    __slots__ = ("_by_prefix", "_entries", "_label", "_listener", "_rule")
+
+    def __init__(self, entries: Entries, listener: Listener, route: Route, rule: Rule) -> None:
+        self._entries = entries
+        self._listener = listener
+        self._rule = rule
+        self._label = RuleLabel(str(listener.key), route.key.kind, route.key.full_name, rule.index, rule.name)
+        self._by_prefix: dict[bytes | None, RouteEntry] = {}
+
+    def entry(self, match: Match | None = None) -> RouteEntry:
+        """Return the entry for requests taken by *match* (None: a connection)."""
+        prefix = None
+        if match is not None and match.path_kind is PathKind.PREFIX and _replaces_prefix(self._rule):
+            prefix = match.path
+        entry = self._by_prefix.get(prefix)
+        if entry is None:
+            entry = self._by_prefix[prefix] = self._make(prefix)
+        return entry
+
+    def _make(self, prefix: bytes | None) -> RouteEntry:
+        rule, chain = self._rule, self._rule.filters
+        refusal = rule.refusal or chain.refusal or _unbound(rule, prefix)
+        respond = group = None
+        if refusal is None and chain.redirect is not None:
+            respond = bind_redirect(chain.redirect, self._listener, prefix or b"")
+        elif refusal is None:
+            group = self._group(prefix or b"")
+            refusal = refuse(NO_BACKENDS) if group is None else None
+        return RouteEntry(
+            index=self._entries.next_entry(),
+            label=self._label,
+            fingerprint=self._fingerprint(prefix),
+            group=group,
+            respond=respond,
+            refusal=refusal,
+            response=fold(chain.response) if respond is not None else None,
+            request_timeout_s=rule.request_timeout_s,
+            backend_timeout_s=rule.backend_timeout_s,
+        )
+
+    def _group(self, prefix: bytes) -> BackendGroup | None:
+        weighted = [(each.weight, self._choice(each, prefix)) for each in self._rule.backends if each.weight > 0]
+        return self._entries.group(weighted) if weighted else None
+
+    def _choice(self, backend: Backend, prefix: bytes) -> BackendChoice:
+        outer, inner = self._rule.filters, backend.filters
+        refusal = backend.refusal or inner.refusal
+        if refusal is not None:
+            return BackendChoice(name=backend.name, refusal=refusal)
+        response = fold(outer.response + inner.response)
+        if inner.redirect is not None:
+            respond = bind_redirect(inner.redirect, self._listener, prefix)
+            return BackendChoice(name=backend.name, respond=respond, response=response)
+        return BackendChoice(
+            name=backend.name,
+            cluster=backend.cluster,
+            request=fold(outer.request + inner.request, prefix),
+            response=response,
+            mirrors=_mirrors(outer, FilterChain(), prefix) + _mirrors(inner, outer, prefix),
+        )
+
+    def _fingerprint(self, prefix: bytes | None) -> bytes:
+        # The plan's values, not the table's: their repr has one order, that of a frozenset changes with the process.
+        rule, listener = self._rule, self._listener
+        behaviour = (rule.filters, rule.backends, rule.request_timeout_s, rule.backend_timeout_s, rule.refusal)
+        text = repr((self._label, listener.protocol.value, listener.port, prefix, behaviour))
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _mirrors(chain: FilterChain, outer: FilterChain, prefix: bytes) -> tuple[Mirror, ...]:
+    """Return the mirrors of *chain*; copies carry the edits made up to it, the rule's (*outer*) included."""
+
+    def mirror(to: MirrorTo) -> Mirror:
+        edit = fold(outer.request + chain.request, prefix)
+        return Mirror(cluster=to.cluster, numerator=to.numerator, denominator=to.denominator, request=edit)
+
+    return tuple(mirror(to) for to in chain.mirrors)
+
+
+def _replaces_prefix(rule: Rule) -> bool:
+    return any(_chain_replaces_prefix(chain) for chain in (rule.filters, *(each.filters for each in rule.backends)))
+
+
+def _chain_replaces_prefix(chain: FilterChain) -> bool:
+    if chain.redirect is not None and isinstance(chain.redirect.path, Prefix):
+        return True
+    return any(isinstance(op, Prefix) for op in chain.request)
+
+
+def _unbound(rule: Rule, prefix: bytes | None) -> Refusal | None:
+    """Return a refusal where a prefix is to be replaced and none was matched (HTTPRouteRule's CEL forbids it)."""
+    if prefix is None and _replaces_prefix(rule):
+        return refuse(FILTER_UNSUPPORTED, "ReplacePrefixMatch needs a PathPrefix match")
+    return None

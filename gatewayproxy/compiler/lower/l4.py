@@ -1,0 +1,63 @@
+"""Lower TLS and TCP listeners: server names to certificates or connections to an entry. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gatewayproxy.compiler.lower.entries import Entries
+from gatewayproxy.compiler.lower.hosts import by_wire_form, owners, widening
+from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.model.plan import Listener, Route
+from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniIndex, SniTarget
+
+__all__ = ["certificate_index", "passthrough_index", "tcp_entry"]
+
+
+def certificate_index(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel]) -> SniIndex:
+    """Return the certificates of HTTPS *listeners*; one without hostname serves unknown names and no name."""
+    targets: dict[str, SniTarget] = {}
+    for each in listeners:
+        targets.setdefault(each.hostname, SniTarget(listener=labels[each.key], certificates=each.certificates))
+    exact, wildcard, default = by_wire_form(targets)
+    return SniIndex(exact=exact, wildcard=wildcard, default=default)
+
+
+def passthrough_index(
+    listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries
+) -> SniIndex:
+    """Return where TLS connections go by server name: the longest TLSRoute hostname of the listener that owns it."""
+    routed = {listener.key: _by_hostname(listener, entries) for listener in listeners}
+    targets: dict[str, SniTarget] = {}
+    for hostname, owner in owners(listeners).items():
+        own = routed[owner.key]
+        entry = next((own[name] for name in widening(hostname) if name in own), None)
+        targets[hostname] = SniTarget(listener=labels[owner.key], entry=entry)
+    exact, wildcard, default = by_wire_form(targets)
+    return SniIndex(exact=exact, wildcard=wildcard, default=default)
+
+
+def tcp_entry(listener: Listener, entries: Entries) -> RouteEntry | None:
+    """Return what connections to *listener* get: the first route's rule; the others wait (TCPRoute, oldest first)."""
+    for route, _ in listener.attachments:
+        return _first_rule(listener, route, entries)
+    return None
+
+
+def _by_hostname(listener: Listener, entries: Entries) -> dict[str, RouteEntry]:
+    """Return the entry of every route hostname; of several routes the oldest, then the first by namespace/name."""
+    found: dict[str, RouteEntry] = {}
+    for route, hostnames in sorted(listener.attachments, key=lambda each: _age(each.route)):
+        entry = _first_rule(listener, route, entries)
+        for _, own in hostnames:
+            if entry is not None:
+                found.setdefault(own, entry)
+    return found
+
+
+def _age(route: Route) -> tuple[float, str]:
+    return route.created, route.key.full_name
+
+
+def _first_rule(listener: Listener, route: Route, entries: Entries) -> RouteEntry | None:
+    """Return the entry of the one rule that TCPRoute and TLSRoute have."""
+    return entries.rule(listener, route, route.rules[0]).entry() if route.rules else None
