@@ -1,0 +1,111 @@
+"""Rewriting heads: drop lines, put in ours, apply a HeadEdit, in one pass over the bytes. Pure.
+
+What may not be edited: fields that frame the message. `Set`, `Add` and `Remove` of those are left out here, so that no
+configuration can make a backend read another message than the gateway did.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from gatewayproxy.model.headops import HeadEdit, Respond
+from gatewayproxy.wire.grammar import cut_lines, join_kept
+from gatewayproxy.wire.head import CHUNKED, RequestHead
+from gatewayproxy.wire.response import ResponseHead
+
+__all__ = ["edited_target", "location", "rewrite_request", "rewrite_response", "strip_query"]
+
+FRAMING: Final = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
+_HOST: Final = frozenset((b"host",))
+_LINE: Final = re.compile(rb"([^:\r\n]*+):[^\n]*+\n")
+_REASONS: Final = {200: b"OK", 101: b"Switching Protocols"}
+
+
+def rewrite_request(head: RequestHead, own: bytes, edit: HeadEdit | None) -> bytes:
+    """Return the head to send upstream: *own* lines (ending in CRLF) come last, then those of *edit*."""
+    cuts = head.cuts
+    target = head.target
+    host = head.authority if head.scheme is not None else None
+    if edit is not None:
+        target = edited_target(target, edit.path, edit.prefix)
+        host = edit.host or host
+        cut, append = _editable(edit)
+        if cut:
+            cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, cut)
+            own = _without(own, cut)
+        own += append
+    if host is not None:
+        cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, _HOST)
+        own += b"host: %b\r\n" % host
+    if head.length == CHUNKED:
+        own += b"transfer-encoding: chunked\r\n"
+    if head.upgrade:
+        own += b"connection: upgrade\r\nupgrade: websocket\r\n"
+    kept = join_kept(head.buf, head.fields_start, head.fields_end, cuts)
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, target, kept, own)
+
+
+def rewrite_response(head: ResponseHead, own: bytes, edit: HeadEdit | None) -> bytes:
+    """Return the head to send downstream; *own* lines say what is true of our connection and framing."""
+    cuts = head.cuts
+    start = 0 if head.plain_line else head.fields_start
+    if edit is not None:
+        cut, append = _editable(edit)
+        if cut:
+            cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, cut)
+        own += append
+    kept = join_kept(head.buf, start, head.fields_end, cuts)
+    if start:
+        return b"%b%b%b\r\n" % (_status_line(head), kept, own)
+    return b"%b%b\r\n" % (kept, own)
+
+
+def edited_target(target: bytes, path: bytes | None, prefix: tuple[int, bytes] | None) -> bytes:
+    """Return *target* with its path replaced, or the first bytes of it; the query stays."""
+    if path is None and prefix is None:
+        return target
+    old, mark, query = target.partition(b"?")
+    if path is not None:
+        return path + mark + query
+    assert prefix is not None
+    size, replacement = prefix
+    return (replacement + old[size:] or b"/") + mark + query
+
+
+def strip_query(target: bytes) -> bytes:
+    """Return the path of *target*."""
+    return target.partition(b"?")[0]
+
+
+def location(respond: Respond, authority: bytes, target: bytes) -> bytes:
+    """Return the Location of a redirect for a request of *authority* and origin-form *target*."""
+    host = respond.host
+    if host is None:
+        host = authority[: authority.find(b"]") + 1] if authority[:1] == b"[" else authority.partition(b":")[0]
+    where = edited_target(target, respond.path, respond.prefix)
+    return respond.scheme + b"://" + host + respond.port + where
+
+
+@lru_cache(maxsize=4096)
+def _split(cut: frozenset[bytes], append: bytes) -> tuple[frozenset[bytes], bytes]:
+    lines = [found[0] for found in _LINE.finditer(append) if found[1].lower() not in FRAMING]
+    return cut - FRAMING, b"".join(lines)
+
+
+def _editable(edit: HeadEdit) -> tuple[frozenset[bytes], bytes]:
+    if not edit.cut and not edit.append:
+        return edit.cut, b""
+    return _split(edit.cut, edit.append)
+
+
+def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
+    """Return our own *lines* without those an edit replaces: filters act on the request as we would send it."""
+    return b"".join(found[0] for found in _LINE.finditer(lines) if found[1].lower() not in names)
+
+
+def _status_line(head: ResponseHead) -> bytes:
+    start = head.buf[: head.fields_start - 2]
+    reason = start[13:] or _REASONS.get(head.status, b"")
+    return b"HTTP/1.1 %d %b\r\n" % (head.status, reason)

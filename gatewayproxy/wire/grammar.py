@@ -1,0 +1,58 @@
+"""The shared grammar of HTTP/1.1 heads: tokens, field lines, and how lines are found and cut. Pure.
+
+RFC 9110 §5.5, §5.6.2; RFC 9112 §2.2, §5. Narrower than the RFC where it leaves a choice: lines end in CRLF, a bare CR,
+LF or NUL is an error everywhere, and obs-fold is refused. Possessive quantifiers keep every match linear.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+__all__ = [
+    "BARE", "CONTENT_LENGTH", "FIELDS", "FIELD_LINE", "TEXT", "TOKEN", "Span", "cut_lines", "join_kept", "list_members",
+]  # fmt: skip
+
+Span = tuple[int, int]  # a line to drop: its first byte, and the byte behind its LF
+
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"  # field-content and OWS, obs-text included
+FIELDS: Final = rb"((?:" + TOKEN + rb":" + TEXT + rb"\r\n)*+)"
+FIELD_LINE: Final = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")  # only over what FIELDS has accepted
+CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,18}+")  # below 2**63 for certain
+BARE: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\x00")  # what no line may hold; a last CR may still get its LF
+_TOKEN: Final = re.compile(TOKEN)
+
+
+def list_members(value: bytes) -> list[bytes] | None:
+    """Return the lower-case tokens of a comma-separated list (RFC 9110 §5.6.1), None where one is not a token."""
+    members = [member.strip(b" \t") for member in value.lower().split(b",")]
+    tokens = [member for member in members if member]
+    return tokens if all(_TOKEN.fullmatch(token) for token in tokens) else None
+
+
+@lru_cache(maxsize=1024)
+def _lines_of(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    alternatives = b"|".join(re.escape(name) for name in sorted(names))
+    return re.compile(rb"\n(?i:" + alternatives + rb"):[^\n]*+")
+
+
+def cut_lines(buf: bytes, start: int, end: int, names: Iterable[bytes]) -> list[Span]:
+    """Return the spans of all lines of fields *names* (lower-case) in buf[start:end]; *start* is behind an LF."""
+    pattern = _lines_of(names if isinstance(names, frozenset) else frozenset(names))
+    return [(found.start() + 1, found.end() + 1) for found in pattern.finditer(buf, start - 1, end)]
+
+
+def join_kept(buf: bytes, start: int, end: int, cuts: list[Span]) -> bytes:
+    """Return buf[start:end] without *cuts*; they need not be in order, and may repeat."""
+    if not cuts:
+        return buf[start:end]
+    parts = []
+    for first, behind in sorted(cuts):
+        if first >= start:
+            parts.append(buf[start:first])
+            start = behind
+    parts.append(buf[start:end])
+    return b"".join(parts)

@@ -1,0 +1,278 @@
+"""HTTP/1.1 request heads: bytes to RequestHead, or RemoteProtocolError. Pure.
+
+RFC 9112 §2-§6, RFC 9110 §7. One compiled regex checks the whole head; a second one visits only the lines that a gateway
+must know. Nothing else is taken apart: the bytes between the lines in `cuts` go to the backend as they came.
+Ambiguity is refused, not repaired: two lengths, a length and chunked, two hosts, obs-fold, bare CR or LF, an unknown
+transfer coding. Heads that the regex refuses are read again, slowly, only to say why.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.wire.grammar import BARE, CONTENT_LENGTH, FIELD_LINE, FIELDS, TOKEN, Span, cut_lines, list_members
+from gatewayproxy.wire.target import PATH, QUERY, check_authority, odd_path, parse_absolute
+
+__all__ = ["CHUNKED", "RequestHead", "parse_request"]
+
+CHUNKED: Final = -1  # RequestHead.length of a chunked body
+
+_REQUEST: Final = re.compile(
+    rb"("
+    + TOKEN
+    + rb") (?:("
+    + PATH
+    + rb")(\?"
+    + QUERY
+    + rb")?+(?= )|([\x21-\x7e]++)) HTTP/1\.([01])\r\n"
+    + FIELDS
+    + rb"\r\n"
+)
+# Lines that matter, by first letter: the engine drops a line of another name at its first byte. A name with "_" for "-"
+# is dropped too: CGI-style backends could not tell it from ours.
+_HOT: Final = re.compile(
+    rb"\n([hH](?i:ost|ttp2-settings)|[cC](?i:on(?:nection|tent[-_]length))|[xX](?i:[-_]forwarded[-_][!-9;-~]+|[-_]real[-_]ip|"
+    rb"[-_]request[-_]id)|[tT](?i:e|ransfer[-_]encoding)|[eE](?i:xpect)|[kK](?i:eep-alive)|[uU](?i:pgrade)|"
+    rb"[fF](?i:orwarded)|[pP](?i:roxy-connection)|[mM](?i:ax-forwards)):([^\r]*+)\r"
+)
+_FIRST_LINE: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/1\.[01]")
+_OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]")
+# Connection may not name these: removing them would change who answers, or what the gateway says of itself.
+_KEPT: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"via", b"x-request-id", b"authorization"))
+_TRUSTED: Final = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-request-id")
+)
+
+
+class RequestHead:
+    """A request head within *buf*; offsets count from the start of *buf*.
+
+    *path* is as it came, *query* what follows "?"; *target* is both, in origin-form. *authority* is the host to route
+    by: the Host field, or that of an absolute-form target, which then replaces it. *length* is that of the body: 0,
+    more, or CHUNKED. *cuts* are the lines that must not go on.
+    """
+
+    __slots__ = (
+        "_fields", "authority", "buf", "cuts", "end", "fields_end", "fields_start", "hot", "keep_alive", "length",
+        "max_forwards", "method", "minor", "odd", "path", "query", "scheme", "target", "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, buf: bytes, method: bytes, minor: int) -> None:
+        self.buf = buf
+        self.method = method
+        self.minor = minor  # HTTP/1.minor
+        self.target = self.path = self.query = self.authority = b""
+        self.scheme: bytes | None = None  # of an absolute-form target
+        self.fields_start = self.fields_end = self.end = 0  # field lines; behind the empty line
+        self.length = 0
+        self.keep_alive = minor == 1
+        self.cuts: list[Span] = []
+        self.odd = False  # the path has other readings, `wire.target.readings`
+        self.upgrade = False  # to WebSocket, well-formed
+        self.max_forwards = -1  # of an OPTIONS request that has it
+        self.hot = _NOTHING  # lower-case name -> value of the fields this module reads, X-Forwarded-* among them
+        self._fields: dict[bytes, bytes] | None = None
+
+    def cut(self, name: bytes) -> None:
+        """Let no line of field *name* go on."""
+        self.cuts.extend(cut_lines(self.buf, self.fields_start, self.fields_end, frozenset((name,))))
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the value of field *name* (lower-case), repeated lines joined by ",", None where there is none."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = {}
+            for found in FIELD_LINE.finditer(self.buf, self.fields_start, self.fields_end):
+                key, value = found[1].lower(), found[2].rstrip(b" \t")
+                fields[key] = fields[key] + b"," + value if key in fields else value
+        return fields.get(name)
+
+
+def parse_request(buf: bytes, limits: Limits, seen: int = 0) -> RequestHead | None:
+    """Return the head at the start of *buf*, None while it is incomplete.
+
+    *seen* bytes were there at the last call: they are not searched again. Raises RemoteProtocolError with the status
+    that the client deserves.
+    """
+    if seen and buf.find(b"\r\n\r\n", max(seen - 3, 0)) < 0:
+        _check_partial(buf, limits, seen)
+        return None
+    found = _REQUEST.match(buf)
+    if found is None:
+        if b"\r\n\r\n" in buf:
+            raise _refusal(buf, limits)
+        _check_partial(buf, limits, 0)
+        return None
+    method, path, query, other, minor, _ = found.groups()
+    head = RequestHead(buf, method, 1 if minor == b"1" else 0)
+    head.fields_start, head.fields_end = found.span(6)
+    head.end = found.end()
+    _read_fields(head)
+    if other is not None:
+        _read_other_form(head, other)
+    elif query is None:
+        head.target = head.path = path
+    else:
+        head.path = path
+        head.query = query[1:]
+        head.target = path + query
+    head.odd = odd_path(head.path)
+    _check_limits(head, limits)
+    return head
+
+
+def _read_fields(head: RequestHead) -> None:
+    """Read the lines that matter; the rest is bytes to pass on.
+
+    Repeated lines are joined by a comma, which no Host and no Content-Length may hold: so two of them are refused.
+    """
+    hot: dict[bytes, bytes] = {}
+    for found in _HOT.finditer(head.buf, head.fields_start - 1, head.fields_end):
+        name = found[1].lower()
+        value = found[2].strip(b" \t")
+        hot[name] = hot[name] + b", " + value if name in hot else value
+        if name not in _PASSED:
+            head.cuts.append((found.start() + 1, found.end() + 1))
+    host = hot.get(b"host")
+    if host is None:
+        raise RemoteProtocolError("send exactly one Host field", reason="bad_host")
+    check_authority(host)
+    head.authority = host
+    if len(hot) > 1:
+        _read_hot(head, hot)
+
+
+def _read_hot(head: RequestHead, hot: dict[bytes, bytes]) -> None:
+    length, te = hot.get(b"content-length"), hot.get(b"transfer-encoding")
+    if length is not None or te is not None:
+        _read_framing(head, length, te)
+    connection = hot.get(b"connection")
+    if connection is not None:
+        _read_connection(head, connection, hot.get(b"upgrade"))
+    if b"expect" in hot:
+        _read_expect(head, hot[b"expect"])
+    if b"max-forwards" in hot and head.method == b"OPTIONS":
+        _read_max_forwards(head, hot[b"max-forwards"])
+    head.hot = hot
+
+
+def _read_framing(head: RequestHead, length: bytes | None, te: bytes | None) -> None:
+    """Set the body length, RFC 9112 §6.3."""
+    if te is not None:
+        if length is not None:
+            raise RemoteProtocolError("Content-Length beside Transfer-Encoding", reason="bad_framing")
+        if te.lower() != b"chunked" or head.minor == 0:
+            raise RemoteProtocolError("Transfer-Encoding other than chunked", reason="bad_framing")
+        head.length = CHUNKED
+    elif length is not None:
+        if CONTENT_LENGTH.fullmatch(length) is None:
+            raise RemoteProtocolError("Content-Length is not a number of bytes", reason="bad_framing")
+        head.length = int(length)
+
+
+def _read_expect(head: RequestHead, value: bytes) -> None:
+    if head.minor == 0:  # RFC 9110 §10.1.1: a 100-continue expectation in an HTTP/1.0 request MUST be ignored
+        head.cut(b"expect")
+    elif value.lower() != b"100-continue":
+        raise RemoteProtocolError("unknown expectation", status=417, reason="bad_expectation")
+
+
+def _read_max_forwards(head: RequestHead, value: bytes) -> None:
+    if CONTENT_LENGTH.fullmatch(value) is None:
+        raise RemoteProtocolError("Max-Forwards is not a number", reason="bad_header")
+    head.max_forwards = int(value)
+    head.cut(b"max-forwards")
+
+
+def _read_connection(head: RequestHead, value: bytes, upgrade: bytes | None) -> None:
+    """Apply connection options, RFC 9110 §7.6.1: close, keep-alive, upgrade, and fields that end here."""
+    plain = value.lower()
+    if plain == b"keep-alive":
+        head.keep_alive = True
+        return
+    if plain == b"close":
+        head.keep_alive = False
+        return
+    options = list_members(value)
+    if options is None:
+        raise RemoteProtocolError("Connection holds more than option names", reason="bad_header")
+    if b"close" in options:
+        head.keep_alive = False
+    elif b"keep-alive" in options:
+        head.keep_alive = True
+    if b"upgrade" in options and upgrade is not None:
+        # Only WebSocket is passed on (RFC 6455 §4.1: a GET without body); other upgrades are declined by silence.
+        websocket = upgrade.lower() == b"websocket"
+        head.upgrade = websocket and head.method == b"GET" and head.length == 0 and head.minor == 1
+    listed = {each for each in options if each not in _KEPT and not each.startswith(b"x-forwarded-")}
+    if listed:
+        head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
+
+
+def _read_other_form(head: RequestHead, target: bytes) -> None:
+    """Read a target that is not in origin-form, RFC 9112 §3.2.2-§3.2.4."""
+    if head.method == b"CONNECT":
+        raise RemoteProtocolError("CONNECT is not served here", status=405, reason="method_not_allowed")
+    if target == b"*" and head.method == b"OPTIONS":
+        head.target = head.path = target
+        return
+    parts = parse_absolute(target)
+    head.scheme = parts.scheme
+    head.authority = parts.authority  # RFC 9112 §3.2.2: MUST ignore the received Host
+    head.cut(b"host")
+    head.path = parts.path
+    head.query = parts.query or b""
+    head.target = parts.path if parts.query is None else parts.path + b"?" + parts.query
+
+
+def _check_limits(head: RequestHead, limits: Limits) -> None:
+    if head.end > limits.head_bytes or len(head.target) > limits.target_bytes:
+        raise _too_large(head.buf, limits)
+    if head.buf.count(b"\n", head.fields_start, head.fields_end) > limits.head_fields:
+        raise RemoteProtocolError(f"more than {limits.head_fields} header fields", status=431, reason="head_too_large")
+    if head.method == b"TRACE":  # RFC 9110 §9.3.8 reflects what the client sent, credentials and all
+        raise RemoteProtocolError("TRACE is not served here", status=405, reason="method_not_allowed")
+    if head.length > limits.body_bytes > 0:
+        raise RemoteProtocolError(f"body of more than {limits.body_bytes} bytes", status=413, reason="body_too_large")
+
+
+def _too_large(buf: bytes, limits: Limits) -> RemoteProtocolError:
+    line_end = buf.find(b"\r\n")
+    if line_end < 0 or line_end > limits.target_bytes:
+        return RemoteProtocolError(
+            f"request target of more than {limits.target_bytes} bytes", status=414, reason="target_too_long"
+        )
+    return RemoteProtocolError(f"head of more than {limits.head_bytes} bytes", status=431, reason="head_too_large")
+
+
+def _check_partial(buf: bytes, limits: Limits, seen: int) -> None:
+    """Refuse an incomplete head that no further byte can mend."""
+    if len(buf) > limits.head_bytes:
+        raise _too_large(buf, limits)
+    if BARE.search(buf, max(seen - 1, 0)) is not None:
+        raise RemoteProtocolError("bare CR, LF or NUL in a head", reason="bad_header")
+    if buf.find(b"\r\n", max(seen - 1, 0)) >= 0:
+        _check_first_line(buf)
+
+
+def _check_first_line(buf: bytes) -> None:
+    line = buf[: buf.index(b"\r\n")]
+    if _FIRST_LINE.fullmatch(line) is not None:
+        return
+    if _OTHER_VERSION.fullmatch(line) is not None:
+        raise RemoteProtocolError("HTTP version not supported: send HTTP/1.1", status=505, reason="bad_version")
+    raise RemoteProtocolError("malformed request line", reason="bad_request_line")
+
+
+def _refusal(buf: bytes, limits: Limits) -> RemoteProtocolError:
+    """Return why a complete head is refused."""
+    if buf.index(b"\r\n\r\n") > limits.head_bytes:
+        return _too_large(buf, limits)
+    try:
+        _check_first_line(buf)
+    except RemoteProtocolError as error:
+        return error
+    return RemoteProtocolError("malformed header field", reason="bad_header")

@@ -1,0 +1,133 @@
+"""HTTP/1.1 response heads of backends: bytes to ResponseHead, or RemoteProtocolError (502). Pure.
+
+RFC 9112 §4, §6.3. As strict as for requests: a response that two readers could frame differently is not passed on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.wire.grammar import BARE, CONTENT_LENGTH, FIELDS, TEXT, Span, cut_lines, list_members
+from gatewayproxy.wire.head import CHUNKED
+
+__all__ = ["UNTIL_CLOSE", "ResponseHead", "parse_response"]
+
+UNTIL_CLOSE: Final = -2  # ResponseHead.length of a body that ends with the connection
+
+_RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})( " + TEXT + rb")?+\r\n" + FIELDS + rb"\r\n")
+_HOT: Final = re.compile(
+    rb"\n([cC](?i:on(?:nection|tent-length))|[tT](?i:ransfer-encoding)|[kK](?i:eep-alive)|[uU](?i:pgrade)|"
+    rb"[pP](?i:roxy-connection)):([^\r]*+)\r"
+)
+_KEPT: Final = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"location"))
+_START: Final = b"HTTP/1."
+
+
+class ResponseHead:
+    """A response head within *buf*; *length* of the body is a number, CHUNKED or UNTIL_CLOSE."""
+
+    __slots__ = (
+        "buf", "cuts", "end", "fields_end", "fields_start", "keep_alive", "length", "plain_line", "status", "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, buf: bytes, status: int, keep_alive: bool) -> None:
+        self.buf = buf
+        self.status = status
+        self.keep_alive = keep_alive
+        self.fields_start = self.fields_end = self.end = 0
+        self.length = UNTIL_CLOSE
+        self.cuts: list[Span] = []
+        self.plain_line = True  # the status line may go on as it came
+        self.upgrade = False  # to WebSocket
+
+
+def parse_response(buf: bytes, limits: Limits, *, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:
+    """Return the head at the start of *buf*, None while incomplete; *bodiless*: it answers a HEAD request."""
+    if seen and buf.find(b"\r\n\r\n", max(seen - 3, 0)) < 0:
+        _check_partial(buf, limits, seen)
+        return None
+    found = _RESPONSE.match(buf)
+    if found is None:
+        if b"\r\n\r\n" in buf:
+            raise _bad("malformed response head")
+        _check_partial(buf, limits, 0)
+        return None
+    head = ResponseHead(buf, int(found[2]), found[1] == b"1")
+    head.plain_line = head.keep_alive and found[3] is not None
+    head.fields_start, head.fields_end = found.span(4)
+    head.end = found.end()
+    if head.end > limits.head_bytes or buf.count(b"\n", head.fields_start, head.fields_end) > limits.head_fields:
+        raise RemoteProtocolError("response head too large", status=502, reason="response_head_too_large")
+    _read_fields(head, bodiless)
+    return head
+
+
+def _read_fields(head: ResponseHead, bodiless: bool) -> None:
+    length: bytes | None = None
+    te: bytes | None = None
+    connection: bytes | None = None
+    upgrade: bytes | None = None
+    empty = bodiless or head.status in (204, 304) or head.status < 200
+    for found in _HOT.finditer(head.buf, head.fields_start - 1, head.fields_end):
+        name = found[1].lower()
+        if name == b"content-length":
+            if length is not None:
+                raise _bad("more than one Content-Length")
+            length = found[2].strip(b" \t")
+            if head.status != 204 and head.status >= 200:  # RFC 9110 §8.6: MUST NOT be sent in 1xx and 204
+                continue
+        elif name == b"transfer-encoding":
+            te = found[2] if te is None else te + b"," + found[2]
+        elif name == b"connection":
+            connection = found[2] if connection is None else connection + b"," + found[2]
+        elif name == b"upgrade":
+            upgrade = found[2]
+        head.cuts.append((found.start() + 1, found.end() + 1))
+    _read_framing(head, length, te, empty)
+    if connection is not None:
+        _read_connection(head, connection, upgrade)
+
+
+def _read_framing(head: ResponseHead, length: bytes | None, te: bytes | None, empty: bool) -> None:
+    """Set the body length, RFC 9112 §6.3."""
+    if te is not None:
+        if length is not None:
+            raise _bad("Content-Length beside Transfer-Encoding")
+        if te.strip(b" \t").lower() != b"chunked" or not head.keep_alive:  # keep_alive: still the version's default
+            raise _bad("Transfer-Encoding other than chunked")
+        head.length = CHUNKED
+    elif length is not None:
+        if CONTENT_LENGTH.fullmatch(length) is None:
+            raise _bad("Content-Length is not a number of bytes")
+        head.length = int(length)
+    if empty:
+        head.length = 0
+
+
+def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) -> None:
+    options = list_members(value)
+    if options is None:
+        raise _bad("Connection holds more than option names")
+    if b"close" in options:
+        head.keep_alive = False
+    elif b"keep-alive" in options:
+        head.keep_alive = True
+    if b"upgrade" in options and upgrade is not None:
+        head.upgrade = upgrade.strip(b" \t").lower() == b"websocket"
+    listed = {each for each in options if each not in _KEPT}
+    if listed - {b"close", b"keep-alive", b"upgrade"}:
+        head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
+
+
+def _check_partial(buf: bytes, limits: Limits, seen: int) -> None:
+    if len(buf) > limits.head_bytes:
+        raise RemoteProtocolError("response head too large", status=502, reason="response_head_too_large")
+    if not buf.startswith(_START[: len(buf)]) or BARE.search(buf, max(seen - 1, 0)) is not None:
+        raise _bad("malformed response head")
+
+
+def _bad(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(message, status=502, reason="bad_response")

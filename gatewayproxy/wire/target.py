@@ -1,0 +1,101 @@
+"""Request targets and authorities: what may be said, and which paths could mean two things. Pure.
+
+RFC 9112 §3.2, RFC 9110 §4.2, RFC 3986 §3. Nothing is normalised: a path goes to the backend as it came or not at all.
+docs/decisions/002-path-ambiguity.md argues the rules of `odd_path` and `readings`.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address
+from typing import Final, NamedTuple
+
+from gatewayproxy.errors import RemoteProtocolError
+
+__all__ = ["PATH", "QUERY", "Target", "check_authority", "odd_path", "parse_absolute", "readings"]
+
+# RFC 3986 pchar and "/", and "|" "[" "]", which user agents send as they are (WHATWG URL, path percent-encode set).
+PATH: Final = rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%|\[\]]*+"
+# What user agents send in a query unencoded; '"', "<", ">" and "#" they never do.
+QUERY: Final = rb"[!$-;=?-~]*+"
+
+_AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}))?")
+_ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?#]*+)(" + PATH + rb")?(?:\?(" + QUERY + rb"))?")
+_ODD: Final = re.compile(rb"[%;]|//|/\.")
+_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
+_SEPARATOR: Final = re.compile(rb"/|%2[fF]|%5[cC]")
+_DOTS: Final = frozenset((b".", b".."))
+_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_TWO_READINGS: Final = re.compile(rb"//|;|%(?:2[fFdDeE]|5[cCfF]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|7[eE])")
+
+
+class Target(NamedTuple):
+    """An absolute-form target taken apart."""
+
+    scheme: bytes  # lower-case
+    authority: bytes
+    path: bytes  # "/" where there is none
+    query: bytes | None
+
+
+def check_authority(authority: bytes) -> None:
+    """Raise RemoteProtocolError unless *authority* is a host with an optional port (RFC 9110 §7.2)."""
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None:
+        raise RemoteProtocolError("invalid host: send a name or an IP literal, and a port at most", reason="bad_host")
+    if found[2] and int(found[2]) > 65535:
+        raise RemoteProtocolError("invalid host: port above 65535", reason="bad_host")
+    if authority[0] == 0x5B:
+        try:
+            IPv6Address(found[1][1:-1].decode("ascii"))
+        except ValueError:
+            raise RemoteProtocolError("invalid host: not an IPv6 address", reason="bad_host") from None
+
+
+def parse_absolute(target: bytes) -> Target:
+    """Return the parts of absolute-form *target*; raise RemoteProtocolError where it is none."""
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        raise RemoteProtocolError("request target has no valid form", reason="bad_target")
+    scheme = found[1].lower()
+    if scheme not in (b"http", b"https"):
+        raise RemoteProtocolError("request target: only http and https are served", reason="bad_target")
+    check_authority(found[2])  # RFC 9110 §4.2.1: an empty host MUST be rejected; §4.2.4: userinfo is an error
+    return Target(scheme, found[2], found[3] or b"/", found[4])
+
+
+def odd_path(path: bytes) -> bool:
+    """Return whether *path* may be read in two ways (see `readings`); raise RemoteProtocolError if it must not pass.
+
+    Refused always: an invalid percent-encoding, an encoded NUL, a segment that is "." or ".." in any spelling and with
+    any parameter. No client sends them: RFC 3986 §6.2.2.3 has dot segments removed before a request is made.
+    """
+    if _ODD.search(path) is None:
+        return False
+    if _PERCENT.search(path) is not None:
+        raise RemoteProtocolError("path: invalid percent-encoding", reason="bad_target")
+    for segment in _SEPARATOR.split(path):
+        if _decoded(segment.partition(b";")[0]) in _DOTS:
+            raise RemoteProtocolError("path: remove dot segments before sending", reason="ambiguous_path")
+    return _TWO_READINGS.search(path) is not None
+
+
+def readings(path: bytes) -> tuple[bytes, ...]:
+    """Return the other paths that common backends take *path* for.
+
+    They decode percent-encodings (some before they split segments), drop path parameters, and merge slashes. A gateway
+    whose rules tell these readings apart must not choose one.
+    """
+    decoded = _decoded(path)
+    slashed = decoded.replace(b"\\", b"/")
+    bare = re.sub(rb";[^/]*+", b"", slashed)
+    candidates = (decoded, slashed, bare, _merged(path), _merged(slashed), _merged(bare))
+    return tuple(dict.fromkeys(each for each in candidates if each != path))
+
+
+def _decoded(text: bytes) -> bytes:
+    return _ENCODED.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), text) if b"%" in text else text
+
+
+def _merged(path: bytes) -> bytes:
+    return re.sub(rb"/{2,}+", b"/", path)
