@@ -42,9 +42,8 @@ _FIRST_LINE: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/1\.[01]")
 _OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]")
 # Connection may not name these: removing them would change who answers, or what the gateway says of itself.
 _KEPT: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"via", b"x-request-id", b"authorization"))
-_TRUSTED: Final = frozenset(
-    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-request-id")
-)
+_PASSED: Final = frozenset((b"host", b"content-length", b"expect", b"max-forwards"))
+_NOTHING: Final[dict[bytes, bytes]] = {}
 
 
 class RequestHead:
