@@ -1,0 +1,120 @@
+"""ServerContexts: the SSLContext of each listener and certificate choice, built at its first handshake.
+
+A context is kept by value (listener, certificate digests), so a reload that leaves a certificate alone leaves its
+context, and with it the resumption of sessions, alone as well. Ticket keys are derived from the worker group's secret,
+the context's key and the day, so that every worker opens the tickets of every other, and no listener those of another
+(RFC 6066 §3: a session is not resumed under another name).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import ssl
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from gatewayproxy.dataplane.protocols.openssl import TICKET_KEYS_BYTES, cap_session_cache, set_ticket_keys
+from gatewayproxy.model.plan import Certificate
+from gatewayproxy.routing.table import SniTarget
+
+__all__ = ["ALPN", "ServerContexts", "choose"]
+
+ALPN: Final = (b"http/1.1",)  # what we speak, best first
+_TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # forward secrecy and AEAD only (RFC 9325 §4.2)
+_KEPT: Final = 1_024  # contexts of one generation of the cache, some 20 KiB each
+_SESSIONS: Final = 1_024  # stateful TLS 1.2 sessions of one context
+_TICKET_KEY_S: Final = 86_400.0  # ticket keys live a day (RFC 5077 §5.5)
+
+
+class _Key(NamedTuple):
+    listener: str
+    digests: tuple[str, ...]
+
+
+class _Kept:
+    __slots__ = ("context", "epoch")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.epoch = -1
+
+
+class ServerContexts:
+    """Contexts of one port. Bounded: two generations of at most `_KEPT`; what neither holds is built again."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._young: dict[_Key, _Kept] = {}
+        self._old: dict[_Key, _Kept] = {}
+
+    def renew(self) -> None:
+        """Start a generation (at a reload): contexts nobody asks for until the next one are dropped."""
+        self._old, self._young = self._young, {}
+
+    def get(self, target: SniTarget, server_name: bytes | None, now: float) -> ssl.SSLContext:
+        """Return the context for *server_name* at *target*; *now* is the loop's time.
+
+        Raises ssl.SSLError where OpenSSL does not take the certificate or its key.
+        """
+        certificates = choose(target.certificates, server_name)
+        key = _Key(target.listener.name, tuple(c.digest for c in certificates))
+        kept = self._young.get(key) or self._promote(key, certificates)
+        epoch = int(now // _TICKET_KEY_S)
+        if self._secret and kept.epoch != epoch:
+            set_ticket_keys(kept.context, _ticket_keys(self._secret, key, epoch))
+            kept.epoch = epoch
+        return kept.context
+
+    def _promote(self, key: _Key, certificates: Sequence[Certificate]) -> _Kept:
+        if len(self._young) >= _KEPT:
+            self.renew()
+        kept = self._old.pop(key, None) or _Kept(_server_context(certificates))
+        self._young[key] = kept
+        return kept
+
+
+def choose(certificates: tuple[Certificate, ...], server_name: bytes | None) -> tuple[Certificate, ...]:
+    """Return those of a listener's *certificates* that name *server_name*, or all where none does."""
+    if len(certificates) < 2 or server_name is None:
+        return certificates
+    name = server_name.decode("ascii", "replace")
+    wildcard = "*" + name[name.find(".") :] if "." in name else ""
+    return tuple(c for c in certificates if name in c.names or wildcard in c.names) or certificates
+
+
+def _server_context(certificates: Sequence[Certificate]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(_TLS12_CIPHERS)
+    context.set_alpn_protocols([name.decode() for name in ALPN])
+    cap_session_cache(context, _SESSIONS)
+    # OpenSSL holds one certificate per kind of key and lets the last one win: load the first one last.
+    for certificate in reversed(certificates):
+        _load(context, certificate)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Load a chain and its key. `ssl` reads files only: an anonymous one in memory, so that no key meets a disk."""
+    fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(certificate.chain_pem + b"\n" + certificate.key_pem)
+        context.load_cert_chain(f"/proc/self/fd/{fd}", password=_no_password)
+    finally:
+        os.close(fd)
+
+
+def _no_password() -> NoReturn:
+    """Refuse an encrypted key, where OpenSSL would ask for its password on the terminal."""
+    raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the key is encrypted")
+
+
+def _ticket_keys(secret: bytes, key: _Key, epoch: int) -> bytes:
+    """Derive ticket keys: equal for equal arguments, unrelated otherwise (HKDF-Expand, RFC 5869 §2.3)."""
+    info = repr((epoch, *key)).encode()
+    first = hmac.digest(secret, info + b"\x01", hashlib.sha512)
+    return (first + hmac.digest(secret, first + info + b"\x02", hashlib.sha512))[:TICKET_KEYS_BYTES]

@@ -1,0 +1,213 @@
+"""Handshake: the first part of a TLS connection's life, from the first byte to an established TlsTransport.
+
+The ClientHello is read before OpenSSL sees it: the server name picks the listener, its certificate and its ticket keys,
+and a name that no listener has ends here, with the alert RFC 6066 §3 names. Then OpenSSL does the handshake.
+Whoever owns handshakes bounds their number and calls `expire` when one has taken too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol, cast
+
+from gatewayproxy.dataplane.protocols.tls import TlsTransport
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.routing.table import ListenerLabel, SniTarget
+from gatewayproxy.wire.client_hello import server_name
+
+__all__ = ["Handshake", "HandshakeOwner", "RefusedHandshake"]
+
+_HTTP: Final = re.compile(rb"[A-Z]{2,16} [!-~]")
+_BODY: Final = b"This port speaks TLS: use https:// instead of http://.\n"
+_ANSWER: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+    % (len(_BODY), _BODY)
+)
+
+
+class Alert(IntEnum):
+    """AlertDescription (RFC 8446 §6.2)."""
+
+    DECODE_ERROR = 50
+    INTERNAL_ERROR = 80
+    UNRECOGNIZED_NAME = 112
+    NO_APPLICATION_PROTOCOL = 120
+
+
+class RefusedHandshake(NamedTuple):
+    """Why a connection was not established."""
+
+    reason: str  # not_tls, bad_hello, unknown_sni, bad_certificate, handshake_failed, handshake_timeout
+    detail: str
+    server_name: bytes  # b"" = none sent, or not known yet
+    listener: ListenerLabel | None  # None: no listener was chosen yet
+    client: str  # address of the peer
+
+
+class HandshakeOwner(Protocol):
+    """What a handshake asks of its listener."""
+
+    def find_server(self, name: bytes | None) -> SniTarget | None:
+        """Return the target of a server name, None = no listener has it."""
+
+    def server_context(self, target: SniTarget, name: bytes | None) -> ssl.SSLContext:
+        """Return the context to shake hands with; ssl.SSLError where the certificate is unusable."""
+
+    def begun(self, handshake: Handshake) -> None:
+        """Note that *handshake* is under way."""
+
+    def established(self, handshake: Handshake, transport: TlsTransport, target: SniTarget) -> asyncio.Protocol:
+        """Note that *handshake* became *transport*; return the protocol to speak inside."""
+
+    def failed(self, handshake: Handshake, refused: RefusedHandshake | None) -> None:
+        """Note that *handshake* is gone; None: a client that came and went without a word."""
+
+    def lost(self, transport: TlsTransport) -> None:
+        """Note that an established connection is gone."""
+
+
+class Handshake(asyncio.Protocol):
+    """The protocol of a connection until it is established, refused or lost."""
+
+    __slots__ = ("_hello", "_incoming", "_name", "_outgoing", "_owner", "_raw", "_refused", "_target", "_tls", "_want")
+
+    def __init__(self, owner: HandshakeOwner) -> None:
+        self._owner = owner
+        self._raw: asyncio.Transport | None = None
+        self._hello = bytearray()
+        self._want = 1  # ask the parser again when so many bytes are there
+        self._name: bytes | None = None
+        self._target: SniTarget | None = None
+        self._tls: ssl.SSLObject | None = None
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._refused: RefusedHandshake | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the ClientHello."""
+        self._raw = cast(asyncio.Transport, transport)
+        self._owner.begun(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on as far as *data* leads."""
+        if self._refused is not None:
+            return
+        if self._tls is None:
+            self._read_hello(data)
+        else:
+            self._incoming.write(data)
+            self._advance(self._tls)
+
+    def eof_received(self) -> bool:
+        """Close: no handshake can end any more."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Read no more from a peer that takes nothing."""
+        if self._raw is not None:
+            self._raw.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        if self._raw is not None:
+            self._raw.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report how it ended; an established connection is no longer ours."""
+        if self._refused is None and self._hello:
+            self._refused = self._why("handshake_failed", "the client closed the connection")
+        self._owner.failed(self, self._refused)
+        self._raw = None
+
+    def expire(self) -> None:
+        """Give up: the time for a handshake is over."""
+        self._refuse("handshake_timeout", "ClientHello incomplete" if self._tls is None else "handshake incomplete")
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._raw is not None:
+            self._raw.abort()
+
+    def _read_hello(self, data: bytes) -> None:
+        self._hello += data
+        if len(self._hello) < self._want:
+            return
+        try:
+            found = server_name(self._hello)
+        except RemoteProtocolError as error:
+            self._refuse_hello(error)
+            return
+        if isinstance(found, int):
+            self._want = found
+            return
+        self._name = found
+        self._begin()
+
+    def _refuse_hello(self, error: RemoteProtocolError) -> None:
+        if error.reason != "not_tls":
+            self._refuse(error.reason, str(error), alert=Alert.DECODE_ERROR)
+        else:
+            self._refuse(error.reason, str(error), answer=_ANSWER if _HTTP.match(self._hello) else b"")
+
+    def _begin(self) -> None:
+        """Choose the listener and its context by the server name, and hand the ClientHello to OpenSSL."""
+        target = self._target = self._owner.find_server(self._name)
+        if target is None:
+            # RFC 6066 §3: abort with a fatal unrecognized_name(112) alert; never a certificate of another name.
+            detail = "no listener has this server name" if self._name else "no server name, and no listener without one"
+            self._refuse("unknown_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
+            return
+        try:
+            context = self._owner.server_context(target, self._name)
+        except (ssl.SSLError, OSError) as error:
+            self._refuse("bad_certificate", str(error), alert=Alert.INTERNAL_ERROR)
+            return
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._incoming.write(self._hello)
+        self._advance(self._tls)
+
+    def _advance(self, tls: ssl.SSLObject) -> None:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._flush()
+            self._refuse("handshake_failed", error.reason or str(error))
+            return
+        self._flush()
+        self._establish(tls)
+
+    def _establish(self, tls: ssl.SSLObject) -> None:
+        assert self._raw is not None
+        assert self._target is not None
+        owner = self._owner
+        transport = TlsTransport(
+            self._raw, tls=tls, incoming=self._incoming, outgoing=self._outgoing, on_lost=owner.lost
+        )
+        transport.start(owner.established(self, transport, self._target))
+
+    def _flush(self) -> None:
+        if self._raw is not None and self._outgoing.pending:
+            self._raw.write(self._outgoing.read())
+
+    def _refuse(self, reason: str, detail: str, *, alert: Alert | None = None, answer: bytes = b"") -> None:
+        """Close after *alert* or *answer*; `failed` follows when the connection is lost."""
+        if self._refused is not None or self._raw is None:
+            return
+        self._refused = self._why(reason, detail)
+        if alert is not None:
+            answer = bytes((21, 3, 3, 0, 2, 2, alert))  # a fatal alert in a record of its own (RFC 8446 §5.1, §6)
+        if answer:
+            self._raw.write(answer)
+        self._raw.close()
+
+    def _why(self, reason: str, detail: str) -> RefusedHandshake:
+        peer = self._raw.get_extra_info("peername") if self._raw is not None else None
+        listener = self._target.listener if self._target is not None else None
+        return RefusedHandshake(reason, detail, self._name or b"", listener, str(peer[0]) if peer else "")
