@@ -9,12 +9,13 @@ What two readers could understand differently (two names, a name that is no host
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from struct import Struct, error
 from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 
-__all__ = ["MESSAGE_BYTES", "WIRE_BYTES", "server_name"]
+__all__ = ["MESSAGE_BYTES", "WIRE_BYTES", "offered_protocols", "server_name"]
 
 MESSAGE_BYTES: Final = 65_540  # longest ClientHello: 4 bytes of header, then as much as one extension may fill
 WIRE_BYTES: Final = 98_304  # the same with record headers: bounds how finely it may be cut
@@ -25,6 +26,7 @@ _RECORD_BYTES: Final = 16_384  # TLSPlaintext.length
 _CLIENT_HELLO: Final = 1  # HandshakeType
 _MESSAGE_HEADER: Final = 4
 _SERVER_NAME: Final = 0  # ExtensionType, and NameType host_name
+_ALPN: Final = 16
 
 _u16: Final = Struct(">H").unpack_from
 _extension: Final = Struct(">HH").unpack_from
@@ -46,6 +48,19 @@ def server_name(data: bytes | bytearray | memoryview) -> bytes | int | None:
         return _name(message)
     except (IndexError, error):
         raise _bad("a length in the ClientHello points past its end") from None
+
+
+def offered_protocols(data: bytes | bytearray | memoryview) -> tuple[bytes, ...] | None:
+    """Return the ALPN protocols offered in *data*, which holds a ClientHello that `server_name` has read; None if none.
+
+    Raises RemoteProtocolError, reason "bad_hello".
+    """
+    message = _message(data)
+    assert not isinstance(message, int), "server_name() has not seen the whole ClientHello yet"
+    for kind, at, end in _extensions(message):
+        if kind == _ALPN:
+            return _protocols(bytes(message[at:end]))
+    return None
 
 
 def _message(data: bytes | bytearray | memoryview) -> bytearray | int:
@@ -72,7 +87,7 @@ def _message(data: bytes | bytearray | memoryview) -> bytearray | int:
 def _check_record(data: bytes | bytearray | memoryview, at: int) -> None:
     """Refuse what cannot be the header of a handshake record at *at*; bytes yet to come are not judged."""
     left = len(data) - at
-    if left > 0 and data[at] != _HANDSHAKE or left > 1 and data[at + 1] != 3:
+    if (left > 0 and data[at] != _HANDSHAKE) or (left > 1 and data[at + 1] != 3):
         raise _not_tls("no TLS handshake record") if at == 0 else _bad("another record amid the ClientHello")
     if left >= _RECORD_HEADER and not 0 < int.from_bytes(data[at + 3 : at + 5], "big") <= _RECORD_BYTES:
         raise _bad("a record of impossible length")
@@ -92,28 +107,49 @@ def _message_bytes(message: bytearray) -> int:
 
 def _name(message: bytearray) -> bytes | None:
     """Walk *message*, whole, to its server_name extension; IndexError or struct.error where it ends too early."""
+    name: bytes | None = None
+    for kind, at, end in _extensions(message):
+        if kind == _SERVER_NAME:
+            if name is not None:
+                raise _bad("two server_name extensions")  # RFC 8446 §4.2: MUST NOT be more than one of a type
+            name = _host_name(bytes(message[at:end]))
+    return name
+
+
+def _extensions(message: bytearray) -> Iterator[tuple[int, int, int]]:
+    """Yield (type, start, end) of each extension of *message*; IndexError or struct.error where it ends too early."""
     end = len(message)
     at = _MESSAGE_HEADER + 2 + 32  # legacy_version, random
     at += 1 + message[at]  # legacy_session_id
     at += 2 + _u16(message, at)[0]  # cipher_suites
     at += 1 + message[at]  # legacy_compression_methods
     if at == end:
-        return None  # TLS 1.2 and older may send no extensions (RFC 5246 §7.4.1.2)
+        return  # TLS 1.2 and older may send no extensions (RFC 5246 §7.4.1.2)
     if at + 2 + _u16(message, at)[0] != end:
         raise _bad("extensions do not fill the ClientHello")
     at += 2
-    name: bytes | None = None
     while at < end:
         kind, length = _extension(message, at)
         at += 4
         if at + length > end:
             raise _bad("an extension points past the end of the ClientHello")
-        if kind == _SERVER_NAME:
-            if name is not None:
-                raise _bad("two server_name extensions")  # RFC 8446 §4.2: MUST NOT be more than one of a type
-            name = _host_name(bytes(message[at : at + length]))
+        yield kind, at, at + length
         at += length
-    return name
+
+
+def _protocols(body: bytes) -> tuple[bytes, ...]:
+    """Return the names in the *body* of an ALPN extension (RFC 7301 §3.1), in the client's order."""
+    if len(body) < 4 or _u16(body)[0] != len(body) - 2:
+        raise _bad("an ALPN extension without a protocol")
+    names = []
+    at = 2
+    while at < len(body):
+        end = at + 1 + body[at]
+        if end == at + 1 or end > len(body):
+            raise _bad("an ALPN protocol name of impossible length")
+        names.append(body[at + 1 : end])
+        at = end
+    return tuple(names)
 
 
 def _host_name(body: bytes) -> bytes:

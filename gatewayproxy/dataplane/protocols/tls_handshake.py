@@ -14,9 +14,10 @@ from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, cast
 
 from gatewayproxy.dataplane.protocols.tls import TlsTransport
+from gatewayproxy.dataplane.protocols.tls_contexts import ALPN
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import ListenerLabel, SniTarget
-from gatewayproxy.wire.client_hello import server_name
+from gatewayproxy.wire.client_hello import offered_protocols, server_name
 
 __all__ = ["Handshake", "HandshakeOwner", "RefusedHandshake"]
 
@@ -40,7 +41,7 @@ class Alert(IntEnum):
 class RefusedHandshake(NamedTuple):
     """Why a connection was not established."""
 
-    reason: str  # not_tls, bad_hello, unknown_sni, bad_certificate, handshake_failed, handshake_timeout
+    reason: str  # not_tls, bad_hello, unknown_sni, no_application_protocol, bad_certificate, handshake_failed ...
     detail: str
     server_name: bytes  # b"" = none sent, or not known yet
     listener: ListenerLabel | None  # None: no listener was chosen yet
@@ -145,7 +146,7 @@ class Handshake(asyncio.Protocol):
             self._want = found
             return
         self._name = found
-        self._begin()
+        self._choose_listener()
 
     def _refuse_hello(self, error: RemoteProtocolError) -> None:
         if error.reason != "not_tls":
@@ -153,14 +154,27 @@ class Handshake(asyncio.Protocol):
         else:
             self._refuse(error.reason, str(error), answer=_ANSWER if _HTTP.match(self._hello) else b"")
 
-    def _begin(self) -> None:
-        """Choose the listener and its context by the server name, and hand the ClientHello to OpenSSL."""
+    def _choose_listener(self) -> None:
+        """Choose the listener by the server name; refuse what none of ours can serve."""
         target = self._target = self._owner.find_server(self._name)
         if target is None:
             # RFC 6066 §3: abort with a fatal unrecognized_name(112) alert; never a certificate of another name.
             detail = "no listener has this server name" if self._name else "no server name, and no listener without one"
             self._refuse("unknown_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
+        try:
+            offered = offered_protocols(self._hello)
+        except RemoteProtocolError as error:
+            self._refuse_hello(error)
+            return
+        if offered is not None and not set(offered).intersection(ALPN):
+            # RFC 7301 §3.2: SHALL send no_application_protocol(120); `ssl` would go on as if nothing had been offered.
+            self._refuse("no_application_protocol", f"offered {offered!r}", alert=Alert.NO_APPLICATION_PROTOCOL)
+            return
+        self._begin(target)
+
+    def _begin(self, target: SniTarget) -> None:
+        """Hand the ClientHello to OpenSSL, with the certificate for the server name."""
         try:
             context = self._owner.server_context(target, self._name)
         except (ssl.SSLError, OSError) as error:
