@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "GatewayProxyError", "LocalProtocolError", "RemoteProtocolError", "UpstreamError"]
+__all__ = ["ConfigError", "GatewayProxyError", "LocalProtocolError", "RemoteProtocolError", "UpstreamError", "UsageError"]
 
 
 class GatewayProxyError(Exception):
@@ -39,3 +39,7 @@ class UpstreamError(GatewayProxyError):
         self.kind = kind
         self.status = status
         self.retryable = retryable
+
+
+class UsageError(GatewayProxyError):
+    """The command line asks for what we cannot do; the message says what to write instead."""

@@ -1,0 +1,7 @@
+"""`python -m gatewayproxy`."""
+
+import sys
+
+from gatewayproxy.cli import main
+
+sys.exit(main())
