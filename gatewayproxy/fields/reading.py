@@ -165,6 +165,10 @@ class Fields:
         """Note an error of item *index* of list *name*."""
         self._reading.add((*self.path, name, index), message, hint)
 
+    def error_of_key(self, name: str, key: str, message: str, hint: str = "") -> None:
+        """Note an error of entry *key* of mapping *name*."""
+        self._reading.add((*self.path, name, key), message, hint)
+
     # -- scalars -------------------------------------------------------------------------------------------------
 
     @overload

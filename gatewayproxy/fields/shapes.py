@@ -13,9 +13,9 @@ from gatewayproxy.fields.reading import Fields, Text
 from gatewayproxy.model.names import Origin
 
 __all__ = [
-    "DURATION", "GATEWAY_GROUP", "GROUP", "HEADER_NAME", "HEADER_VALUE", "HOSTNAME", "HOSTNAME_PATTERN", "KIND", "LABEL",
-    "NAMESPACE", "OBJECT_NAME", "PORT", "PRECISE_HOSTNAME", "SECTION_NAME", "SUBDOMAIN", "BackendObjectReference",
-    "duration_s", "read_backend_object_reference",
+    "DURATION", "GATEWAY_GROUP", "GROUP", "HEADER_NAME", "HEADER_VALUE", "HOSTNAME", "HOSTNAME_PATTERN", "KIND",
+    "LABEL", "NAMESPACE", "OBJECT_NAME", "PORT", "PRECISE_HOSTNAME", "SECTION_NAME", "SUBDOMAIN",
+    "BackendObjectReference", "duration_s", "read_backend_object_reference", "require_service_port",
 ]  # fmt: skip
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
@@ -47,7 +47,7 @@ HEADER_NAME: Final = Text(
     "a header name such as x-version", r"[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+", shortest=1, longest=256
 )
 HEADER_VALUE: Final = Text(
-    "visible ASCII, single spaces or tabs between words", r"[!-~]+([\t ]?[!-~]+)*", shortest=1, longest=4096
+    "visible ASCII, single spaces or tabs between words", r"[!-~]+([\t ][!-~]+)*", shortest=1, longest=4096
 )
 DURATION: Final = Text("a duration such as 500ms, 10s or 1m30s", r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 PORT: Final = (1, 65_535)

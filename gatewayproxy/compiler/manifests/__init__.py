@@ -1,0 +1,56 @@
+"""Manifests: one file per kind, from located trees to frozen, checked values. `KINDS` is the whole registry. Pure.
+
+A reader checks all that an API server would: types, enums, patterns, lengths, defaults, unknown fields and the
+cross-field rules of the CustomResourceDefinitions. What an object *means* beside others is `resolve`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gatewayproxy.compiler.manifests import (
+    configmap,
+    endpointslice,
+    gateway,
+    gatewayclass,
+    httproute,
+    namespace,
+    referencegrant,
+    secret,
+    service,
+    tcproute,
+    tlsroute,
+)
+from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.manifests.resources import ReadObject, Resource, Resources, gather
+from gatewayproxy.fields import Fields, Text
+from gatewayproxy.fields.shapes import GATEWAY_GROUP, LABEL, SUBDOMAIN
+
+__all__ = ["KINDS", "Kind", "ReadObject", "Resource", "Resources", "gather"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A resource kind: its versions, and who reads it."""
+
+    read: Callable[[Meta, Fields, str], Resource]  # metadata, the whole object, version
+    versions: tuple[str, ...] = ("v1",)
+    namespaced: bool = True
+    name: Text = SUBDOMAIN
+
+
+KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
+    (GATEWAY_GROUP, "GatewayClass"): Kind(read=gatewayclass.read, versions=("v1", "v1beta1"), namespaced=False),
+    (GATEWAY_GROUP, "Gateway"): Kind(read=gateway.read, versions=("v1", "v1beta1")),
+    (GATEWAY_GROUP, "HTTPRoute"): Kind(read=httproute.read, versions=("v1", "v1beta1")),
+    (GATEWAY_GROUP, "TCPRoute"): Kind(read=tcproute.read, versions=("v1", "v1alpha2")),
+    (GATEWAY_GROUP, "TLSRoute"): Kind(read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2")),
+    (GATEWAY_GROUP, "ReferenceGrant"): Kind(read=referencegrant.read, versions=("v1", "v1beta1")),
+    ("", "Service"): Kind(read=service.read, name=LABEL),
+    ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
+    ("", "Secret"): Kind(read=secret.read),
+    ("", "ConfigMap"): Kind(read=configmap.read),
+    ("", "Namespace"): Kind(read=namespace.read, namespaced=False, name=LABEL),
+}

@@ -1,0 +1,92 @@
+"""filters of rules and backendRefs: a tagged union, its members read by the FILTERS registry. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from gatewayproxy.compiler.manifests.unserved_filters import read_cors, read_extension_ref, read_external_auth
+from gatewayproxy.fields import BackendObjectReference, Fields
+from gatewayproxy.filters import FILTERS, FilterSpec
+from gatewayproxy.model.names import Origin
+
+__all__ = ["Filter", "read_filters"]
+
+_UNSERVED: Final = {  # HTTPRouteFilterType: its member of the union, and who checks it
+    "ExtensionRef": ("extensionRef", read_extension_ref),
+    "CORS": ("cors", read_cors),
+    "ExternalAuth": ("externalAuth", read_external_auth),
+}
+_MEMBERS: Final = {name: kind.member for name, kind in FILTERS.items()} | {
+    name: member for name, (member, _) in _UNSERVED.items()
+}
+_TYPES: Final = {name: name for name in _MEMBERS}
+_ONCE: Final = ("CORS", *(name for name, kind in FILTERS.items() if not kind.repeats))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """HTTPRouteFilter; spec None = a filter we cannot honour: requests that meet it must fail."""
+
+    type: str
+    spec: FilterSpec | None
+    at: Origin
+    path: str  # "spec.rules[0].filters[0]"
+    replaces_prefix: bool = False  # has a ReplacePrefixMatch: the rule must have one PathPrefix match
+
+    @property
+    def references(self) -> tuple[BackendObjectReference, ...]:
+        """The backends the filter sends requests to."""
+        return self.spec.references if self.spec is not None else ()
+
+
+def read_filters(parent: Fields) -> tuple[Filter, ...]:
+    """Read `filters` of a rule or backendRef."""
+    if not parent.has("filters"):
+        parent.ignore("filters")
+        return ()
+    filters = tuple(_read_filter(item) for item in parent.items("filters", most=16))
+    _check_combination(parent, filters)
+    return filters
+
+
+def _read_filter(fields: Fields) -> Filter:
+    kind = fields.choice("type", _TYPES)
+    wanted = _MEMBERS[kind] if fields.tree.get("type") in _MEMBERS else ""
+    member = fields.child(wanted) if wanted else None
+    if wanted and member is None and not fields.has(wanted):
+        fields.error(wanted, f"is required for type {kind}", f"add {wanted}, or change type")
+    for name in _MEMBERS.values():
+        if name != wanted and fields.has(name) and wanted:
+            fields.error(name, f"does not go with type {kind}", "remove it, or add a filter of its own type")
+    fields.ignore(*_MEMBERS.values())
+    return Filter(
+        type=kind,
+        spec=_read_member(kind, member) if member is not None else None,
+        at=fields.at,
+        path=fields.path_text,
+        replaces_prefix=member is not None and _replaces_prefix(member),
+    )
+
+
+def _read_member(kind: str, member: Fields) -> FilterSpec | None:
+    if kind in FILTERS:
+        return FILTERS[kind].read(member)
+    check = _UNSERVED[kind][1]
+    check(member)
+    return None
+
+
+def _replaces_prefix(member: Fields) -> bool:
+    path = member.tree.get("path")
+    return isinstance(path, dict) and path.get("type") == "ReplacePrefixMatch"
+
+
+def _check_combination(parent: Fields, filters: tuple[Filter, ...]) -> None:
+    counts = Counter(filter_.type for filter_ in filters)
+    for kind in _ONCE:
+        if counts[kind] > 1:
+            parent.error("filters", f"{kind} stands there {counts[kind]} times", "merge them into one filter")
+    if counts["RequestRedirect"] and counts["URLRewrite"]:
+        parent.error("filters", "RequestRedirect and URLRewrite exclude each other", "remove one of the two")
