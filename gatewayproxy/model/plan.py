@@ -130,7 +130,7 @@ class Route:
     """An accepted route: HTTPRoute, TLSRoute or TCPRoute (key.kind)."""
 
     key: ResourceKey
-    created: float = 0.0  # Unix seconds of creationTimestamp; 0 where there is none
+    created: float = 0.0  # Unix seconds of creationTimestamp; inf where there is none: undated is youngest
     rules: tuple[Rule, ...] = ()
 
 

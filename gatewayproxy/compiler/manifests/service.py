@@ -51,6 +51,7 @@ class Service:
     type: str = "ClusterIP"
     external_name: str = ""
     headless: bool = False
+    cluster_ip: str = ""  # "" where none is given, or headless
     ports: tuple[ServicePort, ...] = ()
 
 
@@ -65,7 +66,14 @@ def read(meta: Meta, root: Fields, version: str) -> Service:
     ports = tuple(_read_port(item) for item in spec.items("ports"))
     _check_ports(spec, ports)
     cluster_ip = spec.text("clusterIP", ANY_TEXT, "")
-    return Service(meta=meta, type=kind, external_name=external_name, headless=cluster_ip == "None", ports=ports)
+    return Service(
+        meta=meta,
+        type=kind,
+        external_name=external_name,
+        headless=cluster_ip == "None",
+        cluster_ip="" if cluster_ip == "None" else cluster_ip,
+        ports=ports,
+    )
 
 
 def _read_port(fields: Fields) -> ServicePort:

@@ -1,0 +1,113 @@
+"""Gateway API: typed resources to Plan and StatusReport. Pure.
+
+The story: judge Gateways and their listeners, settle who binds where, resolve each route's rules, attach routes,
+read plan and status off the drafts. Nothing here raises for content: what is wrong becomes a condition and a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.tcproute import TCPRoute
+from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
+from gatewayproxy.compiler.resolve.attach import Namespaces
+from gatewayproxy.compiler.resolve.backends import Backends
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.gateways import Classes, draft_gateways
+from gatewayproxy.compiler.resolve.http import resolve_http_route
+from gatewayproxy.compiler.resolve.l4 import resolve_stream_route
+from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
+from gatewayproxy.compiler.resolve.references import Grants
+from gatewayproxy.compiler.resolve.report import StatusWriter
+from gatewayproxy.compiler.resolve.routes import Parents, RouteDraft
+from gatewayproxy.compiler.resolve.secrets import Secrets
+from gatewayproxy.model.plan import Listener, Plan
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.model.status import StatusReport
+
+__all__ = ["Resolved", "resolve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What the manifests mean, and what to say about them."""
+
+    plan: Plan
+    status: StatusReport
+
+
+def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, bytes | None]) -> Resolved:
+    """Return plan and status; *files* are the contents of the files that Secrets name."""
+    findings = Findings()
+    grants = Grants(resources.reference_grants)
+    secrets = Secrets(resources.secrets, files, options.now, findings)
+    classes = Classes(resources, options.controller_name)
+    gateways = draft_gateways(resources, classes, secrets, grants, options, findings)
+    claim_ports(gateways, findings)
+    for gateway in gateways:
+        drop_unbindable(gateway, options.unbindable)
+    backends = Backends(resources, grants, options.cluster_domain, findings)
+    routes = list(_routes(resources, backends, findings))
+    parents = _parents(resources, gateways, findings)
+    for route in routes:
+        parents.attach(route)
+    return Resolved(
+        plan=Plan(listeners=tuple(_listeners(gateways))),
+        status=_report(resources, classes, gateways, routes, findings, options),
+    )
+
+
+def _routes(resources: Resources, backends: Backends, findings: Findings) -> Iterator[RouteDraft]:
+    """Yield a draft of every route, oldest first, then by namespace/name."""
+    for http in sorted(resources.http_routes, key=lambda route: route.meta.age):
+        yield resolve_http_route(http, backends, findings)
+    streams: tuple[TCPRoute | TLSRoute, ...] = (*resources.tcp_routes, *resources.tls_routes)
+    for stream in sorted(streams, key=lambda route: route.meta.age):
+        yield resolve_stream_route(stream, backends, findings)
+
+
+def _parents(resources: Resources, gateways: list[GatewayDraft], findings: Findings) -> Parents:
+    known = frozenset((m.namespace, m.name) for m in resources.metas if m.key.kind == "Gateway")
+    namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.namespaces})
+    return Parents(gateways, known, namespaces, findings)
+
+
+def _listeners(gateways: Iterable[GatewayDraft]) -> Iterator[Listener]:
+    for gateway in gateways:
+        for draft in gateway.serving():
+            yield _listener(gateway, draft)
+
+
+def _listener(gateway: GatewayDraft, draft: ListenerDraft) -> Listener:
+    assert draft.protocol is not None, "a listener without a supported protocol does not serve"
+    return Listener(
+        key=draft.key,
+        protocol=draft.protocol,
+        port=draft.spec.port,
+        bind_port=draft.bind_port,
+        addresses=gateway.usable,
+        hostname=draft.hostname,
+        tls_mode=draft.tls_mode,
+        certificates=draft.certificates,
+        attachments=tuple(draft.attachments),
+    )
+
+
+def _report(
+    resources: Resources, classes: Classes, gateways: list[GatewayDraft], routes: list[RouteDraft],
+    findings: Findings, options: CompileOptions,
+) -> StatusReport:  # fmt: skip
+    writer = StatusWriter(options.controller_name, options.now)
+    for gateway_class in classes.ours():
+        writer.add_class(gateway_class, classes.verdict(gateway_class))
+    for gateway in gateways:
+        writer.add_gateway(gateway)
+    for route in routes:
+        writer.add_route(route)
+    ours = frozenset((gateway.spec.meta.namespace, gateway.spec.meta.name) for gateway in gateways)
+    for meta in resources.fenced:
+        writer.add_fenced(meta, ours)
+    return StatusReport(objects=writer.objects(resources.metas), problems=(*resources.problems, *findings.problems))

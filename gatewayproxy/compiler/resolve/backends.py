@@ -1,0 +1,150 @@
+"""A backendRef to what serves it: a Cluster, or the refusal its share of the traffic gets. Pure.
+
+Checks run in the order the API gives them: kind, ReferenceGrant, Service, port, protocol, endpoints
+(HTTPBackendRef, BackendObjectReference, GEP-1911).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
+from gatewayproxy.compiler.manifests.service import Service, ServicePort
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.endpoints import (
+    ENDPOINTS_ANNOTATION,
+    EndpointsError,
+    fallback_name,
+    from_annotation,
+    from_slices,
+)
+from gatewayproxy.compiler.resolve.references import Grants, Subject
+from gatewayproxy.fields import BackendObjectReference
+from gatewayproxy.model.plan import Cluster, Refusal
+from gatewayproxy.model.protocols import AppProtocol
+from gatewayproxy.model.refusals import (
+    BACKEND_NOT_FOUND,
+    INVALID_KIND,
+    NO_ENDPOINTS,
+    REF_NOT_PERMITTED,
+    UNSUPPORTED_PROTOCOL,
+    refuse,
+)
+from gatewayproxy.model.status import Condition, Reason
+
+__all__ = ["Backends", "Target"]
+
+# NO_ENDPOINTS is missing on purpose: the reference itself is resolved.
+_CONDITION: Final[dict[str, Reason]] = {
+    BACKEND_NOT_FOUND: Reason.BACKEND_NOT_FOUND,
+    INVALID_KIND: Reason.INVALID_KIND,
+    REF_NOT_PERMITTED: Reason.REF_NOT_PERMITTED,
+    UNSUPPORTED_PROTOCOL: Reason.UNSUPPORTED_PROTOCOL,
+}
+# Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
+_APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {"kubernetes.io/ws": AppProtocol.WS}
+_RESERVED: Final = "kubernetes.io/"
+
+
+class Target(NamedTuple):
+    """What a backendRef comes to: exactly one of *cluster* and *refusal*."""
+
+    name: str
+    cluster: Cluster | None
+    refusal: Refusal | None
+
+    @property
+    def condition(self) -> Condition | None:
+        """Return ResolvedRefs=False where the reference does not resolve."""
+        reason = _CONDITION.get(self.refusal.reason) if self.refusal else None
+        if reason is None or self.refusal is None:
+            return None
+        return Condition("ResolvedRefs", False, reason, self.refusal.detail)
+
+
+class Backends:
+    """All Services, looked up by backendRefs of all routes; equal references share one Cluster."""
+
+    def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
+        self._services = {(s.meta.namespace, s.meta.name): s for s in resources.services}
+        self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+        for part in resources.endpoint_slices:
+            service = part.meta.labels.get(SERVICE_NAME_LABEL)
+            if service:
+                self._slices[part.meta.namespace, service].append(part)
+        self._grants = grants
+        self._cluster_domain = cluster_domain
+        self._findings = findings
+        self._targets: dict[tuple[str, str, int, bool], Target] = {}
+        self._blamed: set[tuple[str, str]] = set()
+
+    def target(self, ref: BackendObjectReference, subject: Subject, *, is_stream: bool = False) -> Target:
+        """Resolve *ref*; a stream (TCP, passthrough) takes any protocol, for it only carries bytes."""
+        namespace = ref.namespace or subject.namespace
+        if ref.group or ref.kind != "Service" or ref.port is None:
+            name = f"{namespace}/{ref.name}"
+            kind = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
+            return _refused(name, INVALID_KIND, f"backendRef {name} has kind {kind}; a Service with a port is needed")
+        allowed = self._grants.permits(subject, group="", kind="Service", namespace=namespace, name=ref.name)
+        if not allowed:
+            name = f"{namespace}/{ref.name}:{ref.port}"
+            needed = f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to Service"
+            return _refused(name, REF_NOT_PERMITTED, f"Service {namespace}/{ref.name} needs {needed}")
+        key = (namespace, ref.name, ref.port, is_stream)
+        if (target := self._targets.get(key)) is None:
+            target = self._targets[key] = self._service_target(namespace, ref.name, ref.port, is_stream)
+        return target
+
+    def _service_target(self, namespace: str, service_name: str, number: int, is_stream: bool) -> Target:
+        name = f"{namespace}/{service_name}:{number}"
+        service = self._services.get((namespace, service_name))
+        if service is None:
+            return _refused(name, BACKEND_NOT_FOUND, f"Service {namespace}/{service_name} does not exist")
+        port = next((p for p in service.ports if p.port == number and p.protocol == "TCP"), None)
+        if port is None:
+            known = ", ".join(str(p.port) for p in service.ports if p.protocol == "TCP") or "none"
+            detail = f"Service {namespace}/{service_name} has no TCP port {number}; it has {known}"
+            return _refused(name, BACKEND_NOT_FOUND, detail)
+        protocol = AppProtocol.HTTP if is_stream else _protocol(port.app_protocol)
+        if protocol is None:
+            detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
+            return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which is not supported")
+        return self._cluster_target(name, service, port, protocol)
+
+    def _cluster_target(self, name: str, service: Service, port: ServicePort, protocol: AppProtocol) -> Target:
+        slices = self._slices.get((service.meta.namespace, service.meta.name))
+        annotation = service.meta.annotations.get(ENDPOINTS_ANNOTATION)
+        if slices is None and annotation is None:
+            dns = fallback_name(service, port, self._cluster_domain)
+            return Target(name, Cluster(name=name, protocol=protocol, dns=dns), None)
+        if slices is not None:
+            endpoints = from_slices(slices, port)
+        else:
+            try:
+                endpoints = from_annotation(annotation or "", port)
+            except EndpointsError as error:
+                self._blame(service, str(error))
+                endpoints = ()
+        if not endpoints:
+            return _refused(name, NO_ENDPOINTS, f"Service {name} has no ready endpoints")
+        return Target(name, Cluster(name=name, protocol=protocol, endpoints=endpoints), None)
+
+    def _blame(self, service: Service, message: str) -> None:
+        if (service.meta.namespace, service.meta.name) in self._blamed:
+            return
+        self._blamed.add((service.meta.namespace, service.meta.name))
+        field = f"metadata.annotations[{ENDPOINTS_ANNOTATION}]"
+        self._findings.error(service.meta.origin, service.meta.key, field, message)
+
+
+def _protocol(name: str | None) -> AppProtocol | None:
+    if not name or not name.startswith(_RESERVED):
+        return AppProtocol.HTTP
+    return _APP_PROTOCOLS.get(name)
+
+
+def _refused(name: str, reason: str, detail: str) -> Target:
+    return Target(name, None, refuse(reason, detail))

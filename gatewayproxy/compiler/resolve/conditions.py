@@ -1,0 +1,65 @@
+"""From findings to Kubernetes status: condition lists, route parents, and the problems a person reads. Pure.
+
+`lastTransitionTime` is the time of the compilation as given (`CompileOptions.now`): a file has no memory of the
+condition before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gatewayproxy.model.names import Origin, ResourceKey
+from gatewayproxy.model.status import Condition, Problem, Severity
+
+__all__ = ["ConditionWriter", "Findings", "Tree"]
+
+Tree = dict[str, Any]
+
+_MAX_MESSAGE: Final = 32_768  # metav1.Condition.message
+
+
+class Findings:
+    """Collects problems in the order they are found."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def warn(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "") -> None:
+        """Note something that serves otherwise than a reader would expect."""
+        self._add(Severity.WARNING, origin, key, field, message, hint)
+
+    def error(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "") -> None:
+        """Note something that cannot serve."""
+        self._add(Severity.ERROR, origin, key, field, message, hint)
+
+    def _add(self, severity: Severity, origin: Origin, key: ResourceKey, field: str, message: str, hint: str) -> None:
+        self.problems.append(
+            Problem(origin=origin, severity=severity, key=key, field=field, message=message, hint=hint)
+        )
+
+
+class ConditionWriter:
+    """Turns Conditions into status entries of one compilation; equal entries are one shared dict."""
+
+    def __init__(self, now: float) -> None:
+        self._at = datetime.fromtimestamp(max(0, int(now)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._shared: dict[tuple[Condition, int], Tree] = {}
+
+    def write(self, conditions: Iterable[Condition], generation: int) -> list[Tree]:
+        """Return `conditions` with observedGeneration = *generation*."""
+        return [self._entry(condition, generation) for condition in conditions]
+
+    def _entry(self, condition: Condition, generation: int) -> Tree:
+        entry = self._shared.get((condition, generation))
+        if entry is None:
+            entry = self._shared[condition, generation] = {
+                "type": condition.type,
+                "status": "True" if condition.status else "False",
+                "reason": str(condition.reason),
+                "message": condition.message[:_MAX_MESSAGE],
+                "lastTransitionTime": self._at,
+                "observedGeneration": generation,
+            }
+        return entry

@@ -1,0 +1,108 @@
+"""Gateways and listeners while they are being resolved: what the steps write into, and what is read off at the end.
+
+A draft starts valid; each step may take that away with a Condition. `gateways` makes drafts, `listeners` judges them,
+`attach` hangs routes on them, `ports` settles who binds where, and the frontend reads plan and status off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
+from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.model.plan import Attachment, Certificate
+from gatewayproxy.model.protocols import Protocol, TlsMode
+from gatewayproxy.model.status import Condition, Reason
+
+__all__ = ["ACCEPTED", "RESOLVED", "GatewayDraft", "ListenerDraft"]
+
+ACCEPTED: Final = Condition("Accepted", True, Reason.ACCEPTED)
+RESOLVED: Final = Condition("ResolvedRefs", True, Reason.RESOLVED_REFS)
+NO_CONFLICTS: Final = Condition("Conflicted", False, Reason.NO_CONFLICTS)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ListenerDraft:
+    """One listener of a Gateway of ours."""
+
+    spec: Listener
+    key: ListenerKey
+    bind_port: int
+    protocol: Protocol | None = None  # None: not supported
+    tls_mode: TlsMode | None = None
+    kinds: tuple[str, ...] = ()  # route kinds that may attach: status.supportedKinds
+    accepted: Condition = ACCEPTED
+    conflicted: Condition = NO_CONFLICTS
+    resolved: Condition = RESOLVED
+    certificates: tuple[Certificate, ...] = ()
+    attachments: list[Attachment] = field(default_factory=list)
+    n_attached: int = 0
+
+    @property
+    def hostname(self) -> str:
+        return self.spec.hostname
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether the listener can take traffic, as far as it alone is concerned."""
+        has_certificate = self.tls_mode is not TlsMode.TERMINATE or bool(self.certificates)
+        return self.accepted.status and has_certificate and bool(self.kinds)
+
+    def reject(self, reason: Reason, message: str) -> None:
+        """Set Accepted=False; the first reason stays."""
+        if self.accepted.status:
+            self.accepted = Condition("Accepted", False, reason, message)
+
+    def conflict(self, reason: Reason, message: str) -> None:
+        """Set Accepted=False and Conflicted=True."""
+        self.reject(reason, message)
+        if not self.conflicted.status:
+            self.conflicted = Condition("Conflicted", True, reason, message)
+
+    def unresolve(self, reason: Reason, message: str) -> None:
+        """Set ResolvedRefs=False; RefNotPermitted outweighs other reasons, else the first stays."""
+        if self.resolved.status or reason is Reason.REF_NOT_PERMITTED:
+            self.resolved = Condition("ResolvedRefs", False, reason, message)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class GatewayDraft:
+    """A Gateway of ours."""
+
+    spec: Gateway
+    listeners: tuple[ListenerDraft, ...]
+    addresses: tuple[str, ...] = ("",)  # IP literals; "" = all interfaces
+    unusable: dict[str, str] = field(default_factory=dict)  # address -> why it cannot be bound
+    accepted: Condition = ACCEPTED
+    unassigned: str = ""  # an address without a value: what to do about it
+
+    def reject(self, reason: Reason, message: str) -> None:
+        """Set Accepted=False: nothing of this Gateway serves. The first reason stays."""
+        if self.accepted.status:
+            self.accepted = Condition("Accepted", False, reason, message)
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """Return the addresses that can be bound."""
+        return tuple(address for address in self.addresses if address not in self.unusable)
+
+    def serving(self) -> Iterator[ListenerDraft]:
+        """Yield the listeners that take traffic."""
+        if self.accepted.status and self.usable:
+            yield from (listener for listener in self.listeners if listener.serves)
+
+    @property
+    def programmed(self) -> Condition:
+        """Return the Gateway's Programmed condition."""
+        if not self.accepted.status:
+            return Condition("Programmed", False, Reason.INVALID, self.accepted.message)
+        if self.unassigned:
+            return Condition("Programmed", False, Reason.ADDRESS_NOT_ASSIGNED, self.unassigned)
+        if self.unusable:
+            message = "; ".join(f"{address or 'all interfaces'}: {why}" for address, why in self.unusable.items())
+            return Condition("Programmed", False, Reason.ADDRESS_NOT_USABLE, message)
+        if not any(self.serving()):
+            return Condition("Programmed", False, Reason.INVALID, "no listener can serve")
+        return Condition("Programmed", True, Reason.PROGRAMMED)

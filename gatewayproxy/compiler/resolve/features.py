@@ -1,0 +1,44 @@
+"""What a GatewayClass of ours claims to support: names of the Gateway API's features, sorted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["SUPPORTED_FEATURES"]
+
+SUPPORTED_FEATURES: Final = tuple(
+    sorted(
+        {
+            "Gateway",
+            "GatewayHTTPListenerIsolation",
+            "GatewayPort8080",
+            "GatewayStaticAddresses",
+            "HTTPRoute",
+            "HTTPRoute303RedirectStatusCode",
+            "HTTPRoute307RedirectStatusCode",
+            "HTTPRoute308RedirectStatusCode",
+            "HTTPRouteBackendProtocolWebSocket",
+            "HTTPRouteBackendRequestHeaderModification",
+            "HTTPRouteBackendRequestRedirect",
+            "HTTPRouteBackendTimeout",
+            "HTTPRouteBackendURLRewrite",
+            "HTTPRouteHostRewrite",
+            "HTTPRouteMethodMatching",
+            "HTTPRouteNamedRouteRule",
+            "HTTPRouteParentRefPort",
+            "HTTPRoutePathRedirect",
+            "HTTPRoutePathRewrite",
+            "HTTPRoutePortRedirect",
+            "HTTPRouteQueryParamMatching",
+            "HTTPRouteRequestMirror",
+            "HTTPRouteRequestMultipleMirrors",
+            "HTTPRouteRequestPercentageMirror",
+            "HTTPRouteRequestTimeout",
+            "HTTPRouteResponseHeaderModification",
+            "HTTPRouteSchemeRedirect",
+            "ReferenceGrant",
+            "TCPRoute",
+            "TLSRoute",
+        }
+    )
+)

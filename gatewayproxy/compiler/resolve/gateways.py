@@ -1,0 +1,121 @@
+"""Which GatewayClasses and Gateways are ours, and the drafts of those that are. Pure.
+
+In file mode a GatewayClass is optional: a Gateway whose class has no document is ours; one whose class names another
+controller is not, and gets no status from us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.gateway import Gateway
+from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.listeners import judge_listeners
+from gatewayproxy.compiler.resolve.references import Grants
+from gatewayproxy.compiler.resolve.secrets import Secrets
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.model.status import Condition, Reason
+
+__all__ = ["Classes", "bound_addresses", "draft_gateways", "listeners_verdict"]
+
+
+class Classes:
+    """The GatewayClasses, and whose they are."""
+
+    def __init__(self, resources: Resources, controller_name: str) -> None:
+        self._by_name = {c.meta.name: c for c in resources.gateway_classes}
+        self._unreadable = {m.name for m in resources.fenced if m.key.kind == "GatewayClass"}
+        self._controller_name = controller_name
+
+    def ours(self) -> Iterator[GatewayClass]:
+        """Yield the classes that name our controller."""
+        yield from (c for c in self._by_name.values() if c.controller_name == self._controller_name)
+
+    def own(self, gateway: Gateway) -> bool:
+        """Tell whether a Gateway is ours; a class we cannot read may be anyone's, so its Gateways are not."""
+        name = gateway.gateway_class_name
+        if (found := self._by_name.get(name)) is not None:
+            return found.controller_name == self._controller_name
+        return name not in self._unreadable
+
+    def verdict(self, gateway_class: GatewayClass) -> Condition:
+        """Return the Accepted condition of a class of ours."""
+        if gateway_class.parameters_ref is not None:
+            message = "parametersRef is not supported; use command-line options"
+            return Condition("Accepted", False, Reason.INVALID_PARAMETERS, message)
+        return ACCEPTED
+
+    def verdict_for(self, gateway: Gateway) -> Condition:
+        """Return the verdict on the class of a Gateway of ours."""
+        found = self._by_name.get(gateway.gateway_class_name)
+        return self.verdict(found) if found else ACCEPTED
+
+
+def draft_gateways(
+    resources: Resources, classes: Classes, secrets: Secrets, grants: Grants, options: CompileOptions,
+    findings: Findings,
+) -> list[GatewayDraft]:  # fmt: skip
+    """Return our Gateways, oldest first, then by namespace/name."""
+    ours = [gateway for gateway in resources.gateways if classes.own(gateway)]
+    ours.sort(key=lambda gateway: gateway.meta.age)
+    drafts: list[GatewayDraft] = []
+    for gateway in ours:
+        listeners = judge_listeners(gateway, secrets, grants, findings, options.port_map)
+        draft = GatewayDraft(spec=gateway, listeners=listeners)
+        _judge_parameters(draft, classes)
+        _judge_addresses(draft)
+        if not draft.accepted.status:
+            message = f"{draft.accepted.reason}: {draft.accepted.message}"
+            findings.error(gateway.meta.origin, gateway.meta.key, "spec", message)
+        drafts.append(draft)
+    return drafts
+
+
+def _judge_parameters(draft: GatewayDraft, classes: Classes) -> None:
+    verdict = classes.verdict_for(draft.spec)
+    if not verdict.status:
+        name = draft.spec.gateway_class_name
+        draft.reject(Reason.INVALID_PARAMETERS, f"GatewayClass {name} is not accepted: {verdict.message}")
+    if draft.spec.parameters_ref is not None:
+        draft.reject(Reason.INVALID_PARAMETERS, "infrastructure.parametersRef is not supported; remove it")
+
+
+def _judge_addresses(draft: GatewayDraft) -> None:
+    """Take spec.addresses: IP addresses to bind; without any, all interfaces."""
+    found: list[str] = []
+    for index, address in enumerate(draft.spec.addresses):
+        if address.type != "IPAddress":
+            kind = address.type
+            draft.reject(Reason.UNSUPPORTED_ADDRESS, f"addresses[{index}] has type {kind}; only IPAddress is supported")
+        elif not address.value:
+            draft.unassigned = f"addresses[{index}] has no value, and there is no pool to take one from; write an IP"
+        else:
+            found.append(str(ip_address(address.value)))
+    if draft.spec.addresses:
+        draft.addresses = tuple(dict.fromkeys(found))
+
+
+def listeners_verdict(draft: GatewayDraft) -> Condition:
+    """Return the Gateway's Accepted condition, listeners considered (GatewayReasonListenersNotValid)."""
+    if not draft.accepted.status:
+        return draft.accepted
+    invalid = [listener.spec.name for listener in draft.listeners if not _is_valid(listener)]
+    if not invalid:
+        return draft.accepted
+    some_valid = any(listener.accepted.status for listener in draft.listeners)
+    return Condition("Accepted", some_valid, Reason.LISTENERS_NOT_VALID, f"not valid: {', '.join(invalid)}")
+
+
+def _is_valid(listener: ListenerDraft) -> bool:
+    return listener.accepted.status and listener.resolved.status
+
+
+def bound_addresses(draft: GatewayDraft) -> tuple[str, ...]:
+    """Return status.addresses: what serving listeners are bound to; "all interfaces" in both families."""
+    if not any(draft.serving()):
+        return ()
+    return tuple(a for address in draft.usable for a in ((address,) if address else ("0.0.0.0", "::")))

@@ -1,0 +1,141 @@
+"""Judge the listeners of one Gateway: protocol, TLS mode, conflicts, route kinds, certificates. Pure.
+
+Within one Gateway every listener of a conflict loses (ListenerConditionConflicted); between Gateways see `ports`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
+from gatewayproxy.compiler.resolve.certificates import CertificateError
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.drafts import ListenerDraft
+from gatewayproxy.compiler.resolve.references import Grants, Subject
+from gatewayproxy.compiler.resolve.secrets import Secrets
+from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.model.plan import Certificate
+from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
+from gatewayproxy.model.status import Reason
+
+__all__ = ["judge_listeners"]
+
+_BY_NAME: Final = {protocol.value: protocol for protocol in PROTOCOLS}
+
+
+def judge_listeners(
+    gateway: Gateway, secrets: Secrets, grants: Grants, findings: Findings, port_map: Mapping[int, int]
+) -> tuple[ListenerDraft, ...]:
+    """Return the drafts of a Gateway's listeners, each with what is wrong with it."""
+    drafts = tuple(_draft(gateway, listener, port_map) for listener in gateway.listeners)
+    for draft in drafts:
+        _judge_kinds(draft)
+        _judge_tls_mode(draft)
+    _judge_conflicts(drafts)
+    for draft in drafts:
+        if draft.tls_mode is TlsMode.TERMINATE and draft.protocol is Protocol.HTTPS:
+            _load_certificates(gateway, draft, secrets, grants)
+        _report(gateway, draft, findings)
+    return drafts
+
+
+def _draft(gateway: Gateway, listener: Listener, port_map: Mapping[int, int]) -> ListenerDraft:
+    draft = ListenerDraft(
+        spec=listener,
+        key=ListenerKey(gateway.meta.namespace, gateway.meta.name, listener.name),
+        bind_port=port_map.get(listener.port, listener.port),
+        protocol=_BY_NAME.get(listener.protocol),
+        tls_mode=listener.tls.mode if listener.tls else None,
+    )
+    if draft.protocol is None:
+        known = ", ".join(_BY_NAME)
+        draft.reject(Reason.UNSUPPORTED_PROTOCOL, f"protocol {listener.protocol} is not supported; use one of {known}")
+    elif draft.protocol is Protocol.HTTPS:
+        draft.tls_mode = TlsMode.TERMINATE
+    return draft
+
+
+def _judge_kinds(draft: ListenerDraft) -> None:
+    """Set supportedKinds: what the protocol admits, narrowed by allowedRoutes.kinds."""
+    if draft.protocol is None:
+        return
+    admitted = PROTOCOLS[draft.protocol].route_kinds
+    wanted = draft.spec.allowed_routes.kinds
+    if not wanted:
+        draft.kinds = admitted
+        return
+    draft.kinds = tuple(dict.fromkeys(k.kind for k in wanted if k.group == GATEWAY_GROUP and k.kind in admitted))
+    refused = [k.kind for k in wanted if k.group != GATEWAY_GROUP or k.kind not in admitted]
+    if refused:
+        message = f"allowedRoutes.kinds has {', '.join(refused)}; a {draft.protocol.value} listener takes "
+        draft.unresolve(Reason.INVALID_ROUTE_KINDS, message + ", ".join(admitted))
+
+
+def _judge_tls_mode(draft: ListenerDraft) -> None:
+    if draft.protocol is None:
+        return
+    modes = PROTOCOLS[draft.protocol].tls_modes
+    if draft.protocol is Protocol.TLS and draft.tls_mode not in modes:
+        draft.reject(Reason.UNSUPPORTED_VALUE, "tls.mode Terminate of a TLS listener is not supported; use Passthrough")
+
+
+def _judge_conflicts(drafts: tuple[ListenerDraft, ...]) -> None:
+    by_port: dict[int, list[ListenerDraft]] = defaultdict(list)
+    for draft in drafts:
+        if draft.protocol is not None:
+            by_port[draft.spec.port].append(draft)
+    for port, sharing in by_port.items():
+        if len({(draft.protocol, draft.tls_mode) for draft in sharing}) > 1:
+            _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different protocols")
+            continue
+        _judge_hostnames(sharing, port)
+
+
+def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
+    by_hostname: dict[str, list[ListenerDraft]] = defaultdict(list)
+    for draft in sharing:
+        has_hostname = draft.protocol is not None and PROTOCOLS[draft.protocol].has_hostname
+        by_hostname[draft.hostname if has_hostname else ""].append(draft)
+    for hostname, same in by_hostname.items():
+        if len(same) > 1:
+            named = f"hostname {hostname}" if hostname else "no hostname"
+            _conflict_all(same, Reason.HOSTNAME_CONFLICT, f"port {port} with {named} is used more than once")
+
+
+def _conflict_all(drafts: list[ListenerDraft], reason: Reason, what: str) -> None:
+    names = ", ".join(draft.spec.name for draft in drafts)
+    for draft in drafts:
+        # A conflict outweighs an unsupported mode: TLS Terminate beside Passthrough is ProtocolConflict for both.
+        draft.accepted = draft.accepted._replace(status=True)
+        draft.conflict(reason, f"{what}: {names}; give each listener its own port or hostname")
+
+
+def _load_certificates(gateway: Gateway, draft: ListenerDraft, secrets: Secrets, grants: Grants) -> None:
+    refs = draft.spec.tls.certificate_refs if draft.spec.tls else ()
+    if not refs:
+        draft.unresolve(Reason.INVALID_CERTIFICATE_REF, "an HTTPS listener needs tls.certificateRefs")
+    subject = Subject(GATEWAY_GROUP, "Gateway", gateway.meta.namespace)
+    loaded: list[Certificate] = []
+    for ref in refs:
+        namespace = ref.namespace or gateway.meta.namespace
+        name = f"{namespace}/{ref.name}"
+        if ref.group or ref.kind != "Secret":
+            draft.unresolve(Reason.INVALID_CERTIFICATE_REF, f"certificateRef {name} has kind {ref.kind}, not Secret")
+        elif not grants.permits(subject, group="", kind="Secret", namespace=namespace, name=ref.name):
+            needed = f"a ReferenceGrant in namespace {namespace} from Gateway of {gateway.meta.namespace} to Secret"
+            draft.unresolve(Reason.REF_NOT_PERMITTED, f"Secret {name} needs {needed}")
+        else:
+            try:
+                loaded.append(secrets.certificate(namespace, ref.name))
+            except CertificateError as error:
+                draft.unresolve(Reason.INVALID_CERTIFICATE_REF, f"Secret {name}: {error}")
+    draft.certificates = tuple({certificate.digest: certificate for certificate in loaded}.values())
+
+
+def _report(gateway: Gateway, draft: ListenerDraft, findings: Findings) -> None:
+    for condition, tell in ((draft.accepted, findings.error), (draft.resolved, findings.warn)):
+        if not condition.status:
+            tell(draft.spec.at, gateway.meta.key, draft.spec.path, f"{condition.reason}: {condition.message}")

@@ -1,0 +1,164 @@
+"""Read the StatusReport off the drafts: every object as Kubernetes would show it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.resolve.conditions import ConditionWriter, Tree
+from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.features import SUPPORTED_FEATURES
+from gatewayproxy.compiler.resolve.gateways import bound_addresses, listeners_verdict
+from gatewayproxy.compiler.resolve.routes import RouteDraft
+from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.status import Condition, ObjectStatus, Reason
+
+__all__ = ["StatusWriter"]
+
+_ROUTE_KINDS: Final = frozenset({"HTTPRoute", "TCPRoute", "TLSRoute"})
+_REDACTED: Final = "(redacted)"
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class StatusWriter:
+    """Collects the status of our objects, then lays it beside what was written."""
+
+    def __init__(self, controller_name: str, now: float) -> None:
+        self._controller_name = controller_name
+        self._conditions = ConditionWriter(now)
+        self._status: dict[ResourceKey, Mapping[str, Any]] = {}
+
+    def add_class(self, gateway_class: GatewayClass, accepted: Condition) -> None:
+        """Write the status of a GatewayClass of ours."""
+        version = Condition("SupportedVersion", True, Reason.SUPPORTED_VERSION)
+        self._status[gateway_class.meta.key] = {
+            "conditions": self._conditions.write((accepted, version), gateway_class.meta.generation),
+            "supportedFeatures": [{"name": name} for name in SUPPORTED_FEATURES],
+        }
+
+    def add_gateway(self, draft: GatewayDraft) -> None:
+        """Write the status of a Gateway of ours."""
+        generation = draft.spec.meta.generation
+        serving = frozenset(id(listener) for listener in draft.serving())
+        self._status[draft.spec.meta.key] = {
+            "addresses": [{"type": "IPAddress", "value": address} for address in bound_addresses(draft)],
+            "conditions": self._conditions.write((listeners_verdict(draft), draft.programmed), generation),
+            "listeners": [
+                self._listener(listener, id(listener) in serving, generation) for listener in draft.listeners
+            ],
+        }
+
+    def add_route(self, draft: RouteDraft) -> None:
+        """Write the status of a route; one that names no parent of ours gets none."""
+        if not draft.parents:
+            return
+        meta = draft.spec.meta
+        self._status[meta.key] = {
+            "parents": [
+                {
+                    "parentRef": _parent_ref(
+                        group=ref.group, kind=ref.kind, namespace=ref.namespace or meta.namespace, name=ref.name,
+                        section=ref.section_name, port=ref.port,
+                    ),
+                    "controllerName": self._controller_name,
+                    "conditions": self._conditions.write(conditions, meta.generation),
+                }
+                for ref, conditions in draft.parents
+            ]
+        }  # fmt: skip
+
+    def add_fenced(self, meta: Meta, ours: frozenset[tuple[str, str]]) -> None:
+        """Write Accepted=False for an object whose text has errors; *ours* are the Gateways that may speak of it."""
+        accepted = Condition(
+            "Accepted", False, Reason.INVALID, "the manifest has errors; `gatewayproxy check` lists them"
+        )
+        if meta.key.kind == "Gateway":
+            programmed = accepted._replace(type="Programmed")
+            self._status[meta.key] = {"conditions": self._conditions.write((accepted, programmed), meta.generation)}
+        elif meta.key.kind in _ROUTE_KINDS:
+            parents = [
+                {
+                    "parentRef": ref,
+                    "controllerName": self._controller_name,
+                    "conditions": self._conditions.write((accepted,), meta.generation),
+                }
+                for ref in _written_parents(meta)
+                if (ref["namespace"], ref["name"]) in ours
+            ]
+            if parents:
+                self._status[meta.key] = {"parents": parents}
+
+    def objects(self, metas: Iterable[Meta]) -> tuple[ObjectStatus, ...]:
+        """Return every object, in the order of *metas*."""
+        status = self._status
+        return tuple(
+            ObjectStatus(key=meta.key, origin=meta.origin, manifest=_shown(meta), status=status.get(meta.key, {}))
+            for meta in metas
+        )
+
+    def _listener(self, draft: ListenerDraft, serves: bool, generation: int) -> Tree:
+        return {
+            "name": draft.spec.name,
+            "supportedKinds": [{"group": GATEWAY_GROUP, "kind": kind} for kind in draft.kinds],
+            "attachedRoutes": draft.n_attached,
+            "conditions": self._conditions.write(
+                (draft.accepted, _programmed(draft, serves), draft.resolved, draft.conflicted), generation
+            ),
+        }
+
+
+def _programmed(draft: ListenerDraft, serves: bool) -> Condition:
+    if serves:
+        return Condition("Programmed", True, Reason.PROGRAMMED)
+    if draft.conflicted.status:
+        return Condition("Programmed", False, draft.conflicted.reason, draft.conflicted.message)
+    why = draft.accepted.message or draft.resolved.message or "the Gateway cannot serve"
+    return Condition("Programmed", False, Reason.INVALID, why)
+
+
+def _parent_ref(*, group: str, kind: str, namespace: str, name: str, section: str | None, port: int | None) -> Tree:
+    ref: Tree = {"group": group, "kind": kind, "namespace": namespace, "name": name}
+    if section is not None:
+        ref["sectionName"] = section
+    if port is not None:
+        ref["port"] = port
+    return ref
+
+
+def _written_parents(meta: Meta) -> Iterable[Tree]:
+    """Yield the parentRefs of a route that could not be read, as far as they make sense."""
+    spec = meta.manifest.get("spec")
+    written = spec.get("parentRefs") if isinstance(spec, Mapping) else None
+    for ref in written if isinstance(written, list) else ():
+        if not isinstance(ref, Mapping) or not isinstance(ref.get("name"), str):
+            continue
+        if ref.get("kind", "Gateway") != "Gateway" or ref.get("group", GATEWAY_GROUP) != GATEWAY_GROUP:
+            continue
+        namespace, section, port = ref.get("namespace"), ref.get("sectionName"), ref.get("port")
+        yield _parent_ref(
+            group=GATEWAY_GROUP,
+            kind="Gateway",
+            namespace=namespace if isinstance(namespace, str) else meta.namespace,
+            name=ref["name"],
+            section=section if isinstance(section, str) else None,
+            port=port if isinstance(port, int) else None,
+        )
+
+
+def _shown(meta: Meta) -> Mapping[str, Any]:
+    """Return the manifest as it may be shown: a Secret without its contents."""
+    if meta.key.kind != "Secret":
+        return meta.manifest
+    shown: Tree = dict(meta.manifest)
+    for name in ("data", "stringData"):
+        if isinstance(shown.get(name), Mapping):
+            shown[name] = dict.fromkeys(shown[name], _REDACTED)
+    metadata = shown.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    if isinstance(annotations, Mapping) and isinstance(metadata, Mapping):
+        kept = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
+        shown["metadata"] = {**metadata, "annotations": kept}
+    return shown

@@ -1,0 +1,120 @@
+"""Routes of any kind: their drafts, and attaching them to the parents they name. Pure.
+
+A route has one verdict per declared parentRef (RouteParentStatus); a Gateway that is not ours gets none from us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+from gatewayproxy.compiler.manifests.httproute import HTTPRoute
+from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.manifests.references import ParentRef
+from gatewayproxy.compiler.manifests.tcproute import TCPRoute
+from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
+from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
+from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.plan import Attachment, Route
+from gatewayproxy.model.status import Condition
+
+__all__ = ["ParentVerdict", "Parents", "RouteDraft", "age_of"]
+
+
+class ParentVerdict(NamedTuple):
+    """What one parentRef came to."""
+
+    ref: ParentRef
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RouteDraft:
+    """A route while it is being resolved."""
+
+    spec: HTTPRoute | TCPRoute | TLSRoute
+    hostnames: tuple[str, ...] | None  # None: the kind has none
+    route: Route
+    resolved: Condition
+    flaw: Condition | None = None  # Accepted=False, whatever the parent says
+    partial: Condition | None = None
+    parents: list[ParentVerdict] = field(default_factory=list)
+
+
+def age_of(meta: Meta) -> float:
+    """Return what a route's age is compared by; undated routes are the youngest, so that none gains by it."""
+    return meta.created or inf
+
+
+class Parents:
+    """The Gateways that routes may attach to."""
+
+    def __init__(
+        self, gateways: list[GatewayDraft], known: frozenset[tuple[str, str]], namespaces: Namespaces,
+        findings: Findings,
+    ) -> None:  # fmt: skip
+        self._ours: Mapping[tuple[str, str], GatewayDraft] = {
+            (gateway.spec.meta.namespace, gateway.spec.meta.name): gateway for gateway in gateways
+        }
+        self._known = known  # every Gateway with a document, ours or not
+        self._namespaces = namespaces
+        self._findings = findings
+
+    def attach(self, draft: RouteDraft) -> None:
+        """Hang a route on every listener that takes it, and note the verdict of each parentRef."""
+        joined: dict[ListenerDraft, dict[str, str]] = {}
+        for ref in draft.spec.parent_refs:
+            gateway = self._gateway(draft, ref)
+            if gateway is None:
+                continue
+            found = self._find(gateway, ref, draft)
+            if not isinstance(found, Condition):
+                for listener, hostnames in found:
+                    joined.setdefault(listener, {}).update(hostnames)
+            self._judge(draft, ref, found)
+        for listener, met in joined.items():
+            # A route that is not accepted is not counted, but its rules that must fail closed still serve.
+            listener.n_attached += draft.flaw is None
+            if draft.route.rules:
+                listener.attachments.append(Attachment(draft.route, tuple(met.items())))
+
+    def _gateway(self, draft: RouteDraft, ref: ParentRef) -> GatewayDraft | None:
+        meta = draft.spec.meta
+        if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
+            kind = f"{ref.group}/{ref.kind}".lstrip("/")
+            self._findings.warn(ref.at, meta.key, ref.path, f"parents of kind {kind} are not supported, ignored")
+            return None
+        key = (ref.namespace or meta.namespace, ref.name)
+        if key not in self._known:
+            hint = "add the Gateway, or correct name and namespace"
+            self._findings.warn(ref.at, meta.key, ref.path, f"Gateway {'/'.join(key)} does not exist", hint)
+        return self._ours.get(key)
+
+    def _find(self, gateway: GatewayDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
+        meta = draft.spec.meta
+        return find_parents(
+            gateway, ref, kind=meta.key.kind, namespace=meta.namespace, hostnames=draft.hostnames,
+            namespaces=self._namespaces,
+        )  # fmt: skip
+
+    def _judge(self, draft: RouteDraft, ref: ParentRef, found: list[Joined] | Condition) -> None:
+        accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
+        if accepted is found:
+            message = f"{accepted.reason}: {accepted.message}"
+            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message)
+        elif draft.hostnames and not isinstance(found, Condition):
+            self._report_unreachable(draft, ref, found)
+        partial = () if draft.partial is None else (draft.partial,)
+        draft.parents.append(ParentVerdict(ref, (accepted, draft.resolved, *partial)))
+
+    def _report_unreachable(self, draft: RouteDraft, ref: ParentRef, found: list[Joined]) -> None:
+        """Warn of hostnames that no listener of this parentRef has: requests for them do not reach the route."""
+        met = {own for joined in found for _, own in joined.hostnames}
+        lost = [hostname for hostname in draft.hostnames or () if hostname not in met]
+        if lost:
+            message = f"hostnames {', '.join(lost)} are on no listener of Gateway {ref.name}, ignored"
+            self._findings.warn(ref.at, draft.spec.meta.key, "spec.hostnames", message)
