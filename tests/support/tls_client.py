@@ -99,6 +99,8 @@ class TlsClient:
             try:
                 if not self.tls.read(65_536):
                     return "close_notify"
+            except ssl.SSLZeroReturnError:  # both sides have said it
+                return "close_notify"
             except ssl.SSLWantReadError:
                 try:
                     self.fill()

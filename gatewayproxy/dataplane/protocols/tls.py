@@ -81,6 +81,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLWantReadError:  # a record without data: a key update, a refused renegotiation
             self._flush_control()
             return
+        except ssl.SSLZeroReturnError:  # close_notify in answer to ours, where OpenSSL returns no b""
+            plain = b""
+            self._peer_closed = True
         except ssl.SSLError as error:
             self._fail(error)
             return
@@ -147,6 +150,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLWantReadError:
             self._flush_control()
             return
+        except ssl.SSLZeroReturnError:
+            data = b""
         if data:
             plain.append(data)
         else:
