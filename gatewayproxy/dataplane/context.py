@@ -55,9 +55,11 @@ class Context:
     generation: int = 0
     draining: bool = False  # answer "Connection: close" from now on
     ticket_secret: bytes = b""  # TLS session tickets: equal in all workers; b"" = tickets good in one worker only
+    reactor: object | None = None  # the worker's one Reactor; protocols.splice_reactor keeps it here
     connections: Gate = field(init=False)  # downstream connections of this worker, Limits.connections
     handshakes: Gate = field(init=False)  # TLS handshakes under way, Limits.handshakes
 
     def __post_init__(self) -> None:
         self.connections = Gate(self.limits.connections)
         self.handshakes = Gate(self.limits.handshakes)
+        self.registry.attach(self.limits, self.stats)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.listeners.tcp import TcpListener
+from gatewayproxy.dataplane.listeners.tls_passthrough import TlsPassthroughListener
 from gatewayproxy.routing.table import Port, PortKind
 
 __all__ = ["LISTENERS", "Listener", "Open"]
@@ -34,4 +36,7 @@ class Listener(Protocol):
 
 Open = Callable[[Port, Sequence[socket.socket], Context], Listener]  # sockets: bound, listening, non-blocking
 
-LISTENERS: Final[dict[PortKind, Open]] = {}
+LISTENERS: Final[dict[PortKind, Open]] = {
+    PortKind.TCP: TcpListener,
+    PortKind.TLS_PASSTHROUGH: TlsPassthroughListener,
+}

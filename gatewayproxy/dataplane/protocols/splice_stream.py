@@ -1,0 +1,239 @@
+"""Stream: one L4 connection from its backend choice to its end.
+
+A stream dials at once, before the client has said a word: many protocols let the server speak first. Until the upstream
+is there, the client's bytes wait in its socket. An endpoint that cannot be reached is followed by the next one of the
+cluster. A refusal closes without a byte; a stream that is cut is reset on both sides, so that it cannot look complete.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.protocols.splice import Half
+from gatewayproxy.dataplane.protocols.splice_dial import begin_connect, target_of
+from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
+from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
+from gatewayproxy.dataplane.stats import AccessRecord
+from gatewayproxy.model.plan import Endpoint
+from gatewayproxy.routing.table import RouteEntry
+
+__all__ = ["Stream", "StreamOwner"]
+
+_ATTEMPTS: Final = 3  # endpoints tried for one stream
+_FAILED: Final = select.EPOLLERR | select.EPOLLHUP
+_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+
+
+class StreamOwner(Protocol):
+    """What the streams of one port share."""
+
+    context: Context
+    reactor: Reactor
+    protocol: str  # of access records: "tcp" or "tls"
+
+    def forget(self, stream: Stream) -> None:
+        """*stream* is over: its client is closed."""
+
+
+class Stream:
+    """Moves between *client* and one of *endpoints* until both have closed, or one fails."""
+
+    __slots__ = (
+        "_active_at", "_attempts", "_connect_s", "_counted_in", "_counted_out", "_down", "_endpoints", "_failure",
+        "_generation", "_owner", "_row", "_up", "_upstream", "_upstream_row", "backend", "client", "closed", "endpoint",
+        "entry", "listener",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: StreamOwner,
+        client: Client,
+        *,
+        listener: str,
+        entry: RouteEntry,
+        backend: str,
+        endpoints: Sequence[Endpoint],
+    ) -> None:
+        self._owner = owner
+        self.client = client
+        self.listener = listener
+        self.entry = entry
+        self.backend = backend
+        self.endpoint = ""
+        self.closed = False
+        self._endpoints = endpoints
+        self._attempts = 0
+        self._failure = ""  # of the last attempt
+        self._generation = owner.context.generation
+        self._row = owner.context.stats.row(entry.label, backend)
+        self._row.active += 1
+        self._upstream_row: list[int] | None = None  # [active, idle, opened, failed], once connected
+        self._upstream: socket.socket | None = None
+        self._down: Half | None = None  # client to upstream, once connected
+        self._up: Half | None = None  # upstream to client
+        self._connect_s = 0.0
+        self._active_at = client.accepted_at
+        self._counted_in = 0
+        self._counted_out = 0
+
+    def dial(self) -> None:
+        """Begin to connect to the next endpoint that one can begin with; none left: refuse."""
+        bound = min(len(self._endpoints), _ATTEMPTS)
+        while self._attempts < bound:
+            endpoint = self._endpoints[self._attempts]
+            self._attempts += 1
+            self.endpoint = f"{endpoint.host}:{endpoint.port}"
+            try:
+                target = target_of(endpoint)
+                self.endpoint = target.text
+                sock = begin_connect(target)
+                self._upstream = sock
+                self._owner.reactor.watch(sock, self)
+            except OSError as error:
+                self._attempt_failed(error.strerror or str(error))
+                continue
+            self._owner.reactor.dialling.add(self)
+            return
+        self._end(Cutoff("connect_failed", self._failure))
+
+    def ready(self, events: int) -> None:
+        """Act on the events of a connecting upstream socket."""
+        upstream = self._upstream
+        assert upstream is not None
+        if events & _FAILED:
+            error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._next(os.strerror(error) if error else "closed at once")
+        elif events & select.EPOLLOUT:
+            self._owner.reactor.dialling.drop(self)
+            self._join(upstream, events)
+
+    def expire(self) -> None:
+        """Give the connecting endpoint up: the connect timeout has passed."""
+        self._next("timed out")
+
+    def ended(self) -> None:
+        """End in peace: both sides have closed."""
+        self._end(Cutoff())
+
+    def broken(self, culprit: socket.socket, error: OSError | None) -> None:
+        """End after *culprit*'s connection failed; the other side is reset unless it already has all there was."""
+        if self.closed:
+            return
+        by_client = culprit is self.client.sock
+        half = self._down if by_client else self._up
+        code = error.errno if error is not None else culprit.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        other = self._upstream if by_client else self.client.sock
+        if half is not None and not half.done and other is not None:
+            _reset_at_close(other)
+        self._end(Cutoff("client_reset" if by_client else "upstream_reset", os.strerror(code) if code else ""))
+
+    def cut(self, reason: str, detail: str = "") -> None:
+        """End now: both sides are reset."""
+        if self.closed:
+            return
+        for sock in (self.client.sock, self._upstream):
+            if sock is not None:
+                _reset_at_close(sock)
+        self._end(Cutoff(reason, detail))
+
+    def crashed(self) -> None:
+        """End: our code raised on its behalf."""
+        self.cut("internal_error")
+
+    def tally(self, now: float, idle_timeout_s: float) -> None:
+        """Add the bytes since the last tally to the counters; cut the stream if there were none for too long."""
+        if self._down is None or self._up is None:
+            return  # connecting has a deadline of its own
+        if self._count(self._down, self._up):
+            self._active_at = now
+        elif idle_timeout_s and now - self._active_at >= idle_timeout_s:
+            self.cut("idle_timeout")
+
+    def _next(self, failure: str) -> None:
+        self._owner.reactor.dialling.drop(self)
+        self._attempt_failed(failure)
+        self.dial()
+
+    def _attempt_failed(self, failure: str) -> None:
+        self._failure = f"{self.endpoint}: {failure}"
+        self._upstream_counters()[3] += 1
+        if self._upstream is not None:
+            self._owner.reactor.discard(self._upstream)
+            self._upstream = None
+
+    def _join(self, upstream: socket.socket, events: int) -> None:
+        """Connect the two sides; *events* are the upstream's: its first bytes may be there already."""
+        reactor = self._owner.reactor
+        now = reactor.now()
+        self._connect_s = now - self.client.accepted_at
+        self._active_at = now
+        self._upstream_row = row = self._upstream_counters()
+        row[0] += 1
+        row[2] += 1
+        self._down = down = Half(reactor, self, self.client.sock, upstream)
+        self._up = up = Half(reactor, self, upstream, self.client.sock)
+        down.peer, up.peer = up, down
+        reactor.hand_over(upstream, up)
+        reactor.watch(self.client.sock, down)
+        up.ready(events)
+
+    def _upstream_counters(self) -> list[int]:
+        return self._owner.context.stats.upstream.setdefault(self.endpoint, [0, 0, 0, 0])
+
+    def _count(self, down: Half, up: Half) -> bool:
+        """Add what moved since the last time to the row; return whether anything did."""
+        n_in, n_out = down.moved - self._counted_in, up.moved - self._counted_out
+        self._counted_in, self._counted_out = down.moved, up.moved
+        self._row.bytes_in += n_in
+        self._row.bytes_out += n_out
+        return n_in + n_out > 0
+
+    def _end(self, cutoff: Cutoff) -> None:
+        self.closed = True
+        owner = self._owner
+        owner.reactor.dialling.drop(self)
+        if self._down is not None and self._up is not None:
+            self._down.release()
+            self._up.release()
+            self._count(self._down, self._up)
+        if self._upstream_row is not None:
+            self._upstream_row[0] -= 1
+        if self._upstream is not None:
+            owner.reactor.discard(self._upstream)
+        duration_s = owner.reactor.now() - self.client.accepted_at
+        self._row.active -= 1
+        self._row.done(0, duration_s, 0, 0)  # bytes are counted as they pass
+        if cutoff.reason:
+            owner.context.stats.refuse(self.listener, cutoff.reason)
+        if owner.context.access is not None:
+            self._log(owner.context.access, cutoff, duration_s)
+        owner.forget(self)
+
+    def _log(self, access: Callable[[AccessRecord], None], cutoff: Cutoff, duration_s: float) -> None:
+        access(
+            record(
+                self.client,
+                cutoff,
+                protocol=self._owner.protocol,
+                listener=self.listener,
+                label=self.entry.label,
+                generation=self._generation,
+                duration_s=duration_s,
+                backend=self.backend,
+                endpoint=self.endpoint,
+                bytes_in=self._counted_in,
+                bytes_out=self._counted_out,
+                connect_s=self._connect_s,
+                attempts=self._attempts,
+            )
+        )
+
+
+def _reset_at_close(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)

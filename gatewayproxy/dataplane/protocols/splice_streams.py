@@ -1,0 +1,155 @@
+"""Streams: the live connections of one L4 port, who they are given to, and how they are counted and cut."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
+from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
+from gatewayproxy.dataplane.protocols.splice_stream import Stream
+from gatewayproxy.model.plan import Cluster, Endpoint
+from gatewayproxy.routing.pick import pick
+from gatewayproxy.routing.table import RouteEntry
+
+__all__ = ["Streams"]
+
+_TALLY_S: Final = 5.0  # how often the bytes of live streams are added to the counters
+_TALLIES_PER_TIMEOUT: Final = 4  # an idle stream outlives its timeout by a quarter at most
+
+
+class Streams:
+    """All connections accepted on a port, from `admit` to `forget`; the last one out closes what it leaves behind."""
+
+    __slots__ = (
+        "_label", "_live", "_n_admitted", "_rotation", "_stopped", "_timer", "_turns", "context", "protocol", "reactor",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, reactor: Reactor, *, protocol: str, label: str) -> None:
+        self.context = context
+        self.reactor = reactor
+        self.protocol = protocol
+        self._label = label  # of the connection gauges
+        self._live: dict[Stream, None] = {}
+        self._n_admitted = 0
+        self._turns: dict[int, int] = {}  # BackendGroup.index -> connections so far
+        self._rotation: dict[str, int] = {}  # Cluster.name -> connections so far
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+        reactor.acquire()
+
+    def __len__(self) -> int:
+        return self._n_admitted
+
+    def fingerprints(self) -> Counter[bytes]:
+        """Return how many live streams follow each rule, by RouteEntry.fingerprint."""
+        return Counter(stream.entry.fingerprint for stream in self._live)
+
+    def admit(self, sock: socket.socket, address: str) -> Client:
+        """Count an accepted connection in; *address* is its IP. It must come to `start` or `refuse`."""
+        stats, label = self.context.stats, self._label
+        self._n_admitted += 1
+        self.context.connections.enter()
+        stats.connections[label] = stats.connections.get(label, 0) + 1
+        stats.connections_total[label] = stats.connections_total.get(label, 0) + 1
+        return Client(sock, address.removeprefix("::ffff:"), self.reactor.now())
+
+    def start(self, client: Client, *, listener: str, entry: RouteEntry) -> None:
+        """Give *client* to the next backend of *entry*, or refuse it for the reason the entry has."""
+        group = entry.group
+        if group is None:
+            refusal = entry.refusal
+            cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_route")
+            self.refuse(client, cutoff, listener=listener, entry=entry)
+            return
+        turn = self._turns.get(group.index, 0)
+        self._turns[group.index] = turn + 1
+        choice = pick(group, turn)
+        if choice.cluster is None:
+            refusal = choice.refusal
+            cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
+            self.refuse(client, cutoff, listener=listener, entry=entry, backend=choice.name)
+            return
+        endpoints = self._endpoints(choice.cluster)
+        if not endpoints:
+            self.refuse(client, Cutoff("no_endpoints"), listener=listener, entry=entry, backend=choice.name)
+            return
+        stream = Stream(self, client, listener=listener, entry=entry, backend=choice.name, endpoints=endpoints)
+        self._live[stream] = None
+        if self._timer is None:
+            self._timer = self.reactor.loop.call_later(self._tally_s(), self._tally)
+        stream.dial()
+
+    def refuse(
+        self, client: Client, cutoff: Cutoff, *, listener: str, entry: RouteEntry | None = None, backend: str = ""
+    ) -> None:
+        """Close *client* without a byte; count and log why."""
+        self.context.stats.refuse(listener, cutoff.reason)
+        if self.context.access is not None:
+            self.context.access(
+                record(
+                    client,
+                    cutoff,
+                    protocol=self.protocol,
+                    listener=listener,
+                    label=entry.label if entry is not None else None,
+                    generation=self.context.generation,
+                    duration_s=self.reactor.now() - client.accepted_at,
+                    backend=backend,
+                )
+            )
+        self._leave(client)
+
+    def forget(self, stream: Stream) -> None:
+        """Count an ended stream out and close its client."""
+        del self._live[stream]
+        self._leave(stream.client)
+
+    def cut_all(self, reason: str) -> None:
+        """Reset every stream."""
+        for stream in list(self._live):
+            stream.cut(reason)
+
+    def stop(self) -> None:
+        """Admit no more: what is shared is given up with the last connection."""
+        self._stopped = True
+        self._give_up_if_over()
+
+    def _leave(self, client: Client) -> None:
+        self.reactor.discard(client.sock)
+        self._n_admitted -= 1
+        self.context.stats.connections[self._label] -= 1
+        self.context.connections.leave()
+        self._give_up_if_over()
+
+    def _give_up_if_over(self) -> None:
+        if self._stopped and not self._n_admitted:
+            self._stopped = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self.reactor.release()
+
+    def _endpoints(self, cluster: Cluster) -> Sequence[Endpoint]:
+        """Return the endpoints of *cluster* in the order to try them: each connection begins with the next one."""
+        endpoints = cluster.endpoints
+        if len(endpoints) < 2:
+            return endpoints
+        first = self._rotation.get(cluster.name, 0) % len(endpoints)
+        self._rotation[cluster.name] = first + 1
+        return (*endpoints[first:], *endpoints[:first])
+
+    def _tally_s(self) -> float:
+        timeout_s = self.context.limits.tcp_idle_timeout_s
+        return min(_TALLY_S, timeout_s / _TALLIES_PER_TIMEOUT) if timeout_s else _TALLY_S
+
+    def _tally(self) -> None:
+        now = self.reactor.now()
+        timeout_s = self.context.limits.tcp_idle_timeout_s
+        for stream in list(self._live):
+            stream.tally(now, timeout_s)
+        self._timer = self.reactor.loop.call_later(self._tally_s(), self._tally) if self._live else None
