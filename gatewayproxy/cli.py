@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
-from gatewayproxy.insight import check, completion, get, offline
+from gatewayproxy.insight import check, completion, get
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.limits import LIMITS, Limit, Limits
 from gatewayproxy.model.source import CompileOptions
@@ -80,8 +80,7 @@ words after KIND: one with a "/" or that names a file or folder is a CONFIG, any
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    parser, _ = _parser()
-    options = parser.parse_args(argv)
+    options = _options(argv)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
@@ -106,7 +105,7 @@ def _complain(error: GatewayProxyError) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gatewayproxy.ops import supervisor  # the data plane's libraries; check and get start faster without
+    from gatewayproxy.ops import supervisor  # check and get do without
 
     return supervisor.run(
         RunOptions(
@@ -172,6 +171,8 @@ def _completion(options: argparse.Namespace) -> int:
 
 def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport:
     """Compile the files and folders of *config*, as `run` would."""
+    from gatewayproxy.insight import offline  # the compiler and its libraries: run and get --server do without
+
     read = read_paths(config)
     compile_options = CompileOptions(
         controller_name=options.controller_name,
@@ -227,6 +228,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n    -> {self.prog} --help\n")
 
 
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the words of a command; those after a flag still belong to the list that stood before it."""
+    parser, _ = _parser()
+    options, later = parser.parse_known_args(argv)
+    unknown = [word for word in later if word.startswith("-") or not options.rest]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if later:
+        getattr(options, options.rest).extend(later)
+    return options
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """Return the parser, and those of the subcommands by name."""
     parser = _Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, formatter_class=_Formatter)
@@ -237,7 +250,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
             name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=epilog,
             formatter_class=_Formatter, allow_abbrev=False,
         )  # fmt: skip
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, rest="")
         return added
 
     _run_arguments(add("run", _run, "serve manifests until told to stop", RUN_EPILOG))
@@ -268,6 +281,7 @@ def _compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="config")
     parser.add_argument(
         "config", nargs="+", metavar="CONFIG", help="file, or folder: its *.yaml, *.yml, *.json, recursively"
     )
@@ -301,12 +315,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="config")
     parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
     _compile_arguments(parser)
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="words")
     parser.add_argument("kind", metavar="KIND", help="gateways, gtw, httproute, svc ...; several: a,b; every kind: all")
     parser.add_argument("words", nargs="*", metavar="NAME|CONFIG", help="see below")
     parser.add_argument("-f", "--filename", metavar="CONFIG", action="append", default=[], help="file or folder")

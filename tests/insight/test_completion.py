@@ -1,0 +1,46 @@
+import shutil
+import subprocess
+
+import pytest
+
+from gatewayproxy.cli import main
+from gatewayproxy.insight.completion import SHELLS
+
+
+def completed(script: str, *words: str) -> list[str]:
+    """Ask a real bash what it would offer for the last of *words*."""
+    ask = f"""{script}
+COMP_WORDS=({" ".join(repr(word) for word in words)}) COMP_CWORD={len(words) - 1}
+_gatewayproxy
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    bash = shutil.which("bash") or pytest.skip("no bash here")
+    done = subprocess.run([bash, "--norc", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.fixture
+def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["completion", "bash"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        pytest.param(("gatewayproxy", "r"), ["run"], id="commands"),
+        pytest.param(("gatewayproxy", "get", "httpr"), ["httproutes"], id="kinds"),
+        pytest.param(("gatewayproxy", "run", "--map"), ["--map-port"], id="flags"),
+        pytest.param(("gatewayproxy", "run", "--log-level", "d"), ["debug"], id="values of a flag"),
+    ],
+)
+def test_bash_offers(bash_script: str, words: tuple[str, ...], offered: list[str]) -> None:
+    assert completed(bash_script, *words) == offered
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_gets_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in ("run", "check", "get", "version", "completion", "httproutes"))

@@ -1,0 +1,257 @@
+"""The command line as a person types it; `main` is called with its words, files and answers are real."""
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatewayproxy.cli import limit_flag, main
+from gatewayproxy.model.limits import LIMITS, Limits
+from gatewayproxy.ops import supervisor
+from gatewayproxy.ops.options import RunOptions
+
+GATEWAY = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: ours
+  addresses: [{type: IPAddress, value: 127.0.0.1}]
+  listeners: [{name: http, protocol: HTTP, port: 80}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [api.test]
+  rules: [{backendRefs: [{name: api, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, annotations: {gatewayproxy.io/endpoints: "127.0.0.1:1"}}
+spec: {ports: [{port: 80}]}
+"""
+TYPO = GATEWAY.replace("hostnames:", "hostnmaes:")
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GATEWAY)
+    return file
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
+    """Collect what `run` would have started."""
+    seen: list[RunOptions] = []
+    monkeypatch.setattr(supervisor, "run", lambda options: seen.append(options) or 0)
+    return seen
+
+
+def test_run_passes_every_choice_on(started: list[RunOptions]) -> None:
+    words = "run a b.yaml --workers 3 --admin [::1]:0 --access-log - --access-log-format text --log-format json"
+    words += " --controller-name x/y --cluster-domain k.local --map-port 80=8080 --map-port 443=8443"
+    words += " --drain 2.5 --head-bytes 1000 --upstream-queue-wait 1 --drain-delay 4 --log-level debug"
+    assert main(words.split()) == 0
+    assert started == [
+        RunOptions(
+            paths=("a", "b.yaml"),
+            workers=3,
+            admin=("::1", 0),
+            access_log="-",
+            access_log_format="text",
+            log_format="json",
+            log_level="debug",
+            controller_name="x/y",
+            cluster_domain="k.local",
+            port_map={80: 8080, 443: 8443},
+            limits=Limits(drain_s=2.5, head_bytes=1000, upstream_queue_s=1.0),
+            drain_delay_s=4.0,
+        )
+    ]
+
+
+def test_words_may_stand_after_flags(started: list[RunOptions]) -> None:
+    assert main(["run", "a", "--workers", "2", "b", "c"]) == 0
+    assert started[0].paths == ("a", "b", "c")
+
+
+def test_run_without_flags_has_the_documented_defaults(started: list[RunOptions]) -> None:
+    assert main(["run", "a"]) == 0
+    assert started == [RunOptions(paths=("a",))]
+
+
+def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
+    flags = [limit_flag(limit) for limit in LIMITS]
+    assert len(set(flags)) == len(flags)
+    assert main(["run", "a", *(word for flag in flags for word in (flag, "7"))]) == 0
+    assert started[0].limits == Limits(**{limit.name: type(limit.default)(7) for limit in LIMITS})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["run"], "CONFIG", id="no manifests"),
+        pytest.param(["run", "a", "--map-port", "80"], "80=8080", id="half a port pair"),
+        pytest.param(["run", "a", "--map-port", "80=0"], "80=8080", id="port zero"),
+        pytest.param(["run", "a", "--admin", "9901"], "127.0.0.1:9901", id="an admin address without host"),
+        pytest.param(["run", "a", "--workers", "0"], "1 or more", id="no workers"),
+        pytest.param(["run", "a", "--drain", "-1"], "0 or more", id="negative seconds"),
+        pytest.param(["run", "a", "--drain", "nan"], "0 or more", id="not a number"),
+        pytest.param(["run", "a", "--drian", "1"], "--drian", id="an unknown flag"),
+        pytest.param(["get"], "KIND", id="get nothing"),
+        pytest.param(["get", "svc", "-A", "-n", "x"], "not allowed with", id="one and all namespaces"),
+        pytest.param([], "COMMAND", id="nothing at all"),
+    ],
+)
+def test_a_wrong_command_exits_2_and_says_what_to_write(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert "--help" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(
+            ["run", "a", "--map-port", "80=1", "--map-port", "80=2"], "keep one", id="a port with two answers"
+        ),
+        pytest.param(["get", "gatewais", "-A"], "gateways", id="an unknown kind"),
+        pytest.param(["get", "svc", "./x", "--server", "http://x"], "not both", id="files and a server"),
+    ],
+)
+def test_choices_that_contradict_exit_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_check_is_silent_about_good_manifests(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(manifests)]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "3 objects, no errors, no warnings\n"
+
+
+def test_check_names_place_object_field_and_remedy(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifests.write_text(TYPO)
+    assert main(["check", str(manifests)]) == 1
+    out = capsys.readouterr().out
+    line = 1 + TYPO[: TYPO.index("hostnmaes")].count("\n")
+    assert f"{manifests}:{line}: error:" in out
+    assert "HTTPRoute default/api" in out
+    assert "hostnames" in out
+
+
+def test_check_speaks_json(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifests.write_text(TYPO)
+    assert main(["check", str(manifests), "-o", "json"]) == 1
+    assert [each["object"]["kind"] for each in json.loads(capsys.readouterr().out)] == ["HTTPRoute"]
+
+
+def test_a_path_that_is_not_there_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_get_reads_files(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "gateway", "web", str(manifests), "-o", "jsonpath={.status.addresses[0].value}"]) == 0
+    assert capsys.readouterr().out == "127.0.0.1"
+    assert main(["get", "httproute", "-f", str(manifests), "-o", "wide"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["NAME", "HOSTNAMES"]
+    assert row.split() == ["api", '["api.test"]', "<unknown>", "web", "True", "True"]
+
+
+def test_get_says_what_it_did_not_find(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "httproute", "nope", str(manifests)]) == 1
+    assert '"nope" not found' in capsys.readouterr().err
+    assert main(["get", "httproute", "-n", "other", str(manifests)]) == 0
+    assert "No resources found in other namespace" in capsys.readouterr().err
+
+
+class StatusServer(http.server.BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/status" else 404)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.HTTPServer]:
+    with http.server.HTTPServer(("127.0.0.1", 0), StatusServer) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_get_asks_a_running_gateway(
+    server: http.server.HTTPServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # an admin address is never asked through a proxy
+    item = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api"}}
+    StatusServer.body = json.dumps({"kind": "List", "items": [item]}).encode()
+    assert main(["get", "svc", "-o", "name", "--server", f"127.0.0.1:{server.server_port}"]) == 0
+    assert capsys.readouterr().out == "service/api\n"
+
+
+def test_get_says_when_the_answer_is_not_ours(
+    server: http.server.HTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    StatusServer.body = b"<html>"
+    assert main(["get", "svc", "--server", f"http://127.0.0.1:{server.server_port}"]) == 1
+    assert "not a gatewayproxy admin address" in capsys.readouterr().err
+
+
+def test_get_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "svc", "--server", "http://127.0.0.1:1"]) == 1
+    assert "is it running?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["get"], ["version"], ["completion"]])
+def test_help_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: gatewayproxy" in text
+    if command and command[0] in ("run", "check", "get"):
+        assert "examples:" in text
+
+
+def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("gatewayproxy ")
+    assert "OpenSSL" in text
+
+
+def test_a_reader_that_leaves_early_is_no_error(manifests: Path) -> None:
+    command = f"{sys.executable} -m gatewayproxy get all -A -o json {manifests} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_starting_needs_neither_the_compiler_nor_the_data_plane() -> None:
+    script = "import sys, gatewayproxy.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "gatewayproxy.cli" in loaded
+    assert not {"gatewayproxy.compiler", "gatewayproxy.dataplane", "uvloop"} & set(loaded)
