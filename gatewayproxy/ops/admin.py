@@ -1,0 +1,138 @@
+"""The admin server: /healthz, /readyz, /metrics, /status and /status/reload, over HTTP/1.1 by h11.
+
+For operators, load balancers and scrapers; loopback by default. It only reads. It runs in the supervisor, so it answers
+while workers drain, die or hang, and everything a client can make it hold is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
+
+import h11
+
+from gatewayproxy.ops import logs
+
+__all__ = ["AdminServer", "Page", "Reply"]
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 64  # more are closed at once
+MAX_HEAD_BYTES: Final = 16_384  # request line and fields; more is 431
+HEAD_TIMEOUT_S: Final = 10.0  # for a whole request, and between two
+SEND_TIMEOUT_S: Final = 30.0  # for a client to take an answer
+_READ_BYTES: Final = 16_384
+
+
+class Reply(NamedTuple):
+    """An answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+Page = Callable[[], Awaitable[Reply]]
+
+
+class AdminServer:
+    """Serves *pages* by path on one address."""
+
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self._pages = pages
+        self._server: asyncio.Server | None = None
+        self._n_connections = 0
+
+    async def open(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; return the bound address and port. Raise OSError where that fails."""
+        self._server = await asyncio.start_server(self._connected, host, port, backlog=MAX_CONNECTIONS)
+        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        return bound_host, bound_port
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._n_connections += 1
+        try:
+            if self._n_connections <= MAX_CONNECTIONS:
+                await self._converse(reader, writer)
+        except (OSError, TimeoutError, h11.LocalProtocolError):
+            pass  # the client went away, or was too slow: nothing to tell it
+        finally:
+            self._n_connections -= 1
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        while True:
+            try:
+                request = await _read_request(connection, reader)
+            except h11.RemoteProtocolError as error:
+                reply = _error(error.error_status_hint, str(error))
+                await _send(connection, writer, reply, head_only=False)
+                return
+            if request is None:
+                return
+            reply = await self._answer(request)
+            await _send(connection, writer, reply, head_only=request.method == b"HEAD")
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+
+    async def _answer(self, request: h11.Request) -> Reply:
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        page = self._pages.get(path)
+        if page is None:
+            return _error(404, "no such page; / lists them")
+        if request.method not in (b"GET", b"HEAD"):
+            return _error(405, "only GET and HEAD")
+        try:
+            return await page()
+        except Exception as error:
+            log.error("admin_failed", exc_info=error, extra=logs.fields(path=path))
+            return _error(500, "see the log")
+
+
+async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
+    """Return the next request with its body read and dropped, None at the end of the connection."""
+    request: h11.Request | None = None
+    async with asyncio.timeout(HEAD_TIMEOUT_S):
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await reader.read(_READ_BYTES))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.EndOfMessage):
+                return request
+            elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
+                return None
+
+
+async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply: Reply, *, head_only: bool) -> None:
+    if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        return
+    fields = [
+        ("content-type", reply.content_type),
+        ("content-length", str(len(reply.body))),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ]
+    if reply.status == 405:
+        fields.append(("allow", "GET, HEAD"))
+    parts = [connection.send(h11.Response(status_code=reply.status, headers=fields))]
+    if not head_only:
+        parts.append(connection.send(h11.Data(data=reply.body)))
+    parts.append(connection.send(h11.EndOfMessage()))
+    writer.write(b"".join(part for part in parts if part))
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await writer.drain()
+
+
+def _error(status: int, message: str) -> Reply:
+    return Reply(status, "text/plain; charset=utf-8", f"{message}\n".encode())

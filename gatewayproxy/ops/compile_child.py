@@ -1,0 +1,67 @@
+"""The compiling child: `python -m gatewayproxy.ops.compile_child FD`.
+
+Answers COMPILE frames one after the other and keeps the compiler's cache between them. Whatever manifests do to it,
+memory included, ends with this process: the supervisor starts another and the table in force goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import signal
+import socket
+import sys
+from typing import Any
+
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.channel import ChannelError, Kind, from_json, read_frame, to_json, write_frame
+from gatewayproxy.ops.reload import Outcome, Reloader
+
+__all__ = ["main"]
+
+
+def _answer(sock: socket.socket, outcome: Outcome) -> None:
+    for part in outcome.slices:
+        write_frame(sock, Kind.TABLE_SLICE, part)
+    write_frame(sock, Kind.STATUS, outcome.status)
+    write_frame(sock, Kind.COMPILE, to_json(outcome.head))
+
+
+def _serve(sock: socket.socket) -> None:
+    _, payload = read_frame(sock)
+    settings: dict[str, Any] = from_json(payload)
+    _bound_memory(settings["memory_bytes"])
+    port_map = dict(settings["port_map"])
+    options = CompileOptions(
+        controller_name=settings["controller_name"], cluster_domain=settings["cluster_domain"], port_map=port_map
+    )
+    reloader = Reloader(settings["paths"], options)
+    while True:
+        _, payload = read_frame(sock)
+        _answer(sock, reloader.compile(from_json(payload)))
+
+
+def _bound_memory(n_bytes: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def main() -> None:
+    """Serve the supervisor until it is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(50_000, 20, 20)
+    with socket.socket(fileno=int(sys.argv[1])) as sock:
+        try:
+            _serve(sock)
+        except ChannelError:
+            return
+        except MemoryError:
+            sys.exit(OUT_OF_MEMORY)
+
+
+OUT_OF_MEMORY = 12  # exit status: the memory bound was reached
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The supervisor's side of compiling: a child that may do anything, a deadline, and an answer or a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gatewayproxy.errors import ConfigError
+from gatewayproxy.ops.channel import Kind, from_json
+from gatewayproxy.ops.child import Child, describe_exit
+from gatewayproxy.ops.options import RunOptions
+
+__all__ = ["Answer", "CompilerProcess"]
+
+MAX_TABLE_BYTES: Final = 1 << 30  # slices of one table; beyond, the compilation fails
+_MODULE: Final = "gatewayproxy.ops.compile_child"
+_OUT_OF_MEMORY: Final = 12  # exit status of the child at its memory bound
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the child made: a table in slices (none if the digest is the one in force), the objects, the rest."""
+
+    head: dict[str, Any] = field(default_factory=dict)
+    slices: list[bytes] = field(default_factory=list)
+    status: bytes = b""
+
+
+class CompilerProcess:
+    """Keeps one compiling child, starts another when it has died. One compilation at a time."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._child: Child | None = None
+        self._answer = Answer()
+        self._n_bytes = 0
+        self._done: asyncio.Future[Answer] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the child's process id, if there is one."""
+        return self._child.pid if self._child is not None else None
+
+    async def compile(self, request: dict[str, Any]) -> Answer:
+        """Compile; raise ConfigError with the reason where there is no table: sources, deadline, memory, a crash."""
+        if self._child is None:
+            self._child = self._start()
+        self._answer = Answer()
+        self._n_bytes = 0
+        self._done = asyncio.get_running_loop().create_future()
+        self._child.send(Kind.COMPILE, request)
+        try:
+            async with asyncio.timeout(self._options.compile_deadline_s):
+                answer = await self._done
+        except TimeoutError as error:
+            self.close()
+            message = f"compiling took longer than {self._options.compile_deadline_s:g} s"
+            raise ConfigError(message, hint="name fewer or smaller manifests") from error
+        finally:
+            self._done = None
+        if not answer.head["ok"]:
+            raise ConfigError(answer.head["error"], where=answer.head["where"], hint=answer.head["hint"])
+        return answer
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.kill()
+
+    def _start(self) -> Child:
+        options = self._options
+        child = Child(_MODULE, on_frame=self._on_frame, on_exit=lambda status: self._on_exit(child, status))
+        settings = {
+            "paths": list(options.paths),
+            "controller_name": options.controller_name,
+            "cluster_domain": options.cluster_domain,
+            "port_map": list(options.port_map.items()),
+            "memory_bytes": options.compile_memory_bytes,
+        }
+        child.send(Kind.CONFIGURE, settings)
+        return child
+
+    def _on_frame(self, kind: Kind, payload: bytes) -> None:
+        if kind is Kind.TABLE_SLICE:
+            self._n_bytes += len(payload)
+            if self._n_bytes > MAX_TABLE_BYTES:
+                self.close()
+                return
+            self._answer.slices.append(payload)
+        elif kind is Kind.STATUS:
+            self._answer.status = payload
+        elif kind is Kind.COMPILE and self._done is not None and not self._done.done():
+            self._answer.head = from_json(payload)
+            self._done.set_result(self._answer)
+            self._answer = Answer()
+
+    def _on_exit(self, child: Child, status: int) -> None:
+        if self._child is child:
+            self._child = None
+        if self._done is None or self._done.done():
+            return
+        if status == _OUT_OF_MEMORY:
+            message = f"compiling needs more than {self._options.compile_memory_bytes >> 20} MiB"
+            self._done.set_exception(ConfigError(message, hint="name fewer or smaller manifests"))
+            return
+        error = ConfigError(f"the compiler died: {describe_exit(status)}", hint="its last words are in the log above")
+        self._done.set_exception(error)

@@ -1,0 +1,162 @@
+"""Reloads: from the sources to a table in every worker, or a reason why the old one stays.
+
+    compile ─▶ bind what is new ─▶ Slot.prepare × N ─▶ the table is in force ─▶ Slot.commit × N ─▶ close what is unused
+
+Generations name tables: a reload that finds nothing changed keeps the generation and hands nothing over. A port that
+cannot be bound does not hold up the rest; the compiler puts it into the status, and each reload tries it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from gatewayproxy.errors import ConfigError
+from gatewayproxy.ops import logs
+from gatewayproxy.ops.binding import BindKey, ListeningSockets
+from gatewayproxy.ops.compiling import Answer, CompilerProcess
+from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
+
+__all__ = ["EMPTY_STATUS", "Control"]
+
+log = logging.getLogger(__name__)
+
+EMPTY_STATUS: Final = b'{"apiVersion":"v1","kind":"List","items":[]}'
+_LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
+
+
+class Control:
+    """Knows the table in force and how to replace it. One reload at a time."""
+
+    def __init__(self, compiler: CompilerProcess, sockets: ListeningSockets) -> None:
+        self.slots: Sequence[Slot] = ()
+        self.table: TableBytes | None = None
+        self.status = EMPTY_STATUS  # every object with its status, JSON
+        self.report: dict[str, Any] = {}  # the last reload
+        self.results = dict.fromkeys(("applied", "unchanged", "failed"), 0)
+        self.succeeded_at = 0.0  # Unix seconds
+        self.unbound: dict[BindKey, str] = {}
+        self._compiler = compiler
+        self._sockets = sockets
+
+    @property
+    def serving(self) -> bool:
+        """Whether every worker serves the table in force, on at least one port if there are any."""
+        if self.table is None or (self.unbound and not self._sockets.keys):
+            return False
+        return all(slot.serving is self.table for slot in self.slots)
+
+    async def reload(self) -> None:
+        """Compile and hand over; whatever goes wrong is in the report, and the old table serves on."""
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        started = datetime.datetime.now(datetime.UTC)
+        report: dict[str, Any] = {"attempt": sum(self.results.values()) + 1}
+        report["started"] = started.isoformat(timespec="milliseconds")
+        try:
+            await self._compile_and_hand_over(report)
+        except ConfigError as error:
+            report |= {"result": "failed", "error": str(error), "where": error.where, "hint": error.hint}
+        except HandoverError as error:
+            report |= {"result": "failed", "error": f"a worker refused the table: {error}", "hint": "see its log"}
+        except Exception as error:
+            log.exception("reload_crashed")
+            report |= {"result": "failed", "error": f"{type(error).__name__}: {error}", "hint": "see the log"}
+        else:
+            self.succeeded_at = started.timestamp()
+        if report["result"] == "failed":
+            self._sockets.keep(self.table.keys if self.table is not None else ())
+        report["generation"] = self.table.generation if self.table is not None else 0
+        report["total_ms"] = round((loop.time() - begun_at) * 1e3, 1)
+        self.results[report["result"]] += 1
+        self.report = report
+        _log_report(report)
+
+    def retired(self, finished: int, cut: int) -> None:
+        """Take note that connections of removed listeners have ended."""
+        log.info("removed_listeners_drained", extra=logs.fields(finished=finished, cut=cut))
+        connections = self.report.get("connections")
+        if connections is not None:
+            connections["finished"] += finished
+            connections["cut"] += cut
+
+    async def _compile_and_hand_over(self, report: dict[str, Any]) -> None:
+        answer, unbound = await self._compile_and_bind()
+        head = answer.head
+        _log_problems(head)
+        told = ("digest", "objects", "rules", "errors", "warnings", "problems", "read_ms", "compile_ms", "changes")
+        report |= {name: head[name] for name in told}
+        report["unbound"] = [{"address": a, "port": p, "error": why} for (a, p), why in unbound.items()]
+        keys = _keys(head) - unbound.keys()
+        old = self.table
+        if old is not None and (old.digest, old.keys) == (head["digest"], keys):
+            report["result"] = "unchanged"
+        else:
+            same = old is not None and old.digest == head["digest"]  # then only sockets came or went
+            slices = old.slices if old is not None and same else answer.slices
+            await self._hand_over(TableBytes(head["generation"], head["digest"], slices, keys), report)
+            report["result"] = "applied"
+        self.unbound = unbound
+        self.status = answer.status
+
+    async def _compile_and_bind(self) -> tuple[Answer, dict[BindKey, str]]:
+        """Compile and bind; compile again where a port cannot be bound, so that the status says so."""
+        answer = await self._compiler.compile(self._request({}))
+        unbound = self._sockets.bind(_keys(answer.head))
+        if unbound:
+            answer = await self._compiler.compile(self._request(unbound))
+            unbound |= self._sockets.bind(_keys(answer.head) - unbound.keys())
+        return answer, unbound
+
+    def _request(self, unbound: dict[BindKey, str]) -> dict[str, Any]:
+        serving = self.table.generation if self.table is not None else 0
+        return {
+            "generation": serving + 1,
+            "serving": serving,
+            "digest": self.table.digest if self.table is not None else "",
+            "unbindable": [[address, port, why] for (address, port), why in unbound.items()],
+        }
+
+    async def _hand_over(self, table: TableBytes, report: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        prepared = await asyncio.gather(*(slot.prepare(table) for slot in self.slots), return_exceptions=True)
+        failure = next((each for each in prepared if isinstance(each, BaseException)), None)
+        if failure is not None:
+            for slot in self.slots:
+                slot.discard()
+            raise failure
+        self.table = table  # from here on, a replaced worker starts with it
+        applied = [each for each in await asyncio.gather(*(slot.commit() for slot in self.slots)) if each is not None]
+        self._sockets.keep(table.keys)
+        report["handover_ms"] = round((loop.time() - begun_at) * 1e3, 1)
+        kept, draining = (sum(each[name] for each in applied) for name in ("kept", "draining"))
+        report["connections"] = {"kept": kept, "draining": draining, "finished": 0, "cut": 0}
+
+
+def _keys(head: dict[str, Any]) -> frozenset[BindKey]:
+    return frozenset((address, port) for address, port, _, _ in head["ports"])
+
+
+def _log_problems(head: dict[str, Any]) -> None:
+    for problem in head["problems"]:
+        values = {name: value for name, value in problem.items() if name != "severity"}
+        log.log(_LEVELS[problem["severity"]], "manifest_problem", extra=logs.fields(**values))
+    untold = head["errors"] + head["warnings"] - len(head["problems"])
+    if untold:
+        log.warning("manifest_problems_untold", extra=logs.fields(n=untold, hint="gatewayproxy check lists them all"))
+
+
+def _log_report(report: dict[str, Any]) -> None:
+    counts = (report.get("changes") or {}).get("counts", {})
+    if report["result"] == "failed":
+        told = logs.fields(**{name: report.get(name) or None for name in ("error", "where", "hint", "generation")})
+        log.error("reload_failed", extra=told)
+        return
+    names = ("generation", "digest", "objects", "rules", "errors", "warnings", "total_ms", "compile_ms", "handover_ms")
+    told = {name: report.get(name) for name in names}
+    changed = {name: n for name, n in counts.items() if n}
+    log.info(f"reload_{report['result']}", extra=logs.fields(**told, **changed, **report.get("connections", {})))  # noqa: G004

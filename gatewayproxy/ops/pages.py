@@ -1,0 +1,127 @@
+"""What the admin server shows, from what the supervisor knows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gatewayproxy import __version__
+from gatewayproxy.ops import metrics
+from gatewayproxy.ops.admin import Page, Reply
+from gatewayproxy.ops.compiling import CompilerProcess
+from gatewayproxy.ops.control import Control
+from gatewayproxy.ops.snapshot import Snapshot, Totals
+
+__all__ = ["Pages"]
+
+SCRAPE_S: Final = 2.0  # how long a scrape waits for a worker; then its last counters stand
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+_INDEX: Final = """\
+gatewayproxy {version}
+/healthz        200 while the supervisor lives
+/readyz         200 while every worker serves the configuration in force and no drain has begun
+/metrics        counters, for Prometheus
+/status         every object with its status, as `gatewayproxy get all -A -o json` prints it
+/status/reload  generation in force, the last reload, listeners, workers
+"""
+
+
+class Pages:
+    """The pages of one gateway."""
+
+    def __init__(
+        self, control: Control, compiler: CompilerProcess, totals: Totals, stopping: Callable[[], bool]
+    ) -> None:
+        self._control = control
+        self._compiler = compiler
+        self._totals = totals
+        self._stopping = stopping
+        self._scraping = asyncio.Lock()
+
+    def by_path(self) -> Mapping[str, Page]:
+        """Return the pages, for an AdminServer."""
+        return {
+            "/": self._index,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/status": self._status,
+            "/status/reload": self._reload,
+        }
+
+    async def _index(self) -> Reply:
+        return Reply(200, _TEXT, _INDEX.format(version=__version__).encode())
+
+    async def _healthz(self) -> Reply:
+        return Reply(200, _TEXT, b"ok\n")
+
+    async def _readyz(self) -> Reply:
+        if self._stopping():
+            return Reply(503, _TEXT, b"draining\n")
+        if self._control.table is None:
+            return Reply(503, _TEXT, b"no configuration yet\n")
+        if not self._control.serving:
+            return Reply(503, _TEXT, b"not every worker serves the configuration in force, or no port could be bound\n")
+        return Reply(200, _TEXT, b"ready\n")
+
+    async def _status(self) -> Reply:
+        return Reply(200, _JSON, self._control.status)
+
+    async def _reload(self) -> Reply:
+        control = self._control
+        table = control.table
+        state = {
+            "generation": table.generation if table is not None else 0,
+            "digest": table.digest if table is not None else "",
+            "ready": control.serving and not self._stopping(),
+            "draining": self._stopping(),
+            "listening": sorted(f"{address or '*'} {port}" for address, port in control.table.keys)
+            if control.table
+            else [],
+            "reloads": control.results,
+            "reload": control.report,
+            "workers": [
+                {
+                    "slot": slot.index,
+                    "pid": slot.pid,
+                    "restarts": slot.restarts,
+                    "generation": slot.serving.generation if slot.serving is not None else 0,
+                }
+                for slot in control.slots
+            ],
+        }
+        return Reply(200, _JSON, json.dumps(state).encode())
+
+    async def _metrics(self) -> Reply:
+        async with self._scraping:  # scrapes that meet share the workers' attention
+            total = await self._sum()
+            # In a thread: a long exposition must not keep the supervisor from its workers.
+            body = await asyncio.to_thread(metrics.expose, total, self._state())
+        return Reply(200, metrics.CONTENT_TYPE, body)
+
+    async def _sum(self) -> Snapshot:
+        slots = self._control.slots
+        counted = await asyncio.gather(*(slot.count(SCRAPE_S) for slot in slots))
+        for slot, snapshot in zip(slots, counted, strict=True):
+            if snapshot is not None:
+                self._totals.show(slot.index, snapshot)
+        return self._totals.sum()
+
+    def _state(self) -> metrics.ProcessState:
+        control = self._control
+        pids = {"supervisor": os.getpid(), "compiler": self._compiler.pid}
+        pids |= {f"worker-{slot.index}": slot.pid for slot in control.slots}
+        return metrics.ProcessState(
+            generation=control.table.generation if control.table is not None else 0,
+            ready=control.serving and not self._stopping(),
+            reloads=dict(control.results),
+            reload_at=control.succeeded_at,
+            reload_s=control.report.get("total_ms", 0.0) / 1e3,
+            restarts={f"worker-{slot.index}": slot.restarts for slot in control.slots},
+            unbound=len(control.unbound),
+            pids={name: pid for name, pid in pids.items() if pid is not None},
+        )

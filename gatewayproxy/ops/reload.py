@@ -1,0 +1,185 @@
+"""One reload, as the compiling child does it: read the sources, compile, say what changed.
+
+The only module through which traffic reaches the compiler. In: what the supervisor serves. Out: an `Outcome`, whose
+table is opaque slices and whose status is finished JSON, so that the supervisor never holds either decoded.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatewayproxy.compiler.pipeline import Compiled, Compiler
+from gatewayproxy.errors import ConfigError
+from gatewayproxy.insight.objects import objects_of
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.model.status import Problem, Severity, StatusReport
+from gatewayproxy.ops.sources import read_files, read_paths
+from gatewayproxy.routing.handover import slices
+from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable
+
+__all__ = ["Outcome", "Reloader", "changes"]
+
+_SECRET_FIELDS: Final = ("data", "stringData")
+MAX_LISTED: Final = 200  # problems, or names of changed rules, told one by one; the rest is a number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One compilation, ready to travel."""
+
+    head: dict[str, Any]
+    slices: Iterable[bytes] = ()
+    status: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What is remembered of a table to tell the next one's changes."""
+
+    generation: int
+    listeners: frozenset[str]
+    rules: Mapping[str, bytes]  # name -> fingerprint
+
+
+class Reloader:
+    """Compiles again and again, for one run of the gateway."""
+
+    def __init__(self, paths: Iterable[str], options: CompileOptions) -> None:
+        self._paths = tuple(paths)
+        self._options = options
+        self._compiler = Compiler()
+        self._outlines: list[_Outline] = []  # the table in force, if it is ours, and the newest one
+
+    def compile(self, request: Mapping[str, Any]) -> Outcome:
+        """Compile what is on disk now.
+
+        *request*: `generation` to give, `serving` (generation in force, 0 = none), `digest` in force, `unbindable`.
+        """
+        begun_at = time.monotonic()
+        try:
+            read = read_paths(self._paths)
+        except ConfigError as error:
+            return Outcome(head={"ok": False, "error": str(error), "where": error.where, "hint": error.hint})
+        files = read_files(sorted(self._compiler.wanted_files(read.sources)))
+        read_at = time.monotonic()
+        compiled = self._compiler.compile(read.sources, self._options_for(request), files)
+        head = _head(compiled, read.problems)
+        head["read_ms"] = round((read_at - begun_at) * 1e3, 1)
+        head["changes"] = self._changes(compiled.table, request["serving"])
+        same = compiled.table.digest == request["digest"]
+        status = _status_json(compiled.status)
+        head["compile_ms"] = round((time.monotonic() - read_at) * 1e3, 1)
+        return Outcome(head=head, slices=() if same else slices(compiled.table), status=status)
+
+    def _options_for(self, request: Mapping[str, Any]) -> CompileOptions:
+        return CompileOptions(
+            controller_name=self._options.controller_name,
+            cluster_domain=self._options.cluster_domain,
+            port_map=self._options.port_map,
+            now=datetime.datetime.now(datetime.UTC).timestamp(),
+            generation=request["generation"],
+            unbindable={(address, port): why for address, port, why in request["unbindable"]},
+        )
+
+    def _changes(self, table: RoutingTable, serving: int) -> dict[str, Any] | None:
+        """Return the changes against the table in force; None if this process did not make it."""
+        outline = _outline(table)
+        base = next((x for x in self._outlines if x.generation == serving), None)
+        self._outlines = [outline] if base is None else [base, outline]
+        if base is None and serving:
+            return None
+        return changes(base or _Outline(0, frozenset(), {}), outline)
+
+
+def changes(old: _Outline, new: _Outline) -> dict[str, Any]:
+    """Return listeners and rules that came, went or behave otherwise; at most `MAX_LISTED` names each."""
+    both = old.rules.keys() & new.rules.keys()
+    found = {
+        "listeners_added": sorted(new.listeners - old.listeners),
+        "listeners_removed": sorted(old.listeners - new.listeners),
+        "rules_added": sorted(new.rules.keys() - old.rules.keys()),
+        "rules_removed": sorted(old.rules.keys() - new.rules.keys()),
+        "rules_changed": sorted(name for name in both if old.rules[name] != new.rules[name]),
+    }
+    counts = {name: len(names) for name, names in found.items()}
+    return {"counts": counts, **{name: names[:MAX_LISTED] for name, names in found.items()}}
+
+
+def _outline(table: RoutingTable) -> _Outline:
+    rules: dict[str, bytes] = {}
+    for entry in _entries(table):
+        label = entry.label
+        rules[f"{label.kind} {label.route} rule {label.rule} on {label.listener}"] = entry.fingerprint
+    listeners = frozenset(f"{x.name} on {_where(port)}" for port in table.ports for x in port.listeners)
+    return _Outline(table.generation, listeners, rules)
+
+
+def _where(port: Port) -> str:
+    host = f"[{port.address}]" if ":" in port.address else port.address or "*"
+    return f"{host}:{port.bind_port}"
+
+
+def _entries(table: RoutingTable) -> Iterator[RouteEntry]:
+    """Yield every entry of *table*, some more than once."""
+    for port in table.ports:
+        if port.tcp is not None:
+            yield port.tcp
+        if port.sni is not None:
+            targets = (*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default)
+            yield from (target.entry for target in targets if target is not None and target.entry is not None)
+        if port.http is not None:
+            hosts = (*port.http.exact.values(), *port.http.wildcard.values(), port.http.default)
+            layers = {id(layer): layer for host in hosts if host is not None for layer in host.layers}
+            for layer in layers.values():
+                for candidates in (*layer.exact.values(), *layer.prefix.values(), layer.regexes):
+                    yield from (candidate.entry for candidate in candidates)
+
+
+def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
+    problems = (*unread, *compiled.status.problems)
+    n_errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    return {
+        "ok": True,
+        "generation": compiled.table.generation,
+        "digest": compiled.table.digest,
+        "ports": [
+            [port.address, port.bind_port, port.kind.value, [x.name for x in port.listeners]]
+            for port in compiled.table.ports
+        ],
+        "objects": len(compiled.status.objects),
+        "rules": compiled.table.n_entries,
+        "errors": n_errors,
+        "warnings": len(problems) - n_errors,
+        "problems": [_problem(problem) for problem in problems[:MAX_LISTED]],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    said = {
+        "severity": problem.severity.value,
+        "origin": str(problem.origin),
+        "object": str(problem.key) if problem.key is not None else "",
+        "field": problem.field,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _status_json(report: StatusReport) -> bytes:
+    items = [_without_secrets(tree) for tree in objects_of(report)]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, default=str).encode()
+
+
+def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return *tree* as the admin server may show it: of a Secret, the names of its entries only."""
+    if tree.get("kind") != "Secret":
+        return tree
+    shown = {name: value for name, value in tree.items() if name not in _SECRET_FIELDS}
+    shown["data"] = {key: "" for name in _SECRET_FIELDS for key in tree.get(name) or {}}
+    return shown

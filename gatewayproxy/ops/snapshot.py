@@ -1,0 +1,152 @@
+"""Counters on their way from the workers to /metrics: parts, sums, and what dead workers had counted.
+
+A worker sends its counters in parts of bounded size, one a loop turn. `Totals` adds the latest snapshot of every
+worker to what replaced workers had last shown, so a sum never goes back when a worker is replaced.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from gatewayproxy.dataplane.stats import BUCKETS, RuleStats, Stats
+
+__all__ = ["BUCKETS", "Row", "RowName", "Snapshot", "Totals", "parts"]
+
+_ROWS_PER_PART = 200
+
+
+class RowName(NamedTuple):
+    """Labels of one (rule, backend)."""
+
+    listener: str
+    kind: str
+    route: str
+    rule: int
+    rule_name: str
+    backend: str
+
+
+class Row(NamedTuple):
+    """Values of one (rule, backend), as `RuleStats`."""
+
+    classes: list[int]
+    buckets: list[int]
+    duration_sum: float
+    bytes_in: int
+    bytes_out: int
+    active: int
+    retries: int
+
+
+class Snapshot:
+    """Counters of one worker, or a sum of several."""
+
+    def __init__(self) -> None:
+        self.rows: dict[RowName, Row] = {}
+        self.reasons: Counter[tuple[str, str]] = Counter()  # (listener, reason)
+        self.connections: Counter[str] = Counter()
+        self.connections_total: Counter[str] = Counter()
+        self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
+        self.dropped_lines = 0
+
+    def take(self, part: Mapping[str, Any]) -> None:
+        """Add one part of a worker's counters."""
+        for name, values in part["rows"]:
+            self._add_row(RowName(*name), Row(*values))
+        for listener, reason, n in part.get("reasons", ()):
+            self.reasons[listener, reason] += n
+        self.connections.update(part.get("connections", {}))
+        self.connections_total.update(part.get("connections_total", {}))
+        for endpoint, values in part.get("upstream", {}).items():
+            self._add_upstream(endpoint, values)
+        self.dropped_lines += part.get("dropped_lines", 0)
+
+    def add(self, other: Snapshot) -> None:
+        """Add all of *other*."""
+        for name, row in other.rows.items():
+            self._add_row(name, row)
+        self.reasons.update(other.reasons)
+        self.connections.update(other.connections)
+        self.connections_total.update(other.connections_total)
+        for endpoint, values in other.upstream.items():
+            self._add_upstream(endpoint, values)
+        self.dropped_lines += other.dropped_lines
+
+    def settle(self) -> None:
+        """Forget the gauges: what is left has happened, and stays counted."""
+        self.rows = {name: row._replace(active=0) for name, row in self.rows.items()}
+        self.connections.clear()
+        self.upstream = {name: [0, 0, *values[2:]] for name, values in self.upstream.items()}
+
+    def _add_row(self, name: RowName, row: Row) -> None:
+        mine = self.rows.get(name)
+        if mine is None:
+            self.rows[name] = row
+            return
+        self.rows[name] = Row(
+            [a + b for a, b in zip(mine.classes, row.classes, strict=True)],
+            [a + b for a, b in zip(mine.buckets, row.buckets, strict=True)],
+            mine.duration_sum + row.duration_sum,
+            mine.bytes_in + row.bytes_in,
+            mine.bytes_out + row.bytes_out,
+            mine.active + row.active,
+            mine.retries + row.retries,
+        )
+
+    def _add_upstream(self, endpoint: str, values: list[int]) -> None:
+        mine = self.upstream.setdefault(endpoint, [0] * len(values))
+        self.upstream[endpoint] = [a + b for a, b in zip(mine, values, strict=True)]
+
+
+class Totals:
+    """The sum over all workers, living and replaced."""
+
+    def __init__(self) -> None:
+        self._gone = Snapshot()
+        self._latest: dict[int, Snapshot] = {}  # by slot
+
+    def show(self, slot: int, snapshot: Snapshot) -> None:
+        """Take *snapshot* as the present state of *slot*'s worker."""
+        self._latest[slot] = snapshot
+
+    def bury(self, slot: int) -> None:
+        """Keep what the worker of *slot* had last shown: it is gone."""
+        snapshot = self._latest.pop(slot, None)
+        if snapshot is not None:
+            snapshot.settle()
+            self._gone.add(snapshot)
+
+    def sum(self) -> Snapshot:
+        """Return a new sum."""
+        total = Snapshot()
+        total.add(self._gone)
+        for snapshot in self._latest.values():
+            total.add(snapshot)
+        return total
+
+
+def parts(stats: Stats, dropped_lines: int) -> Iterator[dict[str, Any]]:
+    """Yield the counters of a worker in JSON-ready parts, the last one with `last` set."""
+    rows = list(stats.rows.items())
+    for start in range(0, len(rows), _ROWS_PER_PART):
+        some = rows[start : start + _ROWS_PER_PART]
+        yield {"rows": [[(*_label(key.label), key.backend), _values(row)] for key, row in some]}
+    yield {
+        "last": True,
+        "rows": [],
+        "reasons": [[listener, reason, n] for (listener, reason), n in stats.reasons.items()],
+        "connections": stats.connections,
+        "connections_total": stats.connections_total,
+        "upstream": stats.upstream,
+        "dropped_lines": dropped_lines,
+    }
+
+
+def _label(label: Any) -> tuple[str, str, str, int, str]:
+    return (label.listener, label.kind, label.route, label.rule, label.rule_name)
+
+
+def _values(row: RuleStats) -> list[Any]:
+    return [row.classes, row.buckets, row.duration_sum, row.bytes_in, row.bytes_out, row.active, row.retries]

@@ -1,0 +1,171 @@
+"""The supervisor: owns the listening sockets, the table in force as bytes, and the processes around them.
+
+It decodes no table and reads no manifest, so neither a compiler nor a worker gone wrong takes it along. Signals: SIGHUP
+reloads (however many arrive during a reload, one more follows), SIGUSR1 reopens log files, SIGTERM and SIGINT drain, a
+second one ends at once. Exit status: 0 after a stop, 1 when the first configuration or the admin address is unusable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import secrets
+import signal
+from typing import Final
+
+import uvloop
+
+from gatewayproxy import __version__
+from gatewayproxy.ops import logs
+from gatewayproxy.ops.admin import AdminServer
+from gatewayproxy.ops.binding import ListeningSockets
+from gatewayproxy.ops.compiling import CompilerProcess
+from gatewayproxy.ops.control import Control
+from gatewayproxy.ops.options import RunOptions
+from gatewayproxy.ops.pages import Pages
+from gatewayproxy.ops.slots import Slot
+from gatewayproxy.ops.snapshot import Totals
+
+__all__ = ["Supervisor", "run"]
+
+log = logging.getLogger(__name__)
+
+_KILL_GRACE_S: Final = 3.0  # beyond Limits.drain_s, before a draining worker is killed
+
+
+def run(options: RunOptions) -> int:
+    """Serve until told to stop; return the exit status."""
+    logs.setup(options.log_format, options.log_level, "supervisor")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(options))
+
+
+async def _run(options: RunOptions) -> int:
+    return await Supervisor(options).run()
+
+
+class Supervisor:
+    """One run of the gateway."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        n_workers = options.workers or len(os.sched_getaffinity(0))
+        self._ticket_secret = secrets.token_bytes(
+            48
+        )  # a TLS session goes on in any worker, and no longer than this run
+        self._sockets = ListeningSockets(n_workers)
+        self._compiler = CompilerProcess(options)
+        self._totals = Totals()
+        self._control = Control(self._compiler, self._sockets)
+        self._slots = [self._make_slot(index) for index in range(n_workers)]
+        self._control.slots = self._slots
+        self._reload_wanted = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
+        pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set)
+        self._admin = AdminServer(pages.by_path())
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; return the exit status."""
+        log.info("starting", extra=logs.fields(version=__version__, workers=len(self._slots), pid=os.getpid()))
+        self._watch_signals()
+        if not await self._open_admin():
+            return 1
+        async with asyncio.TaskGroup() as group:
+            lives = [group.create_task(slot.run(), name=f"slot-{slot.index}") for slot in self._slots]
+            status = await self._serve()
+            for life in lives:
+                life.cancel()
+        self._compiler.close()
+        self._admin.close()
+        log.info("stopped", extra=logs.fields(status=status))
+        return status
+
+    async def _serve(self) -> int:
+        async with asyncio.TaskGroup() as group:
+            reloads = group.create_task(self._reload_when_wanted(), name="reloads")
+            stop = group.create_task(self._stopping.wait(), name="stop")
+            await asyncio.wait([reloads, stop], return_when=asyncio.FIRST_COMPLETED)
+            failed = reloads.done()
+            reloads.cancel()
+            stop.cancel()
+        if failed:
+            await self._end_workers(0.0)
+            return 1
+        await self._sleep_unless_hurried(self._options.drain_delay_s)
+        self._sockets.keep(())
+        await self._end_workers(self._options.limits.drain_s + _KILL_GRACE_S)
+        return 0
+
+    async def _reload_when_wanted(self) -> None:
+        """Load the first configuration, then reload on demand; return only if there is no first one."""
+        await self._control.reload()
+        while self._control.table is not None:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self._control.reload()
+
+    def _make_slot(self, index: int) -> Slot:
+        return Slot(
+            index,
+            self._options,
+            self._sockets,
+            ticket_secret=self._ticket_secret,
+            in_force=lambda: self._control.table,
+            on_retired=self._control.retired,
+            on_gone=self._totals.bury,
+        )
+
+    async def _open_admin(self) -> bool:
+        if self._options.admin is None:
+            return True
+        host, port = self._options.admin
+        try:
+            bound = await self._admin.open(host, port)
+        except OSError as error:
+            hint = "another gateway may run here: choose another --admin HOST:PORT, or none"
+            log.error("admin_failed", extra=logs.fields(address=f"{host}:{port}", error=str(error), hint=hint))
+            return False
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        log.info("admin_listening", extra=logs.fields(address=f"{shown}:{bound[1]}"))
+        return True
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop, number)
+
+    def _on_reopen(self) -> None:
+        log.info("reopening_logs")
+        for slot in self._slots:
+            slot.reopen()
+
+    def _on_stop(self, number: int) -> None:
+        again = self._stopping.is_set()
+        log.info("stopping", extra=logs.fields(signal=signal.Signals(number).name, at_once=again))
+        (self._at_once if again else self._stopping).set()
+
+    async def _end_workers(self, patience_s: float) -> None:
+        """Let the workers finish; kill what is left after *patience_s*, or at a second signal."""
+        async with asyncio.TaskGroup() as group:
+            drains = [group.create_task(slot.drain(), name=f"drain-{slot.index}") for slot in self._slots]
+            hurry = group.create_task(self._sleep_unless_hurried(patience_s), name="drain-deadline")
+            hurry.add_done_callback(lambda _: self._kill_workers())
+            await asyncio.wait(drains)
+            hurry.cancel()
+
+    def _kill_workers(self) -> None:
+        for slot in self._slots:
+            slot.kill()
+
+    async def _sleep_unless_hurried(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._at_once.wait()
