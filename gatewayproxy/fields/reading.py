@@ -8,7 +8,7 @@ yields a harmless stand-in, so that one pass finds every problem. Fields that no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from re import compile as regex
@@ -17,11 +17,24 @@ from typing import Final, TypeVar, overload
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.status import Problem, Severity
 
-__all__ = ["ANY_TEXT", "REQUIRED", "Fields", "Located", "Path", "Reading", "Text", "close_match", "path_text"]
+__all__ = [
+    "ANY_TEXT",
+    "MAX_PROBLEMS",
+    "REQUIRED",
+    "Fields",
+    "Located",
+    "Path",
+    "Reading",
+    "Text",
+    "close_match",
+    "path_text",
+]
 
 T = TypeVar("T")
 D = TypeVar("D")
 Path = tuple[str | int, ...]  # ("spec", "rules", 0, "name")
+
+MAX_PROBLEMS: Final = 50  # told of one object
 
 _PLAIN_KEY: Final = regex(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -58,7 +71,7 @@ class Text:
         if len(value) > self.longest:
             return f"has {len(value)} characters, {self.longest} is the most"
         if self.match is not None and not self.match(value):
-            return f"{_quote(value)} is not {self.expect}"
+            return f"{_quote(value)} has the wrong form"
         return ""
 
 
@@ -66,18 +79,13 @@ ANY_TEXT: Final = Text("a string")
 
 
 class Reading:
-    """The reading of one object: its problems, and where things are.
+    """The reading of one object, and what it finds; `problems` looks up the places, all in one go."""
 
-    *locate* maps a field path to its place; it may be slow, since it is asked only for problems.
-    """
+    __slots__ = ("_found", "_opened", "file")
 
-    __slots__ = ("_opened", "file", "key", "locate", "problems")
-
-    def __init__(self, file: str, key: ResourceKey | None, locate: Callable[[Path], Origin]) -> None:
+    def __init__(self, file: str) -> None:
         self.file = file
-        self.key = key
-        self.locate = locate
-        self.problems: list[Problem] = []
+        self._found: list[tuple[Path, Severity, str, str]] = []
         self._opened: list[Fields] = []
 
     def open(self, tree: Located) -> Fields:
@@ -91,23 +99,41 @@ class Reading:
         self._opened.append(fields)
 
     def add(self, path: Path, message: str, hint: str = "", severity: Severity = Severity.ERROR) -> None:
-        """Note a problem of the field at *path*."""
-        self.problems.append(
+        """Note a problem of the field at *path*; beyond MAX_PROBLEMS of an object they are only counted as one."""
+        if len(self._found) < MAX_PROBLEMS:
+            self._found.append((path, severity, message, hint))
+        elif len(self._found) == MAX_PROBLEMS:
+            self._found.append(((), Severity.ERROR, "has more problems than these", "mend these first"))
+
+    @property
+    def n_found(self) -> int:
+        """How many problems there are so far."""
+        return len(self._found)
+
+    def finish(self) -> bool:
+        """Note the fields no read has named; return whether the object is free of errors."""
+        for fields in self._opened:
+            fields.report_unknown()
+        return not any(severity is Severity.ERROR for _, severity, _, _ in self._found)
+
+    def problems(
+        self, key: ResourceKey | None, lines: Callable[[Collection[Path]], Mapping[Path, int]]
+    ) -> tuple[Problem, ...]:
+        """Return what was found as problems of object *key*; *lines* maps field paths to lines."""
+        if not self._found:
+            return ()
+        line_of = lines({path for path, _, _, _ in self._found})
+        return tuple(
             Problem(
-                origin=self.locate(path),
+                origin=Origin(self.file, line_of[path]),
                 severity=severity,
-                key=self.key,
+                key=key,
                 field=path_text(path),
                 message=message,
                 hint=hint,
             )
+            for path, severity, message, hint in self._found
         )
-
-    def finish(self) -> bool:
-        """Report the fields no read has named; return whether the object is free of errors."""
-        for fields in self._opened:
-            fields.report_unknown()
-        return not any(problem.severity is Severity.ERROR for problem in self.problems)
 
 
 class Fields:
@@ -266,11 +292,11 @@ class Fields:
 
     def required_child(self, name: str) -> Fields:
         """Return mapping *name*; where it is missing or no mapping, an error and an empty one that adds no more."""
-        n_problems = len(self._reading.problems)
+        n_found = self._reading.n_found
         fields = self.child(name)
         if fields is not None:
             return fields
-        if len(self._reading.problems) == n_problems:
+        if self._reading.n_found == n_found:
             self.error(name, "is required", f"add the mapping {name}")
         return _Void(self._reading, self, name)
 

@@ -1,0 +1,114 @@
+"""Located trees to typed objects: finds the kind, reads metadata and the rest, says what is wrong and where. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gatewayproxy.compiler.documents import Document, ParsedFile, parse
+from gatewayproxy.compiler.manifests import KINDS, Kind
+from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, read_meta
+from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
+from gatewayproxy.fields import Fields, Reading, close_match
+from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.source import Source
+from gatewayproxy.model.status import Problem
+
+__all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_source"]
+
+# Kinds of the Gateway API that exist and are not served yet; a misspelt kind must not look like one of them.
+_LATER: Final = (
+    "BackendTLSPolicy", "GRPCRoute", "ListenerSet", "UDPRoute", "XBackend", "XBackendTrafficPolicy", "XListenerSet",
+    "XMesh",
+)  # fmt: skip
+_GATEWAY_GROUPS: Final = (GATEWAY_GROUP, "gateway.networking.x-k8s.io")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFile:
+    """All of one text; depends on nothing else, so an unchanged text need not be read again."""
+
+    file: str
+    objects: tuple[ReadObject, ...] = ()
+    problems: tuple[Problem, ...] = ()  # of no object: what could not be parsed
+
+
+def read_source(source: Source) -> ReadFile:
+    """Parse and read one text; never raises for content."""
+    return read_file(parse(source))
+
+
+def read_file(parsed: ParsedFile) -> ReadFile:
+    """Read every object of a parsed text."""
+    objects = tuple(read_document(document) for document in parsed.documents)
+    return ReadFile(file=parsed.file, objects=objects, problems=parsed.problems)
+
+
+def gather_files(files: Iterable[ReadFile]) -> Resources:
+    """Return the objects of all *files* together."""
+    kept = tuple(files)
+    return gather(
+        (found for file in kept for found in file.objects), (problem for file in kept for problem in file.problems)
+    )
+
+
+def read_document(document: Document) -> ReadObject:
+    """Read one object."""
+    reading = Reading(document.file)
+    root = reading.open(document.tree)
+    api_version = root.text("apiVersion")
+    kind_name = root.text("kind")
+    group, _, version = api_version.rpartition("/")
+    kind = KINDS.get((group, kind_name))
+    if kind is None or version not in kind.versions:
+        _report_unserved(root, kind, group, version)
+        root.ignore(*document.tree)
+        reading.finish()
+        return ReadObject(
+            meta=None, resource=None, problems=reading.problems(_key_as_written(document, kind_name), document.lines)
+        )
+    root.ignore("status")
+    meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
+    resource = kind.read(meta, root, version)
+    sound = reading.finish()
+    return ReadObject(
+        meta=meta, resource=resource if sound else None, problems=reading.problems(meta.key, document.lines)
+    )
+
+
+def _report_unserved(root: Fields, kind: Kind | None, group: str, version: str) -> None:
+    """Say why the object is passed over: no apiVersion or kind, a version or kind that nobody serves, or not our job."""
+    if not (root.has("apiVersion") and root.has("kind")):
+        return  # reported by the reads
+    name = root.tree["kind"]
+    if kind is not None:
+        served = ", ".join(f"{group}/{known}" if group else known for known in kind.versions)
+        root.error("apiVersion", f"{name} has no version {version!r:.80}", f"write one of: {served}")
+        return
+    known_here = [known for known_group, known in KINDS if known_group == group]
+    if group in _GATEWAY_GROUPS and name in _LATER:
+        root.warn("kind", f"{name} is not implemented yet, passed over", "do not rely on it")
+    elif group in _GATEWAY_GROUPS:
+        close = close_match(str(name), [*known_here, *_LATER])
+        hint = f"did you mean {close}?" if close else f"known: {', '.join(known_here)}"
+        root.warn("kind", f"unknown kind {name!r:.80}, passed over", hint)
+    else:
+        right = [other for other, known in KINDS if known == name]
+        hint = f"did you mean apiVersion {_api_version(right[0], str(name))}?" if right else ""
+        root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not for a gateway, passed over", hint)
+
+
+def _api_version(group: str, kind: str) -> str:
+    version = KINDS[group, kind].versions[0]
+    return f"{group}/{version}" if group else version
+
+
+def _key_as_written(document: Document, kind: str) -> ResourceKey | None:
+    """Name an object that is passed over, as far as it can be named."""
+    metadata = document.tree.get("metadata")
+    if not isinstance(metadata, dict) or not kind:
+        return None
+    name, namespace = metadata.get("name"), metadata.get("namespace", DEFAULT_NAMESPACE)
+    return ResourceKey(kind, namespace, name) if isinstance(name, str) and isinstance(namespace, str) else None
