@@ -1,14 +1,20 @@
-"""compile_sources(): texts to plan, status and routing table, in five calls. Pure.
+"""Texts to plan, status and routing table: the whole story of a compilation in five calls. Pure.
 
-Reading is in two steps because manifests may name certificate files: `wanted_files` says which, the caller reads
-them, `compile_sources` gets their contents.
+Reading is in two steps because manifests may name certificate files: `Compiler.wanted_files` says which, the caller
+reads them, `Compiler.compile` gets their contents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
+from gatewayproxy.compiler.frontends import FRONTENDS
+from gatewayproxy.compiler.lower import lower
+from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
+from gatewayproxy.compiler.resolve.secrets import wanted_files
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import StatusReport
@@ -27,14 +33,30 @@ class Compiled:
 
 
 class Compiler:
-    """Compiles again and again; unchanged documents are not parsed twice (bounded cache by content digest)."""
+    """Compiles again and again; a text that is there unchanged is not read twice.
+
+    Kept from one compilation to the next are the texts of the last call alone: the cache is as large as its input.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, bytes], ReadFile] = {}
 
     def wanted_files(self, sources: Sequence[Source]) -> frozenset[str]:
-        """Return the paths that manifests name (gatewayproxy.io/cert-file ...), resolved against its folder."""
-        raise NotImplementedError
+        """Return the paths that annotations of Secrets name, resolved against their manifest's folder."""
+        return frozenset(wanted_files(self._resources(sources).secrets))
 
     def compile(
         self, sources: Sequence[Source], options: CompileOptions, files: Mapping[str, bytes | None]
     ) -> Compiled:
         """Compile; never raises for content. A file of `wanted_files` that could not be read is None in *files*."""
-        raise NotImplementedError
+        resources = self._resources(sources)
+        resolved = FRONTENDS["gateway_api"](resources, options, files)
+        table = lower(resolved.plan, options)
+        return Compiled(plan=resolved.plan, table=table, status=resolved.status)
+
+    def _resources(self, sources: Sequence[Source]) -> Resources:
+        known, self._read = self._read, {}
+        for source in sources:
+            key = (source.file, blake2b(source.text, digest_size=16).digest())
+            self._read[key] = known.get(key) or read_source(source)
+        return gather_files(self._read.values())
