@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.listeners.http import HttpListener, HttpsHttp1Listener
 from gatewayproxy.dataplane.listeners.tcp import TcpListener
 from gatewayproxy.dataplane.listeners.tls_passthrough import TlsPassthroughListener
 from gatewayproxy.routing.table import Port, PortKind
@@ -37,6 +38,8 @@ class Listener(Protocol):
 Open = Callable[[Port, Sequence[socket.socket], Context], Listener]  # sockets: bound, listening, non-blocking
 
 LISTENERS: Final[dict[PortKind, Open]] = {
+    PortKind.HTTP: HttpListener,
+    PortKind.HTTPS: HttpsHttp1Listener,
     PortKind.TCP: TcpListener,
     PortKind.TLS_PASSTHROUGH: TlsPassthroughListener,
 }

@@ -1,9 +1,181 @@
-"""Registry: per-worker state of clusters and endpoints, keyed by value, so that a reload keeps what did not change."""
+"""Registry: per-worker state of clusters and endpoints, keyed by value, so that a reload keeps what did not change.
+
+Pools belong to endpoints, so a cluster that gains one keeps its connections to the others. `retain` walks a new table
+in small bites and then drops what it does not name: idle connections at once, busy ones after their exchange.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Registry"]
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
+from time import monotonic
+from typing import Any, Final
+
+from gatewayproxy.dataplane.stats import Stats
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.dataplane.upstream.resolve import resolve_forever
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.plan import Cluster, Endpoint
+from gatewayproxy.routing.table import BackendChoice, HostIndex, PathIndex, Port, RouteEntry, RoutingTable
+
+__all__ = ["Registry", "clusters_of"]
+
+_SWEEP_S: Final = 0.5
+_PER_TURN: Final = 200
 
 
 class Registry:
-    """Clusters and their pools."""
+    """Clusters and their pools. `attach` gives it the worker's limits and counters before the first use."""
+
+    def __init__(self, limits: Limits | None = None, stats: Stats | None = None) -> None:
+        self._limits = limits or Limits()
+        self._stats = stats or Stats()
+        self._clusters: dict[Cluster, ClusterState] = {}
+        self._pools: dict[Endpoint, EndpointPool] = {}
+        self._retired: list[EndpointPool] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resolvers: dict[Cluster, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._walk = 0  # the newest `retain`; an older one under way stops
+
+    def attach(self, limits: Limits, stats: Stats) -> None:
+        """Use *limits* and *stats* from now on."""
+        self._limits = limits
+        self._stats = stats
+
+    def cluster(self, cluster: Cluster) -> ClusterState:
+        """Return the state of *cluster*, made at first use."""
+        state = self._clusters.get(cluster)
+        if state is None:
+            state = ClusterState(cluster, [self._pool(endpoint) for endpoint in cluster.endpoints])
+            self._clusters[cluster] = state
+            if cluster.dns is not None:
+                self._resolve(state, cluster.dns)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+        return state
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a task of the upstream side; `close` ends it."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def retain(self, table: RoutingTable) -> None:
+        """Drop clusters and endpoints that *table* does not name, after walking it a few objects a turn."""
+        self._walk += 1
+        self._retain_some(self._walk, clusters_of(table), set())
+
+    def collect(self) -> None:
+        """Bring the endpoint counters of the worker's stats up to date."""
+        counters = self._stats.upstream
+        for pool in self._pools.values():
+            counters[pool.name] = pool.counts()
+
+    def close(self) -> None:
+        """Close every connection and end every task."""
+        self._walk += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in list(self._tasks):
+            task.cancel()
+        for pool in [*self._pools.values(), *self._retired]:
+            pool.retire()
+            for connection in list(pool.connections):
+                connection.abandon()
+        self._pools.clear()
+        self._clusters.clear()
+        self._resolvers.clear()
+
+    def _pool(self, endpoint: Endpoint) -> EndpointPool:
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = self._pools[endpoint] = EndpointPool(endpoint, self._limits, self.spawn)
+        return pool
+
+    def _resolve(self, state: ClusterState, name: Endpoint) -> None:
+        state.unresolved = {}
+
+        def on_answer(endpoints: tuple[Endpoint, ...]) -> None:
+            if endpoints:
+                state.pools = tuple(self._pool(endpoint) for endpoint in endpoints)
+                self._drop_unused_pools()
+            waiting, state.unresolved = state.unresolved, None
+            for resume in waiting or ():
+                resume()
+
+        self._resolvers[state.cluster] = self.spawn(resolve_forever(name, on_answer), f"resolve {name.host}")
+
+    def _retain_some(self, walk: int, clusters: Iterator[Cluster], named: set[Cluster]) -> None:
+        if walk != self._walk:
+            return
+        for _ in range(_PER_TURN):
+            cluster = next(clusters, None)
+            if cluster is None:
+                self._drop_clusters(named)
+                return
+            named.add(cluster)
+        asyncio.get_running_loop().call_soon(self._retain_some, walk, clusters, named)
+
+    def _drop_clusters(self, named: set[Cluster]) -> None:
+        for cluster in [each for each in self._clusters if each not in named]:
+            del self._clusters[cluster]
+            resolver = self._resolvers.pop(cluster, None)
+            if resolver is not None:
+                resolver.cancel()
+        self._drop_unused_pools()
+
+    def _drop_unused_pools(self) -> None:
+        used = {pool.endpoint for state in self._clusters.values() for pool in state.pools}
+        for endpoint in [each for each in self._pools if each not in used]:
+            pool = self._pools.pop(endpoint)
+            self._stats.upstream.pop(pool.name, None)
+            pool.retire()
+            self._retired.append(pool)
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        for pool in [*self._pools.values(), *self._retired]:
+            pool.sweep(now)
+        self._retired = [pool for pool in self._retired if pool.connections]
+        self.collect()
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+
+def clusters_of(table: RoutingTable) -> Iterator[Cluster]:
+    """Yield every cluster that *table* names, repeatedly where it is named repeatedly."""
+    for port in table.ports:
+        for entry in _entries_of(port):
+            for choice in entry.group.choices if entry.group is not None else ():
+                yield from _clusters_of_choice(choice)
+
+
+def _clusters_of_choice(choice: BackendChoice) -> Iterator[Cluster]:
+    if choice.cluster is not None:
+        yield choice.cluster
+    for mirror in choice.mirrors:
+        yield mirror.cluster
+
+
+def _entries_of(port: Port) -> Iterator[RouteEntry]:
+    if port.tcp is not None:
+        yield port.tcp
+    if port.sni is not None:
+        targets = [*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default]
+        yield from (target.entry for target in targets if target is not None and target.entry is not None)
+    if port.http is not None:
+        for layer in _layers_of(port.http):
+            for candidates in _candidates_of(layer):
+                yield from (candidate.entry for candidate in candidates)
+
+
+def _layers_of(index: HostIndex) -> Iterator[PathIndex]:
+    for vhost in (*index.exact.values(), *index.wildcard.values(), index.default):
+        if vhost is not None:
+            yield from vhost.layers
+
+
+def _candidates_of(layer: PathIndex) -> Iterable[tuple[Any, ...]]:
+    return (*layer.exact.values(), layer.regexes, *layer.prefix.values())

@@ -1,0 +1,54 @@
+"""Answers that the gateway makes itself: their stable reasons, and their bytes.
+
+A short text names the reason; `docs/operations.md` lists them. Reasons that configuration decides are in
+`model.refusals`, those of unreadable requests and broken backends come with the error that was raised.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+__all__ = ["ANSWERS", "answer_body", "answer_bytes"]
+
+# reason -> (status, what it means to an operator)
+ANSWERS: Final[dict[str, tuple[int, str]]] = {
+    "no_route": (404, "no listener or route has this host"),
+    "no_rule": (404, "no rule of the host's routes matches this request"),
+    "misdirected": (421, "the connection was opened for another listener"),
+    "ambiguous_path": (400, "the path has two readings that lead to different rules"),
+    "options_answered": (200, "OPTIONS asked the gateway itself"),
+    "head_timeout": (408, "the request head did not arrive in time"),
+    "body_timeout": (408, "the request body stopped arriving"),
+    "body_too_large": (413, "the request body is larger than allowed"),
+    "request_timeout": (504, "timeouts.request of the rule ran out"),
+    "upstream_timeout": (504, "timeouts.backendRequest of the rule ran out"),
+    "connect_failed": (503, "no endpoint accepted a connection"),
+    "connect_timeout": (503, "no endpoint accepted a connection in time"),
+    "no_endpoints": (503, "the backend has no endpoints"),
+    "dns_failed": (503, "the backend's name did not resolve"),
+    "upstream_overflow": (503, "too many requests wait for a connection to the backend"),
+    "upstream_queue_timeout": (503, "no connection to the backend became free in time"),
+    "upstream_closed": (502, "the backend closed the connection without an answer"),
+    "upstream_reset": (502, "the backend reset the connection"),
+    "bad_response": (502, "the backend's answer cannot be read safely"),
+    "response_head_too_large": (502, "the backend's answer has a head beyond the limits"),
+    "redirect": (302, "a RequestRedirect filter answered"),
+    "internal_error": (500, "a fault of the gateway itself"),
+}
+
+_PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def answer_body(status: int, reason: str) -> bytes:
+    """Return the text of an answer: status and reason code, nothing about the inside of the network."""
+    return b"%d %b: %b\n" % (status, _PHRASES.get(status, b"Error"), reason.encode("ascii"))
+
+
+def answer_bytes(status: int, body: bytes, *, head_only: bool, lines: bytes) -> bytes:
+    """Return a complete response; *lines* are further field lines, each ended by CRLF."""
+    kind = b"content-type: text/plain; charset=utf-8\r\n" if body else b""
+    head = b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
+        status, _PHRASES.get(status, b"Error"), kind, len(body), lines,
+    )  # fmt: skip
+    return head if head_only else head + body

@@ -1,0 +1,399 @@
+"""Exchange: one request and its answer. The life of a request, read from top to bottom.
+
+    begin      head -> virtual host -> entry -> target -> bytes to send -> idle connection
+    on_body    more of the request body goes up
+    on_head    the response head comes down, edited; then its body
+    on_end     counted, recorded, and the connection goes on to the next request
+
+Warm path (idle upstream there, no timeouts, no mirrors): plain callbacks, no task, no await, no future. What can wait,
+be retried or time out is in `waiting`; tunnels are in `upgrade`; answers of our own are made by `answer`.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gatewayproxy.dataplane.protocols import forwarded, mirror, upgrade, waiting
+from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.record import access_record
+from gatewayproxy.dataplane.protocols.site import Target
+from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.pool import EndpointPool
+from gatewayproxy.errors import RemoteProtocolError, UpstreamError
+from gatewayproxy.model.plan import Refusal
+from gatewayproxy.routing.match import find_entry, find_host, host_key
+from gatewayproxy.routing.table import RouteEntry, VirtualHost
+from gatewayproxy.wire.edit import location, rewrite_request, rewrite_response
+from gatewayproxy.wire.head import CHUNKED, RequestHead
+from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead
+from gatewayproxy.wire.target import readings
+
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+
+__all__ = ["Exchange"]
+
+# RFC 9110 §9.2.2: may be sent again when the connection died before an answer.
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+
+
+class Exchange:
+    """A request of *connection*; a `Sink` of the upstream connection and a `Waiter` of its pool."""
+
+    __slots__ = (
+        "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at",
+        "generation", "head", "mirrors", "out", "payload_only", "pool", "reason", "request_id", "request_timer",
+        "started_at", "status", "target", "tried", "tunnel", "upstream", "upstream_timer", "vhost",
+    )  # fmt: skip
+
+    def __init__(self, connection: Http1Connection, head: RequestHead) -> None:
+        self.connection = connection
+        self.head = head
+        self.started_at = monotonic()
+        self.generation = connection.site.context.generation
+        self.vhost: VirtualHost | None = None
+        self.target: Target | None = None
+        self.upstream: UpstreamConnection | None = None
+        self.pool: EndpointPool | None = None  # whose connection we have or wait for
+        self.tried: tuple[EndpointPool, ...] = ()
+        self.out = b""  # what has been sent so far, while it may have to be sent again; else b""
+        self.payload_only = head.minor == 0  # an HTTP/1.0 client knows no chunks
+        self.mirrors: tuple[mirror.MirrorCall, ...] = ()
+        self.request_timer: TimerHandle | None = None
+        self.upstream_timer: TimerHandle | None = None
+        self.status = 0
+        self.reason = self.detail = ""
+        self.request_id = b""
+        self.bytes_in = self.bytes_out = self.attempts = 0
+        self.connect_s = self.first_at = 0.0
+        self.tunnel = False
+        self.finished = False
+
+    # The request
+
+    def begin(self, body: bytes) -> None:
+        """Route the request and send it, with the first *body* bytes, ready to send on."""
+        connection = self.connection
+        head = self.head
+        site = connection.site
+        entry = self._find(connection)
+        if entry is None:
+            return
+        state = site.entries.get(entry) or site.open_entry(entry)
+        self.target = target = state.pick()
+        target.row.active += 1
+        cluster = target.cluster
+        if cluster is None:
+            self._answer_for(target)
+            return
+        number = next(site.ids)
+        request_id = b"%b%012x" % (site.id_prefix, number)
+        if site.limits.trusted_hops:
+            own, request_id = forwarded.trusted_lines(head, connection.constant, request_id, connection.peer)
+        else:
+            own = forwarded.own_lines(head, connection.constant, request_id)
+        self.request_id = request_id
+        out = rewrite_request(head, own, target.request)
+        if body:
+            self.bytes_in = len(body)
+            out += body
+        if target.mirrors:
+            self.mirrors = mirror.start(target, self, own, body)
+        if entry.request_timeout_s:
+            waiting.start_request_timer(self, entry.request_timeout_s)
+        self.out = out
+        pool = cluster.pick()
+        if pool is None:
+            waiting.wait_for_endpoints(self, cluster)
+            return
+        self.pool = pool
+        idle = pool.take(must_live=head.method not in IDEMPOTENT)
+        if idle is None:
+            waiting.wait_for_connection(self, pool)
+        else:
+            self.on_connection(idle)
+
+    def _find(self, connection: Http1Connection) -> RouteEntry | None:
+        """Return the entry that takes the request; answer it here where there is none."""
+        head = self.head
+        site = connection.site
+        index = site.index
+        # PERF: keep-alive clients ask for one host again and again.
+        if connection.known_host == head.authority and connection.known_index is index:
+            vhost = connection.known_vhost
+        else:
+            vhost = find_host(index, host_key(head.authority))
+            connection.known_host, connection.known_index, connection.known_vhost = head.authority, index, vhost
+        if vhost is None:
+            self.answer("no_route")
+            return None
+        self.vhost = vhost
+        if connection.listener is not None and connection.listener.name != vhost.listener.name:
+            self.answer("misdirected")
+            return None
+        if head.scheme is not None and head.scheme != site.scheme:
+            self.answer("misdirected", "the target's scheme is not that of the connection")
+            return None
+        if head.method == b"OPTIONS" and (head.path == b"*" or head.max_forwards == 0):
+            self.answer("options_answered")  # RFC 9110 §7.6.2, §9.3.7: it asked us
+            return None
+        entry = find_entry(vhost, head)
+        if head.odd and not self._same_rule(vhost, entry):
+            self.answer("ambiguous_path")
+            return None
+        if entry is None:
+            self.answer("no_rule")
+        return entry
+
+    def _same_rule(self, vhost: VirtualHost, entry: RouteEntry | None) -> bool:
+        """Return whether every reading of the path leads to *entry*."""
+        head = self.head
+        path = head.path
+        try:
+            for reading in readings(path):
+                head.path = reading
+                if find_entry(vhost, head) is not entry:
+                    return False
+        finally:
+            head.path = path
+        return True
+
+    def on_connection(self, upstream: UpstreamConnection) -> None:
+        """Send what there is of the request on *upstream*."""
+        connection = self.connection
+        self.upstream = upstream
+        self.attempts += 1
+        if connection.site.context.access is not None:
+            self.connect_s = monotonic() - self.started_at
+        target = self.target
+        assert target is not None
+        if target.entry.backend_timeout_s:
+            waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
+        head = self.head
+        complete = connection.request_complete
+        upstream.start(self, self.out, bodiless=head.method == b"HEAD", sent_all=complete)
+        if not complete:
+            self.out = b""  # a body is on its way: it cannot be sent twice
+            connection.resume_body()
+
+    def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
+        """Try the next endpoint, or give up."""
+        waiting.try_next_endpoint(self, pool, error)
+
+    def on_request_body(self, data: bytes, complete: bool) -> None:
+        """Send more of the request body; it is ready to send on."""
+        self.bytes_in += len(data)
+        upstream = self.upstream
+        assert upstream is not None
+        if complete:
+            upstream.sent_all = True
+        if data:
+            upstream.transport.write(data)
+        for each in self.mirrors:
+            each.on_request_body(data, complete)
+
+    def on_bad_request(self, error: RemoteProtocolError) -> None:
+        """The request broke the protocol after its head: refuse it if we still can, else cut."""
+        self._abandon_upstream()
+        if self.status:
+            self.cut(error.reason)
+        else:
+            self.answer_with(error.status, error.reason, str(error), close=True)
+
+    # The response: Sink
+
+    def on_head(self, head: ResponseHead, body: bytes) -> None:
+        """Send the response head and the first bytes of its body."""
+        connection = self.connection
+        target = self.target
+        assert target is not None
+        self.out = b""
+        self.status = head.status
+        if connection.site.context.access is not None:
+            self.first_at = monotonic()
+        own = b""
+        length = head.length
+        if length == CHUNKED:
+            if self.payload_only:
+                connection.keep_alive = False
+            else:
+                own = b"transfer-encoding: chunked\r\n"
+        elif length == UNTIL_CLOSE:
+            connection.keep_alive = False
+        if not connection.request_complete or connection.ending:
+            connection.keep_alive = False  # an early answer: what is left of the body is not a request
+        if not connection.keep_alive:
+            own += b"connection: close\r\n"
+        elif self.payload_only:
+            own += b"connection: keep-alive\r\n"
+        self.bytes_out = len(body)
+        out = rewrite_response(head, own, target.response)
+        connection.transport.write(out + body if body else out)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on. RFC 9110 §15.2: not to an HTTP/1.0 client."""
+        self.out = b""
+        if self.head.minor == 1:
+            self.connection.transport.write(rewrite_response(head, b"", None))
+
+    def on_switch(self, head: ResponseHead, data: bytes) -> bool:
+        """Become a tunnel."""
+        return upgrade.switch(self, head, data)
+
+    def on_body(self, data: bytes) -> None:
+        """Send more of the response body, or of a tunnel's bytes."""
+        self.bytes_out += len(data)
+        connection = self.connection
+        if self.tunnel:
+            connection.touch_tunnel()
+        connection.transport.write(data)
+
+    def on_end(self) -> None:
+        """The response is complete."""
+        self.upstream = None
+        if self.tunnel:
+            upgrade.on_upstream_lost(self)
+            return
+        self.finish()
+        self.connection.on_exchange_done()
+
+    def on_tunnel_eof(self) -> None:
+        """Pass the endpoint's end of a tunnel on."""
+        upgrade.on_upstream_eof(self)
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The endpoint failed: try again where that is safe, answer 502 where we still can, else cut."""
+        self.upstream = None
+        if self.tunnel:
+            upgrade.on_upstream_lost(self)
+        elif error.retryable and self.out and self.head.method in IDEMPOTENT:
+            waiting.retry(self)
+        elif self.status:
+            self.cut(error.kind)
+        else:
+            self.answer_with(error.status, error.kind, str(error))
+
+    def on_upstream_full(self) -> None:
+        """Stop reading the client until the endpoint takes more."""
+        self.connection.pause_body()
+
+    def on_upstream_ready(self) -> None:
+        """Read the client again."""
+        self.connection.resume_body()
+
+    # Answers of our own, and the end
+
+    def answer(self, reason: str, detail: str = "") -> None:
+        """Answer for *reason*, a code of ANSWERS."""
+        self.answer_with(ANSWERS[reason][0], reason, detail)
+
+    def answer_with(
+        self,
+        status: int,
+        reason: str,
+        detail: str = "",
+        *,
+        lines: bytes = b"",
+        body: bytes | None = None,
+        close: bool = False,
+    ) -> None:
+        """Answer *status*; the connection goes on if the request is complete and nothing else speaks against it."""
+        connection = self.connection
+        self.status = status
+        self.reason, self.detail = reason, detail
+        if body is None:
+            body = answer_body(status, reason)
+        if close or not connection.request_complete or connection.ending:
+            connection.keep_alive = False
+        if not connection.keep_alive:
+            lines += b"connection: close\r\n"
+        elif self.head.minor == 0:
+            lines += b"connection: keep-alive\r\n"
+        self._count_refusal()
+        connection.transport.write(answer_bytes(status, body, head_only=self.head.method == b"HEAD", lines=lines))
+        self.finish()
+        connection.on_exchange_done()
+
+    def _answer_for(self, target: Target) -> None:
+        """Answer as the table says: a redirect or a refusal."""
+        choice = target.choice
+        respond = choice.respond
+        if respond is None:
+            refusal = choice.refusal or Refusal(500, "no_backends")
+            self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=_append(target))
+            return
+        where = location(respond, self.head.authority, self.head.target)
+        lines = b"location: %b\r\n%b" % (where, _append(target))
+        self.answer_with(respond.status, "redirect", lines=lines, body=b"")
+
+    def cut(self, reason: str) -> None:
+        """End an answer that has begun in a way that its reader notices."""
+        self.reason = reason
+        self._count_refusal()
+        connection = self.connection
+        self.finish()
+        connection.cut()
+
+    def on_client_lost(self) -> None:
+        """The client is gone: so is the request."""
+        if not self.reason:
+            self.reason = "client_closed"
+        self._abandon_upstream()
+        self.finish()
+
+    def on_request_timeout(self) -> None:
+        """timeouts.request has run out."""
+        self._time_out("request_timeout")
+
+    def on_upstream_timeout(self) -> None:
+        """timeouts.backendRequest has run out."""
+        self._time_out("upstream_timeout")
+
+    def _time_out(self, reason: str) -> None:
+        self._abandon_upstream()
+        if self.status:
+            self.cut(reason)
+        else:
+            self.answer(reason)
+
+    def _abandon_upstream(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        elif self.pool is not None:
+            self.pool.cancel(self)
+
+    def _count_refusal(self) -> None:
+        vhost = self.vhost
+        site = self.connection.site
+        site.context.stats.refuse(vhost.listener.name if vhost is not None else site.label, self.reason)
+
+    def finish(self) -> None:
+        """Count the exchange, once."""
+        if self.finished:
+            return
+        self.finished = True
+        target = self.target
+        if target is not None:
+            row = target.row
+            row.active -= 1
+            row.done(self.status, monotonic() - self.started_at, self.bytes_in, self.bytes_out)
+            if self.attempts > 1:
+                row.retries += self.attempts - 1
+        if self.request_timer is not None:
+            self.request_timer.cancel()
+        if self.upstream_timer is not None:
+            self.upstream_timer.cancel()
+        if self.mirrors and not self.connection.request_complete:
+            for each in self.mirrors:
+                each.give_up()
+        access = self.connection.site.context.access
+        if access is not None:
+            access(access_record(self))
+
+
+def _append(target: Target) -> bytes:
+    """Return the lines that response filters add to an answer of our own (there is nothing in it to remove)."""
+    return target.response.append if target.response is not None else b""

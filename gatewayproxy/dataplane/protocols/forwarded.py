@@ -1,0 +1,62 @@
+"""X-Forwarded-*, Via and X-Request-Id: what we tell a backend about the client.
+
+With `trusted_hops` 0 whatever a client sends of these is replaced. With n > 0 the last n proxies are believed: the list
+grows by our peer, the other fields stay as they came. RFC 9110 §7.6.3 (Via).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gatewayproxy.wire.head import RequestHead
+
+__all__ = ["client_of", "constant_lines", "own_lines", "trusted_lines"]
+
+_ID: Final = re.compile(rb"[!-~]{1,128}+")
+
+
+def constant_lines(peer: bytes, scheme: bytes, port: int) -> bytes:
+    """Return the lines that are the same for every HTTP/1.1 request of a connection."""
+    return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-port: %d\r\nvia: 1.1 gatewayproxy\r\n" % (
+        peer, scheme, port,
+    )  # fmt: skip
+
+
+def own_lines(head: RequestHead, constant: bytes, request_id: bytes) -> bytes:
+    """Return our lines for *head* when the client is not trusted with any."""
+    if head.minor == 0:
+        constant = constant.replace(b"via: 1.1 ", b"via: 1.0 ")
+    lines = b"%bx-forwarded-host: %b\r\nx-request-id: %b\r\n" % (constant, head.authority, request_id)
+    if head.max_forwards > 0:
+        lines += b"max-forwards: %d\r\n" % (head.max_forwards - 1)
+    return lines
+
+
+def trusted_lines(head: RequestHead, constant: bytes, request_id: bytes, peer: bytes) -> tuple[bytes, bytes]:
+    """Return (our lines, the request id) when a trusted proxy may have said some of it already."""
+    noted = head.hot
+    request_id = valid_id(noted.get(b"x-request-id")) or request_id
+    lines = own_lines(head, constant, request_id)
+    chain = noted.get(b"x-forwarded-for")
+    if chain:
+        lines = lines.replace(b"x-forwarded-for: " + peer, b"x-forwarded-for: " + chain + b", " + peer, 1)
+    for name in (b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"):
+        said = noted.get(name)
+        if said and b"," not in said:
+            lines = re.sub(name + rb": [^\r]*+", lambda _, line=name + b": " + said: line, lines, count=1)  # type: ignore[misc]
+    return lines, request_id
+
+
+def client_of(head: RequestHead, peer: bytes, trusted_hops: int) -> bytes:
+    """Return the address of the client: the peer, or what the farthest trusted proxy saw."""
+    chain = head.hot.get(b"x-forwarded-for")
+    if not trusted_hops or not chain:
+        return peer
+    hops = [hop.strip() for hop in chain.split(b",")]
+    return hops[-min(trusted_hops, len(hops))]
+
+
+def valid_id(value: bytes | None) -> bytes | None:
+    """Return a received request id that is fit for logs, else None."""
+    return value if value is not None and _ID.fullmatch(value) else None

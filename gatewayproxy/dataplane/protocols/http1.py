@@ -1,0 +1,388 @@
+"""A downstream HTTP/1.1 connection: reads requests one after another, hands each to an Exchange. RFC 9112 §9.
+
+Framing and time are here: request bodies, pipelining, keep-alive, half-close, deadlines, lingering close. Pipelined
+bytes are held until the answer before them is complete, at most `head_bytes` before reading pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from time import monotonic
+from typing import Final, cast
+
+from gatewayproxy.dataplane.protocols import upgrade
+from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.exchange import Exchange
+from gatewayproxy.dataplane.protocols.forwarded import constant_lines
+from gatewayproxy.dataplane.protocols.record import refusal_record
+from gatewayproxy.dataplane.protocols.site import Site
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
+from gatewayproxy.wire.chunked import ChunkedReader
+from gatewayproxy.wire.head import CHUNKED, RequestHead, parse_request
+
+__all__ = ["Http1Connection", "State"]
+
+_LINGER_S: Final = 2.0  # RFC 9112 §9.6: how long we read on so that a reset does not take our answer away
+
+State = Enum("State", "IDLE BODY RESPONSE TUNNEL LINGER CLOSED")
+"""IDLE: between requests, or within a head. BODY: its body is arriving. RESPONSE: the request is complete, its answer
+is not. TUNNEL: after a 101. LINGER: answered for the last time, reading only to discard."""
+
+
+class Http1Connection(asyncio.Protocol):
+    """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
+
+    __slots__ = (
+        "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
+        "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_vhost", "listener",
+        "listener_name", "peer", "site", "state", "transport", "tunnel_half_closed",
+    )  # fmt: skip
+
+    def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
+        self.site = site
+        self.listener = listener
+        self.listener_name = listener.name if listener is not None else site.label
+        self.transport: asyncio.Transport
+        self.state = State.IDLE
+        self.exchange: Exchange | None = None
+        self.buf = b""  # a partial head, or pipelined bytes
+        self.keep_alive = True
+        self.ending = False  # no further request is read: draining, or the client has ended its direction
+        self.deadline_at = 0.0  # monotonic, 0 = none; `Site` looks at it now and then
+        self.tunnel_half_closed = False
+        self.known_host = b""
+        self.known_index: HostIndex | None = None
+        self.known_vhost: VirtualHost | None = None
+        self.peer = self.constant = b""
+        self._left = 0
+        self._chunks: ChunkedReader | None = None
+        self._skipped_line = False
+        self._body_paused = False  # for the endpoint's sake
+        self._held_paused = False  # enough pipelined bytes are held
+        self._stalled = False  # the client does not read
+
+    @property
+    def request_complete(self) -> bool:
+        """Return whether the request in hand has been read to its end."""
+        return self.state is not State.BODY
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        site = self.site
+        self.transport.set_write_buffer_limits(high=site.limits.buffer_bytes)
+        peername = transport.get_extra_info("peername")
+        self.peer = (
+            peername[0].partition("%")[0].encode("ascii") if isinstance(peername, tuple) and peername else b"unix"
+        )
+        if self.peer.startswith(b"::ffff:") and b"." in self.peer:
+            self.peer = self.peer[7:]  # an IPv4 client of a dual-stack socket
+        self.constant = constant_lines(self.peer, site.scheme, site.port.port)
+        counters = site.context.stats
+        counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1
+        counters.connections_total[self.listener_name] = counters.connections_total.get(self.listener_name, 0) + 1
+        self.ending = site.draining
+        self.deadline_at = monotonic() + site.limits.idle_timeout_s
+        site.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state is State.IDLE:
+            self._read_head(data)
+        elif state is State.BODY:
+            self._read_body(data)
+        elif state is State.RESPONSE:
+            self._hold(data)
+        elif state is State.TUNNEL:
+            self._read_tunnel(data)
+
+    def eof_received(self) -> bool:
+        """Keep our direction open where an answer, or the other half of a tunnel, is still due."""
+        exchange = self.exchange
+        if self.state is State.RESPONSE:
+            self.ending = True
+            return True
+        if self.state is State.TUNNEL and exchange is not None:
+            upgrade.on_client_eof(exchange)
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state = State.CLOSED
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_lost()
+        self.site.context.stats.connections[self.listener_name] -= 1
+        self.site.remove(self)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: stop reading the endpoint."""
+        self._stalled = True
+        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._stalled = False
+        self.deadline_at = self._body_deadline() if self.state is State.BODY else 0.0
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.resume_reading()
+        elif self.state is State.IDLE:
+            self._wait_for_request()
+
+    # Requests
+
+    def _read_head(self, data: bytes) -> None:
+        seen = len(self.buf)
+        if seen:
+            data = self.buf + data
+        if data[0] == 0x0D and data.startswith(b"\r\n") and not self._skipped_line:
+            self._skipped_line = True  # RFC 9112 §2.2: ignore at least one empty line before a request
+            data = data[2:]
+            seen = 0
+            if not data:
+                self.buf = b""
+                return
+        try:
+            head = parse_request(data, self.site.limits, seen)
+        except RemoteProtocolError as error:
+            self._refuse(error)
+            return
+        if head is None:
+            self.buf = data
+            if not seen:
+                self.deadline_at = monotonic() + self.site.limits.head_timeout_s
+            return
+        self.buf = b""
+        self._skipped_line = False
+        self._begin(head, data)
+
+    def _begin(self, head: RequestHead, data: bytes) -> None:
+        """Start the exchange of *head*; *data* holds what came with it, from head.end on."""
+        self.keep_alive = head.keep_alive and not self.ending
+        self.deadline_at = 0.0
+        length = head.length
+        end = head.end
+        body = b""
+        if length == 0:
+            self.state = State.RESPONSE
+            if len(data) > end:
+                self.buf = data[end:]
+        elif length > 0:
+            body = data[end : end + length]
+            self._left = length - len(body)
+            self.state = State.BODY if self._left else State.RESPONSE
+            self.buf = data[end + length :]
+        else:
+            self.state = State.BODY
+            self._chunks = ChunkedReader(self.site.limits)
+        self.exchange = exchange = Exchange(self, head)
+        if length == CHUNKED:
+            try:
+                body = self._feed_chunks(data[end:])
+            except RemoteProtocolError as error:
+                exchange.on_bad_request(error)
+                return
+        if self.state is State.BODY:
+            self.deadline_at = self._body_deadline()
+        exchange.begin(body)
+
+    def _feed_chunks(self, data: bytes) -> bytes:
+        chunks = self._chunks
+        assert chunks is not None
+        out, rest = chunks.feed(data)
+        bound = self.site.limits.body_bytes
+        if chunks.payload_bytes > bound > 0:
+            raise RemoteProtocolError(f"body of more than {bound} bytes", status=413, reason="body_too_large")
+        if chunks.done:
+            self._chunks = None
+            self.state = State.RESPONSE
+            self.buf = rest
+        return out
+
+    def _read_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if self._chunks is not None:
+            try:
+                piece = self._feed_chunks(data)
+            except RemoteProtocolError as error:
+                exchange.on_bad_request(error)
+                return
+        else:
+            piece = data[: self._left]
+            self._left -= len(piece)
+            if not self._left:
+                self.state = State.RESPONSE
+                self.buf = data[len(piece) :]
+        complete = self.state is not State.BODY
+        self.deadline_at = 0.0 if complete else self._body_deadline()
+        exchange.on_request_body(piece, complete)
+
+    def _body_deadline(self) -> float:
+        return 0.0 if self._body_paused else monotonic() + self.site.limits.body_timeout_s
+
+    def _hold(self, data: bytes) -> None:
+        """Keep pipelined bytes for later."""
+        self.buf += data
+        if len(self.buf) > self.site.limits.head_bytes and not self._held_paused:
+            self._held_paused = True
+            self.transport.pause_reading()
+
+    def pause_body(self) -> None:
+        """Stop reading the body until `resume_body`."""
+        if self.state in (State.BODY, State.TUNNEL) and not self._body_paused:
+            self._body_paused = True
+            self.deadline_at = 0.0
+            self.transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read the body, or the tunnel, again."""
+        if self._body_paused:
+            self._body_paused = False
+            if self.state is State.BODY:
+                self.deadline_at = self._body_deadline()
+            if not self._held_paused:
+                self.transport.resume_reading()
+
+    # After an answer
+
+    def on_exchange_done(self) -> None:
+        """Go on to the next request, or close."""
+        self.exchange = None
+        if self.state is State.CLOSED:
+            return
+        if not self.keep_alive or self.ending:
+            self._close_politely()
+            return
+        if self.buf:
+            # By a turn of the loop, not by recursion; until then what arrives is held.
+            asyncio.get_running_loop().call_soon(self._next_request)
+            return
+        self.state = State.IDLE
+        self._wait_for_request()
+
+    def _wait_for_request(self) -> None:
+        limits = self.site.limits
+        self.deadline_at = monotonic() + limits.idle_timeout_s
+
+    def _next_request(self) -> None:
+        if self.state is not State.RESPONSE:
+            return
+        self.state = State.IDLE
+        data, self.buf = self.buf, b""
+        self._wait_for_request()
+        self._read_head(data)
+        if self._held_paused and len(self.buf) <= self.site.limits.head_bytes:
+            self._held_paused = False
+            if not self._body_paused and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        """Answer a request that cannot be read, and close: where the next one begins is anyone's guess."""
+        context = self.site.context
+        context.stats.refuse(self.listener_name, error.reason)
+        body = answer_body(error.status, error.reason)
+        self.transport.write(answer_bytes(error.status, body, head_only=False, lines=b"connection: close\r\n"))
+        if context.access is not None:
+            context.access(refusal_record(self, error))
+        self._linger()
+
+    def _close_politely(self) -> None:
+        """Close after the answer; where the client may still be sending, read on for a while first."""
+        if self.state is State.BODY:
+            self._linger()
+        else:
+            self.close()
+
+    def _linger(self) -> None:
+        self.state = State.LINGER
+        self.buf = b""
+        self.deadline_at = monotonic() + _LINGER_S
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._body_paused or self._held_paused:
+            self._body_paused = self._held_paused = False
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close after what is buffered."""
+        self.state = State.CLOSED if self.exchange is None else self.state
+        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s  # a client that never reads
+        self.transport.close()
+
+    def cut(self) -> None:
+        """End an unfinished answer. An answer that ends with the connection must not seem complete: reset it."""
+        self.exchange = None
+        self.transport.abort()
+
+    # Tunnels
+
+    def start_tunnel(self) -> bytes:
+        """Become a tunnel; return what the client has sent ahead."""
+        self.state = State.TUNNEL
+        self.touch_tunnel()
+        early, self.buf = self.buf, b""
+        if self._held_paused:
+            self._held_paused = False
+            self.transport.resume_reading()
+        return early
+
+    def touch_tunnel(self) -> None:
+        """Note that the tunnel is in use."""
+        timeout_s = self.site.limits.tunnel_idle_timeout_s
+        if timeout_s and not self._stalled:
+            self.deadline_at = monotonic() + timeout_s
+        elif not self._stalled:
+            self.deadline_at = 0.0
+
+    def _read_tunnel(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            exchange.bytes_in += len(data)
+            self.touch_tunnel()
+            exchange.upstream.transport.write(data)
+
+    # Time
+
+    def on_deadline(self) -> None:
+        """The time of what we wait for is over."""
+        self.deadline_at = 0.0
+        exchange = self.exchange
+        if self._stalled or self.state is State.LINGER or self.state is State.CLOSED:
+            self.transport.abort()
+        elif self.state is State.TUNNEL:
+            self.close()
+        elif self.state is State.BODY and exchange is not None:
+            exchange.on_bad_request(_late("body_timeout"))
+        elif self.state is State.IDLE and self.buf:
+            self._refuse(_late("head_timeout"))
+        elif self.state is State.IDLE:
+            self.close()
+
+    def drain(self) -> None:
+        """Close now if idle, else after the exchange in flight. Tunnels go on until they are aborted."""
+        self.ending = True
+        if self.state is State.IDLE and not self.buf:
+            self.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+
+def _address(peername: object) -> bytes:
+    if not isinstance(peername, tuple) or not peername:
+        return b"unix"
+    address = str(peername[0]).partition("%")[0]
+    if address.startswith("::ffff:") and "." in address:
+        address = address[7:]  # an IPv4 client of a dual-stack socket
+    return address.encode("ascii")
+
+
+def _late(reason: str) -> RemoteProtocolError:
+    status, message = ANSWERS[reason]
+    return RemoteProtocolError(message, status=status, reason=reason)

@@ -1,0 +1,143 @@
+"""Mirrors: a copy of a request goes to another cluster, and nobody waits for it. GEP-3171, HTTPRequestMirrorFilter.
+
+A mirror never slows the primary: what it cannot take at once is buffered up to `buffer_bytes`, beyond that the copy is
+given up. Its answer is read and dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.errors import UpstreamError
+from gatewayproxy.wire.edit import rewrite_request
+from gatewayproxy.wire.response import ResponseHead
+
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.protocols.exchange import Exchange
+    from gatewayproxy.dataplane.protocols.site import Target
+
+__all__ = ["MirrorCall", "start"]
+
+
+def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[MirrorCall, ...]:
+    """Send the copies that are due for this request; return those that want the rest of its body."""
+    turn = target.mirror_turns
+    target.mirror_turns += 1
+    connection = exchange.connection
+    calls = []
+    for mirror, cluster in target.mirrors:
+        # Of every `denominator` turns `numerator` are due, spread evenly.
+        if (turn + 1) * mirror.numerator // mirror.denominator == turn * mirror.numerator // mirror.denominator:
+            continue
+        head = rewrite_request(exchange.head, own, mirror.request)
+        call = MirrorCall(
+            head + body, cluster, connection.site.limits.buffer_bytes, bodiless=exchange.head.method == b"HEAD"
+        )
+        call.complete = connection.request_complete
+        call.send()
+        calls.append(call)
+    return tuple(calls) if not connection.request_complete else ()
+
+
+class MirrorCall:
+    """One copy on its way: a `Sink` that drops what it gets and a `Waiter` for its connection."""
+
+    __slots__ = ("_bodiless", "_bound", "_cluster", "_out", "_pool", "_upstream", "complete", "payload_only")
+
+    def __init__(self, out: bytes, cluster: ClusterState, bound: int, *, bodiless: bool) -> None:
+        self.payload_only = True
+        self.complete = False
+        self._out = out
+        self._cluster = cluster
+        self._bound = bound
+        self._bodiless = bodiless
+        self._pool: EndpointPool | None = None
+        self._upstream: UpstreamConnection | None = None
+
+    def send(self) -> None:
+        """Begin; without an endpoint the copy is dropped."""
+        pool = self._cluster.pick()
+        if pool is None:
+            if self._cluster.unresolved is not None:
+                self._cluster.unresolved[self.send] = None
+            return
+        self._pool = pool
+        idle = pool.take(must_live=True)
+        if idle is not None:
+            self.on_connection(idle)
+            return
+        try:
+            pool.wait(self)
+        except UpstreamError:
+            self._pool = None
+
+    def give_up(self) -> None:
+        """Drop the copy; the mirror sees a request that breaks off."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        elif self._pool is not None:
+            self._pool.cancel(self)
+        self._pool = None
+        self._out = b""
+        self._bound = -1
+
+    def on_request_body(self, data: bytes, complete: bool) -> None:
+        """Copy more of the body."""
+        if self._bound < 0:
+            return
+        self.complete = complete
+        upstream = self._upstream
+        if upstream is None:
+            self._out += data
+            if len(self._out) > self._bound:
+                self.give_up()
+            return
+        upstream.sent_all = complete
+        upstream.transport.write(data)
+        if upstream.transport.get_write_buffer_size() > self._bound:
+            self.give_up()
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        """Send what there is."""
+        self._upstream = connection
+        connection.start(self, self._out, bodiless=self._bodiless, sent_all=self.complete)
+        self._out = b""
+
+    def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
+        """Drop the copy."""
+        self.give_up()
+
+    def on_head(self, head: ResponseHead, body: bytes) -> None:
+        """Ignore."""
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Ignore."""
+
+    def on_switch(self, head: ResponseHead, data: bytes) -> bool:
+        """Refuse: a mirror is no party to a tunnel."""
+        return False
+
+    def on_body(self, data: bytes) -> None:
+        """Ignore."""
+
+    def on_end(self) -> None:
+        """Done."""
+        self._upstream = None
+        self._bound = -1
+
+    def on_tunnel_eof(self) -> None:
+        """Ignore."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """Done, too."""
+        self._upstream = None
+        self._bound = -1
+
+    def on_upstream_full(self) -> None:
+        """Go on: the bound is checked at each write."""
+
+    def on_upstream_ready(self) -> None:
+        """Ignore."""

@@ -1,0 +1,61 @@
+"""One line of the access log for an exchange. Only called when there is a log."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gatewayproxy.dataplane.protocols.forwarded import client_of
+from gatewayproxy.dataplane.stats import AccessRecord
+
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.protocols.exchange import Exchange
+    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+    from gatewayproxy.errors import RemoteProtocolError
+
+__all__ = ["access_record", "refusal_record"]
+
+
+def access_record(exchange: Exchange) -> AccessRecord:
+    """Return the record of a finished exchange."""
+    head, site = exchange.head, exchange.connection.site
+    label = exchange.target.entry.label if exchange.target is not None else None
+    rule = ""
+    if label is not None:
+        rule = f"{label.rule} ({label.rule_name})" if label.rule_name else str(label.rule)
+    now = monotonic()
+    return AccessRecord(
+        protocol=f"{site.scheme.decode()}/1.{head.minor}",
+        listener=exchange.vhost.listener.name if exchange.vhost is not None else site.label,
+        route=f"{label.kind} {label.route}" if label is not None else "",
+        rule=rule,
+        backend=exchange.target.choice.name if exchange.target is not None else "",
+        endpoint=exchange.pool.name if exchange.pool is not None and exchange.attempts else "",
+        client=client_of(head, exchange.connection.peer, site.limits.trusted_hops).decode("ascii", "backslashreplace"),
+        method=head.method,
+        host=head.authority,
+        target=head.target,
+        status=exchange.status,
+        reason=exchange.reason,
+        detail=exchange.detail,
+        bytes_in=exchange.bytes_in,
+        bytes_out=exchange.bytes_out,
+        started_at=exchange.started_at,
+        duration_s=now - exchange.started_at,
+        connect_s=exchange.connect_s,
+        upstream_s=exchange.first_at - exchange.started_at - exchange.connect_s if exchange.first_at else 0.0,
+        generation=exchange.generation,
+        request_id=exchange.request_id,
+        attempts=exchange.attempts,
+    )
+
+
+def refusal_record(connection: Http1Connection, error: RemoteProtocolError) -> AccessRecord:
+    """Return the record of a request whose head could not be read."""
+    site = connection.site
+    return AccessRecord(
+        protocol=f"{site.scheme.decode()}/1.1", listener=connection.listener_name, route="", rule="", backend="",
+        endpoint="", client=connection.peer.decode("ascii", "backslashreplace"), method=b"", host=b"", target=b"",
+        status=error.status, reason=error.reason, detail=str(error), bytes_in=0, bytes_out=0, started_at=monotonic(),
+        duration_s=0.0, connect_s=0.0, upstream_s=0.0, generation=site.context.generation, request_id=b"", attempts=0,
+    )  # fmt: skip

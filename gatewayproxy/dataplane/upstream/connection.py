@@ -1,0 +1,264 @@
+"""One connection to an endpoint: HTTP/1.1 exchanges one after another, or a tunnel. RFC 9112 §4-§9.
+
+A `Sink` (an exchange, or a mirror that ignores the answer) gets the response as it arrives: head with the first body
+bytes, more body, end; or one failure. Bytes that no request asked for close the connection. Between exchanges the
+connection lies in its pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gatewayproxy.errors import RemoteProtocolError, UpstreamError
+from gatewayproxy.wire.chunked import ChunkedReader
+from gatewayproxy.wire.head import CHUNKED
+from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
+
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.upstream.pool import EndpointPool
+
+__all__ = ["MAX_INTERIM", "Sink", "UpstreamConnection"]
+
+MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
+
+_State = Enum("_State", "IDLE HEAD BODY CHUNKS UNTIL_CLOSE TUNNEL CLOSED")
+
+
+class Sink(Protocol):
+    """Who asked. No call follows `on_end` or `on_failure`."""
+
+    payload_only: bool  # get chunked bodies without their framing
+
+    def on_head(self, head: ResponseHead, body: bytes) -> None:
+        """Take a final response head and the body bytes that came with it, ready to send on."""
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Take a 1xx head other than 101."""
+
+    def on_switch(self, head: ResponseHead, data: bytes) -> bool:
+        """Take a 101; return whether it was asked for. *data* is what follows it."""
+
+    def on_body(self, data: bytes) -> None:
+        """Take more of the body; on a tunnel, any bytes."""
+
+    def on_end(self) -> None:
+        """The response is complete; the connection is no longer the sink's."""
+
+    def on_tunnel_eof(self) -> None:
+        """The endpoint ended its direction of a tunnel."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The response will not be completed."""
+
+    def on_upstream_full(self) -> None:
+        """Stop sending body bytes until `on_upstream_ready`."""
+
+    def on_upstream_ready(self) -> None:
+        """Go on sending."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """See the module. *sent_all* is set by the sink once its request is complete; only then may we be used again."""
+
+    __slots__ = (
+        "_bodiless", "_buf", "_chunks", "_keep", "_left", "_n_interim", "_state", "idle_since", "n_exchanges", "pool",
+        "sent_all", "sink", "transport",
+    )  # fmt: skip
+
+    def __init__(self, pool: EndpointPool) -> None:
+        self.pool = pool
+        self.sink: Sink | None = None
+        self.transport: asyncio.Transport
+        self.sent_all = True
+        self.n_exchanges = 0
+        self.idle_since = 0.0
+        self._state = _State.IDLE
+        self._buf = b""
+        self._left = 0
+        self._bodiless = False
+        self._keep = True
+        self._chunks: ChunkedReader | None = None
+        self._n_interim = 0
+
+    # For sinks
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether this connection carries its first exchange."""
+        return self.n_exchanges <= 1
+
+    def start(self, sink: Sink, out: bytes, *, bodiless: bool, sent_all: bool) -> None:
+        """Send *out*, the head and first body bytes of a request; *bodiless*: it is a HEAD."""
+        self.sink = sink
+        self.sent_all = sent_all
+        self.n_exchanges += 1
+        self._bodiless = bodiless
+        self._state = _State.HEAD
+        self.transport.write(out)
+
+    def abandon(self) -> None:
+        """Drop the exchange and the connection with it."""
+        self.sink = None
+        self.pool.forget(self)
+        self._state = _State.CLOSED
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Close after what is buffered."""
+        self.sink = None
+        self.pool.forget(self)
+        self._state = _State.CLOSED
+        self.transport.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=self.pool.limits.buffer_bytes)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        state, self._state = self._state, _State.CLOSED
+        self.pool.forget(self)
+        sink, self.sink = self.sink, None
+        if sink is None:
+            return
+        if state is _State.UNTIL_CLOSE and exc is None:
+            sink.on_end()
+            return
+        untouched = state is _State.HEAD and not self._buf and not self._n_interim
+        kind = "upstream_reset" if exc is not None else "upstream_closed"
+        message = "the backend closed the connection before its answer was complete"
+        sink.on_failure(UpstreamError(message, kind=kind, status=502, retryable=untouched and not self.fresh))
+
+    def eof_received(self) -> bool:
+        if self._state is _State.TUNNEL and self.sink is not None:
+            self.sink.on_tunnel_eof()
+            return True
+        self.pool.discard_idle(self)
+        return False
+
+    def pause_writing(self) -> None:
+        if self.sink is not None:
+            self.sink.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        if self.sink is not None:
+            self.sink.on_upstream_ready()
+
+    def data_received(self, data: bytes) -> None:
+        sink = self.sink
+        state = self._state
+        if sink is None:
+            if state is not _State.CLOSED:  # RFC 9112 §9.2: an answer nobody asked for
+                self.close()
+        elif state is _State.HEAD:
+            self._read_head(sink, data)
+        elif state is _State.BODY:
+            self._read_body(sink, data)
+        elif state is _State.CHUNKS:
+            self._read_chunks(sink, data)
+        else:
+            sink.on_body(data)
+
+    # Reading responses
+
+    def _read_head(self, sink: Sink, data: bytes) -> None:
+        seen = len(self._buf)
+        if seen:
+            data = self._buf + data
+        try:
+            head = parse_response(data, self.pool.limits, bodiless=self._bodiless, seen=seen)
+        except RemoteProtocolError as error:
+            self._fail(sink, error)
+            return
+        if head is None:
+            self._buf = data
+            return
+        self._buf = b""
+        if head.status < 200:
+            self._read_interim(sink, head, data[head.end :])
+            return
+        self._n_interim = 0
+        length = head.length
+        self._keep = head.keep_alive
+        if length >= 0:
+            end = head.end + length
+            left = end - len(data)
+            sink.on_head(head, data[head.end : end])
+            if left > 0:
+                self._left = left
+                self._state = _State.BODY
+            elif self.sink is sink:
+                self._end(sink, surplus=left < 0)
+        elif length == CHUNKED:
+            self._start_chunks(sink, head, data[head.end :])
+        else:
+            assert length == UNTIL_CLOSE
+            self._state = _State.UNTIL_CLOSE
+            sink.on_head(head, data[head.end :])
+
+    def _read_interim(self, sink: Sink, head: ResponseHead, rest: bytes) -> None:
+        self._n_interim += 1
+        if head.status == 101:
+            self._state = _State.TUNNEL
+            if not sink.on_switch(head, rest):
+                self._fail(sink, RemoteProtocolError("a 101 that nobody asked for", reason="bad_response"))
+            return
+        if self._n_interim > MAX_INTERIM:
+            self._fail(sink, RemoteProtocolError("too many interim responses", reason="bad_response"))
+            return
+        sink.on_interim(head)
+        if rest and self.sink is sink:
+            self._read_head(sink, rest)  # recursion is bounded by MAX_INTERIM
+
+    def _start_chunks(self, sink: Sink, head: ResponseHead, data: bytes) -> None:
+        chunks = ChunkedReader(self.pool.limits, payload_only=sink.payload_only)
+        try:
+            out, surplus = chunks.feed(data)
+        except RemoteProtocolError as error:
+            self._fail(sink, error)
+            return
+        self._chunks = chunks
+        self._state = _State.CHUNKS
+        sink.on_head(head, out)
+        if chunks.done and self.sink is sink:
+            self._end(sink, surplus=bool(surplus))
+
+    def _read_body(self, sink: Sink, data: bytes) -> None:
+        left = self._left - len(data)
+        self._left = left
+        if left > 0:
+            sink.on_body(data)
+            return
+        sink.on_body(data if left == 0 else data[:left])
+        if self.sink is sink:
+            self._end(sink, surplus=left < 0)
+
+    def _read_chunks(self, sink: Sink, data: bytes) -> None:
+        chunks = self._chunks
+        assert chunks is not None
+        try:
+            out, surplus = chunks.feed(data)
+        except RemoteProtocolError as error:
+            self._fail(sink, error)
+            return
+        if out:
+            sink.on_body(out)
+        if chunks.done and self.sink is sink:
+            self._end(sink, surplus=bool(surplus))
+
+    def _end(self, sink: Sink, *, surplus: bool) -> None:
+        self.sink = None
+        if self._keep and self.sent_all and not surplus:
+            self._state = _State.IDLE
+            self.pool.put(self)
+        else:
+            self.close()
+        sink.on_end()
+
+    def _fail(self, sink: Sink, error: RemoteProtocolError) -> None:
+        reason = error.reason if error.reason == "response_head_too_large" else "bad_response"
+        self.abandon()
+        sink.on_failure(UpstreamError(str(error), kind=reason, status=502))

@@ -1,0 +1,222 @@
+"""Pools: the connections to one endpoint, and which endpoint of a cluster is next.
+
+An idle connection is taken last in, first out, by a plain call. Without one a waiter queues, and at most one
+connection per waiter is being made. Bounds: `upstream_connections`, `upstream_queue`, `upstream_queue_s`. An endpoint
+that just refused a connection is passed over for FAILED_S while others are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable, Coroutine, Iterable
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.errors import UpstreamError
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.plan import Cluster, Endpoint
+
+__all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive"]
+
+FAILED_S: Final = 1.0
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]  # runs a task that its owner cancels at the end
+
+
+class Waiter(Protocol):
+    """Who waits for a connection; exactly one of the two calls follows, unless `EndpointPool.cancel` comes first."""
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        """Use *connection* now."""
+
+    def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
+        """There is none to be had from *pool*."""
+
+
+class EndpointPool:
+    """Connections of one worker to one endpoint."""
+
+    __slots__ = (
+        "_connecting", "_queue", "_spawn", "connections", "endpoint", "failed_until", "idle", "limits", "n_failed",
+        "n_opened", "name", "retired",
+    )  # fmt: skip
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self.name = endpoint_name(endpoint)
+        self.idle: list[UpstreamConnection] = []
+        self.connections: set[UpstreamConnection] = set()
+        self.failed_until = 0.0  # monotonic; 0 = well
+        self.n_opened = self.n_failed = 0
+        self.retired = False  # no table names it any more
+        self._queue: dict[Waiter, float] = {}  # in order of arrival, with their deadlines
+        self._connecting = 0
+        self._spawn = spawn
+
+    def take(self, *, must_live: bool) -> UpstreamConnection | None:
+        """Return an idle connection; *must_live*: the request could not be sent twice, so look at the socket first."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if not must_live or alive(connection):
+                return connection
+            connection.close()
+        return None
+
+    def wait(self, waiter: Waiter) -> None:
+        """Queue *waiter*, and make a connection if the bound allows. Raises UpstreamError when the queue is full."""
+        if len(self._queue) >= self.limits.upstream_queue:
+            raise UpstreamError(f"{self.name}: too many requests wait", kind="upstream_overflow", status=503)
+        self._queue[waiter] = monotonic() + self.limits.upstream_queue_s
+        self._connect_more()
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Let *waiter* wait no more."""
+        self._queue.pop(waiter, None)
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that is ready for another request."""
+        if self._queue:
+            waiter = next(iter(self._queue))
+            del self._queue[waiter]
+            waiter.on_connection(connection)
+        elif self.retired:
+            connection.close()
+        else:
+            connection.idle_since = monotonic()
+            self.idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Let go of a closed connection; waiters get a new one."""
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.discard_idle(connection)
+            if self._queue:
+                self._connect_more()
+
+    def discard_idle(self, connection: UpstreamConnection) -> None:
+        """Do not hand out *connection*: its peer has ended it."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def retire(self) -> None:
+        """Close what is idle, and the rest after their exchanges."""
+        self.retired = True
+        while self.idle:
+            self.idle.pop().close()
+
+    def sweep(self, now: float) -> None:
+        """Close connections idle too long, refuse waiters who waited too long."""
+        oldest = now - self.limits.upstream_idle_s
+        while self.idle and self.idle[0].idle_since < oldest:
+            self.idle.pop(0).close()
+        late = [waiter for waiter, deadline_at in self._queue.items() if deadline_at < now]
+        for waiter in late:
+            if self._queue.pop(waiter, None) is not None:
+                message = f"{self.name}: no connection became free"
+                waiter.on_no_connection(self, UpstreamError(message, kind="upstream_queue_timeout", status=503))
+
+    def counts(self) -> list[int]:
+        """Return [active, idle, opened, failed]."""
+        n_idle = len(self.idle)
+        return [len(self.connections) - n_idle, n_idle, self.n_opened, self.n_failed]
+
+    def _connect_more(self) -> None:
+        room = self.limits.upstream_connections - len(self.connections) - self._connecting
+        for _ in range(min(room, len(self._queue) - self._connecting)):
+            self._connecting += 1
+            self._spawn(self._connect(), f"connect {self.name}")
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        host, port = self.endpoint
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout_s):
+                if host.startswith("unix:"):
+                    _, made = await loop.create_unix_connection(lambda: UpstreamConnection(self), host[5:])
+                else:
+                    _, made = await loop.create_connection(lambda: UpstreamConnection(self), host, port)
+        except TimeoutError:
+            self._failed(UpstreamError(f"{self.name}: connect timed out", kind="connect_timeout", status=503))
+        except (OSError, UnicodeError) as error:
+            message = f"{self.name}: {type(error).__name__}: {error}"
+            self._failed(UpstreamError(message, kind="connect_failed", status=503))
+        else:
+            self._connected(made)
+            return
+        finally:
+            self._connecting -= 1
+
+    def _connected(self, made: UpstreamConnection) -> None:
+        self.n_opened += 1
+        self.failed_until = 0.0
+        if made.transport.is_closing():
+            self._connecting -= 1
+            self._connect_more()
+            self._connecting += 1
+            return
+        self.connections.add(made)
+        self.put(made)
+
+    def _failed(self, error: UpstreamError) -> None:
+        self.n_failed += 1
+        self.failed_until = monotonic() + FAILED_S
+        if self._queue:
+            waiter = next(iter(self._queue))
+            del self._queue[waiter]
+            waiter.on_no_connection(self, error)
+
+
+class ClusterState:
+    """The endpoints of one cluster, taken in turn."""
+
+    __slots__ = ("_turn", "cluster", "failure", "pools", "unresolved")
+
+    def __init__(self, cluster: Cluster, pools: Iterable[EndpointPool]) -> None:
+        self.cluster = cluster
+        self.pools = tuple(pools)
+        self.unresolved: dict[Callable[[], None], None] | None = None  # who waits for a first DNS answer
+        self.failure = "no_endpoints" if cluster.dns is None else "dns_failed"  # why there are no pools
+        self._turn = 0
+
+    def pick(self, tried: tuple[EndpointPool, ...] = ()) -> EndpointPool | None:
+        """Return the next endpoint's pool, None where every one was *tried* or there is none."""
+        pools = self.pools
+        n = len(pools)
+        if n == 1 and not tried:
+            return pools[0]
+        if n == 0:
+            return None
+        self._turn = turn = (self._turn + 1) % n
+        pool = pools[turn]
+        if pool.failed_until or tried:
+            return self._pick_well(turn, tried)
+        return pool
+
+    def _pick_well(self, turn: int, tried: tuple[EndpointPool, ...]) -> EndpointPool | None:
+        """Return the first pool from *turn* on that has not just failed, else the first that was not tried."""
+        now = monotonic()
+        left = [pool for pool in self.pools[turn:] + self.pools[:turn] if pool not in tried]
+        well = [pool for pool in left if pool.failed_until < now]
+        return well[0] if well else left[0] if left else None
+
+
+def alive(connection: UpstreamConnection) -> bool:
+    """Return whether an idle connection's socket has nothing to say: an end or stray bytes both make it useless."""
+    if connection.transport.is_closing():
+        return False
+    sock = connection.transport.get_extra_info("socket")
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
+    return not poller.poll(0)
+
+
+def endpoint_name(endpoint: Endpoint) -> str:
+    """Return "10.0.0.7:8080", "[::1]:8080" or "unix:/run/app.sock"."""
+    if endpoint.host.startswith("unix:"):
+        return endpoint.host
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
