@@ -265,7 +265,10 @@ def main() -> int:
             signal.pause()
         return 0
     command = [sys.executable, "-m", "gatewayproxy", "run", str(options.folder), *ports, *flags]
-    print(*command[2:], "\n\nTry, in another terminal:", *hints(options.folder), "", sep="\n  ", flush=True)
+    print(*command[2:])
+    print(
+        "\nTry, in another terminal (Ctrl-C here ends everything):", *hints(options.folder), "", sep="\n  ", flush=True
+    )
     # One process group: Ctrl-C reaches the gateway by itself; SIGTERM and SIGHUP are passed on.
     gateway = subprocess.Popen(command)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
