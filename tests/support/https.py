@@ -47,11 +47,26 @@ class Echo(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.transport.resume_reading()
 
-    def drain(self) -> None:
-        self.transport.close()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set_result(exc)
+
+
+class EchoSpeaker:
+    """Speaks `Echo`."""
+
+    def __init__(self) -> None:
+        self.inner: list[Echo] = []
+
+    def speak(self, listener: ListenerLabel) -> Echo:
+        self.inner.append(Echo(listener))
+        return self.inner[-1]
+
+    def update(self, port: Port) -> None:
+        pass
+
+    def drain(self) -> None:
+        for inner in self.inner:
+            inner.transport.close()
 
 
 def https_port(
@@ -84,7 +99,7 @@ class Running:
     listener: HttpsListener
     context: Context
     number: int  # of the bound port
-    inner: list[Echo] = field(default_factory=list)
+    inner: list[Echo]
     records: list[AccessRecord] = field(default_factory=list)
 
     def reasons(self) -> list[str]:
@@ -105,14 +120,9 @@ def echo_listener(
         sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
     number = sock.getsockname()[1]
     context = Context(registry=Registry(), limits=limits or Limits(), ticket_secret=secret)
-    running: Running
-
-    def speak(_: HttpsListener, label: ListenerLabel) -> Echo:
-        running.inner.append(Echo(label))
-        return running.inner[-1]
-
-    listener = HttpsListener(make_port(number), [sock], context, speak=speak)
-    running = Running(listener, context, number)
+    speaker = EchoSpeaker()
+    listener = HttpsListener(make_port(number), [sock], context, speaker)
+    running = Running(listener, context, number, speaker.inner)
     context.access = running.records.append
     try:
         yield running

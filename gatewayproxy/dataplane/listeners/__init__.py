@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.listeners.http import HttpListener, HttpsHttp1Listener
+from gatewayproxy.dataplane.listeners.http import HttpListener
+from gatewayproxy.dataplane.listeners.https import HttpsListener
 from gatewayproxy.dataplane.listeners.tcp import TcpListener
 from gatewayproxy.dataplane.listeners.tls_passthrough import TlsPassthroughListener
 from gatewayproxy.routing.table import Port, PortKind
@@ -39,7 +40,7 @@ Open = Callable[[Port, Sequence[socket.socket], Context], Listener]  # sockets: 
 
 LISTENERS: Final[dict[PortKind, Open]] = {
     PortKind.HTTP: HttpListener,
-    PortKind.HTTPS: HttpsHttp1Listener,
+    PortKind.HTTPS: HttpsListener,
     PortKind.TCP: TcpListener,
     PortKind.TLS_PASSTHROUGH: TlsPassthroughListener,
 }

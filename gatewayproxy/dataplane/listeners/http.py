@@ -1,4 +1,4 @@
-"""The HTTP listener (clear text), and HTTP/1.1 inside the HTTPS listener."""
+"""The HTTP listener: HTTP/1.1 in clear text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.accept import Acceptor
-from gatewayproxy.dataplane.listeners.https import HttpsListener
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.routing.table import Port
 
-__all__ = ["HttpListener", "HttpsHttp1Listener"]
+__all__ = ["HttpListener"]
 
 
 class _Counted(Http1Connection):
@@ -56,16 +55,3 @@ class HttpListener:
     def connections(self) -> int:
         """Open downstream connections."""
         return len(self._site.connections)
-
-
-class HttpsHttp1Listener(HttpsListener):
-    """One bound port that terminates TLS and speaks HTTP/1.1 inside."""
-
-    def __init__(self, port: Port, sockets: Sequence[socket.socket], context: Context) -> None:
-        self._site = Site(port, context, scheme=b"https")
-        super().__init__(port, sockets, context, speak=lambda _, label: Http1Connection(self._site, label))
-
-    def update(self, port: Port) -> None:
-        """Serve new requests by *port*, and new connections with its certificates."""
-        self._site.update(port)
-        super().update(port)

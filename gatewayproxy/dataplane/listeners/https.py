@@ -1,4 +1,4 @@
-"""The HTTPS listener: TLS termination by server name, HTTP/1.1 inside.
+"""The HTTPS listener: TLS termination by server name, with HTTP/1.1 inside.
 
 Handshakes are bounded in number (`Limits.handshakes`, per worker: beyond, we stop accepting) and in time
 (`Limits.handshake_timeout_s`). Each connection keeps the listener its server name led to, so that a request for
@@ -11,11 +11,13 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.accept import Acceptor
+from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.tls import TlsTransport
 from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts
 from gatewayproxy.dataplane.protocols.tls_handshake import Handshake, RefusedHandshake
@@ -23,38 +25,57 @@ from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.routing.match import find_host
 from gatewayproxy.routing.table import ListenerLabel, Port, SniIndex, SniTarget
 
-__all__ = ["HttpsListener", "Inner"]
+__all__ = ["HttpSpeaker", "HttpsListener", "Speaker"]
 
 log = logging.getLogger(__name__)
 
 
-class Inner(Protocol):
-    """The protocol inside TLS, as far as a listener deals with it (an asyncio.Protocol besides)."""
+class Speaker(Protocol):
+    """What is spoken inside TLS on one port."""
+
+    def speak(self, listener: ListenerLabel) -> asyncio.Protocol:
+        """Return the protocol of a new connection to *listener*."""
+
+    def update(self, port: Port) -> None:
+        """Serve new requests by *port*."""
 
     def drain(self) -> None:
-        """Close now if idle, else after the exchange in flight."""
+        """Close idle connections now and the others, later ones too, after their exchange."""
+
+
+class HttpSpeaker:
+    """HTTP/1.1 inside TLS."""
+
+    def __init__(self, port: Port, context: Context) -> None:
+        self._site = Site(port, context, scheme=b"https")
+
+    def speak(self, listener: ListenerLabel) -> asyncio.Protocol:
+        """Return an HTTP/1.1 connection that answers 421 to requests for other listeners' hosts."""
+        return Http1Connection(self._site, listener)
+
+    def update(self, port: Port) -> None:
+        """Serve new requests, on old connections too, by *port*."""
+        self._site.update(port)
+
+    def drain(self) -> None:
+        """Close idle connections now and the others after their exchange."""
+        self._site.drain()
 
 
 class HttpsListener:
-    """One bound port that terminates TLS; *speak* makes the protocol of a connection to one of its listeners."""
+    """One bound port that terminates TLS; *speaker* speaks inside (None: HTTP/1.1)."""
 
     def __init__(
-        self,
-        port: Port,
-        sockets: Sequence[socket.socket],
-        context: Context,
-        *,
-        speak: Callable[[HttpsListener, ListenerLabel], asyncio.Protocol],
+        self, port: Port, sockets: Sequence[socket.socket], context: Context, speaker: Speaker | None = None
     ) -> None:
-        self.port = port
-        self.context = context
-        self._speak = speak
+        self._port = port
+        self._context = context
+        self._speaker = speaker or HttpSpeaker(port, context)
         self._loop = asyncio.get_running_loop()
         self._contexts = ServerContexts(context.ticket_secret)
         self._handshakes: dict[Handshake, float] = {}  # deadline_at; oldest first, as all get the same time
-        self._established: dict[TlsTransport, asyncio.Protocol] = {}
+        self._established: set[TlsTransport] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self._draining = False
         self._aborted = False
         gates = (context.connections, context.handshakes)
         self._acceptor = Acceptor(sockets, lambda: Handshake(self), gates)
@@ -63,8 +84,9 @@ class HttpsListener:
 
     def update(self, port: Port) -> None:
         """Use the names and certificates of *port* from the next handshake on; live connections go on."""
-        self.port = port
+        self._port = port
         self._contexts.renew()
+        self._speaker.update(port)
 
     def stop(self) -> None:
         """Stop accepting, after taking what the accept queue holds."""
@@ -72,9 +94,7 @@ class HttpsListener:
 
     def drain(self) -> None:
         """Let every connection end after its exchange; handshakes under way may become one last exchange."""
-        self._draining = True
-        for inner in list(self._established.values()):
-            _drain(inner)
+        self._speaker.drain()
 
     def abort(self) -> None:
         """Close everything at once."""
@@ -93,7 +113,7 @@ class HttpsListener:
 
     def find_server(self, name: bytes | None) -> SniTarget | None:
         """Return the target of *name* on this port."""
-        index = self.port.sni or SniIndex()
+        index = self._port.sni or SniIndex()
         return index.default if name is None else find_host(index, name)
 
     def server_context(self, target: SniTarget, name: bytes | None) -> ssl.SSLContext:
@@ -104,7 +124,7 @@ class HttpsListener:
         """Start the clock of *handshake*."""
         if self._aborted:
             handshake.abort()
-        deadline_at = self._loop.time() + self.context.limits.handshake_timeout_s
+        deadline_at = self._loop.time() + self._context.limits.handshake_timeout_s
         self._handshakes[handshake] = deadline_at
         if self._sweep is None:
             self._sweep = self._loop.call_at(deadline_at, self._expire)
@@ -112,26 +132,24 @@ class HttpsListener:
     def established(self, handshake: Handshake, transport: TlsTransport, target: SniTarget) -> asyncio.Protocol:
         """Turn *handshake* into a connection of *target*'s listener."""
         self._forget(handshake)
-        inner = self._established[transport] = self._speak(self, target.listener)
-        if self._draining:
-            self._loop.call_soon(_drain, inner)
-        return inner
+        self._established.add(transport)
+        return self._speaker.speak(target.listener)
 
     def failed(self, handshake: Handshake, refused: RefusedHandshake | None) -> None:
         """Count and record a connection that was not established."""
         self._forget(handshake)
-        self.context.connections.leave()
+        self._context.connections.leave()
         if refused is not None:
             self._record(refused)
 
     def lost(self, transport: TlsTransport) -> None:
         """Let go of an established connection."""
-        del self._established[transport]
-        self.context.connections.leave()
+        self._established.discard(transport)
+        self._context.connections.leave()
 
     def _forget(self, handshake: Handshake) -> None:
         del self._handshakes[handshake]
-        self.context.handshakes.leave()
+        self._context.handshakes.leave()
         if not self._handshakes and self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -151,25 +169,19 @@ class HttpsListener:
 
     def _record(self, refused: RefusedHandshake) -> None:
         """Count a refusal under its listener, or under the port where none was chosen."""
-        name = refused.listener.name if refused.listener else f"{self.port.address or '*'}:{self.port.bind_port}"
-        self.context.stats.refuse(name, refused.reason)
+        name = refused.listener.name if refused.listener else f"{self._port.address or '*'}:{self._port.bind_port}"
+        self._context.stats.refuse(name, refused.reason)
         log.debug(
             "handshake_refused listener=%s reason=%s client=%s server_name=%r detail=%r",
             name, refused.reason, refused.client, refused.server_name, refused.detail,
         )  # fmt: skip
-        if self.context.access is not None:
-            self.context.access(self._access_record(name, refused))
+        if self._context.access is not None:
+            self._context.access(self._access_record(name, refused))
 
     def _access_record(self, name: str, refused: RefusedHandshake) -> AccessRecord:
         return AccessRecord(
             protocol="tls", listener=name, route="", rule="", backend="", endpoint="", client=refused.client,
             method=b"", host=refused.server_name, target=b"", status=0, reason=refused.reason, detail=refused.detail,
             bytes_in=0, bytes_out=0, started_at=self._loop.time(), duration_s=0.0, connect_s=0.0, upstream_s=0.0,
-            generation=self.context.generation, request_id=b"", attempts=0,
+            generation=self._context.generation, request_id=b"", attempts=0,
         )  # fmt: skip
-
-
-def _drain(inner: asyncio.Protocol) -> None:
-    drain: Callable[[], None] | None = getattr(inner, "drain", None)
-    if drain is not None:
-        drain()
