@@ -10,6 +10,7 @@ before anything is read.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -67,7 +68,7 @@ class _Reading:
         try:
             if Path(path).is_dir():
                 for file in _walk(path, 0):
-                    self._read(file)
+                    self._read(file, named=False)
                 return
             Path(path).stat()
         except OSError as error:
@@ -76,14 +77,17 @@ class _Reading:
                 where=error.filename or path,
                 hint="check the path and its permissions",
             ) from error
-        self._read(path)
+        self._read(path, named=True)
 
-    def _read(self, file: str) -> None:
+    def _read(self, file: str, *, named: bool) -> None:
         if len(self.sources) >= MAX_FILES:
             raise ConfigError(f"more than {MAX_FILES} files", where=file, hint="name a narrower folder")
         try:
-            with open(file, "rb", opener=_open_file) as stream:
+            with open(file, "rb", opener=None if named else _open_file) as stream:
                 info = os.fstat(stream.fileno())
+                if not (named or stat.S_ISREG(info.st_mode)):
+                    self._problem(file, "not a regular file", "remove it, or name it on the command line")
+                    return
                 if (info.st_dev, info.st_ino) in self._seen:
                     return
                 self._seen.add((info.st_dev, info.st_ino))
