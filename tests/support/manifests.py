@@ -1,0 +1,64 @@
+"""Small manifests for tests of the real process, written to a folder as an operator would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+__all__ = ["gateway", "http_route", "listener", "service", "tcp_route", "write"]
+
+_API = "gateway.networking.k8s.io"
+Tree = dict[str, object]
+
+
+def listener(name: str, port: int, protocol: str = "HTTP", **rest: object) -> Tree:
+    return {"name": name, "port": port, "protocol": protocol, **rest}
+
+
+def gateway(name: str, address: str, *listeners: Tree) -> Tree:
+    """A Gateway on one IP address."""
+    spec = {
+        "gatewayClassName": "gatewayproxy",
+        "addresses": [{"type": "IPAddress", "value": address}],
+        "listeners": list(listeners),
+    }
+    return {"apiVersion": f"{_API}/v1", "kind": "Gateway", "metadata": {"name": name}, "spec": spec}
+
+
+def http_route(
+    name: str, backend: str, *, parent: str = "gw", section: str | None = None, hostnames: Sequence[str] = (),
+    path: str = "/",
+) -> Tree:  # fmt: skip
+    """An HTTPRoute with one prefix rule to port 80 of Service *backend*."""
+    reference = {"name": parent} | ({"sectionName": section} if section else {})
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": path}}],
+        "backendRefs": [{"name": backend, "port": 80}],
+    }
+    spec = {"parentRefs": [reference], "hostnames": list(hostnames), "rules": [rule]}
+    return {"apiVersion": f"{_API}/v1", "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}
+
+
+def tcp_route(name: str, backend: str, *, section: str, parent: str = "gw") -> Tree:
+    spec = {
+        "parentRefs": [{"name": parent, "sectionName": section}],
+        "rules": [{"backendRefs": [{"name": backend, "port": 80}]}],
+    }
+    return {"apiVersion": f"{_API}/v1alpha2", "kind": "TCPRoute", "metadata": {"name": name}, "spec": spec}
+
+
+def service(name: str, *endpoints: str, labels: Mapping[str, str] | None = None) -> Tree:
+    """A Service whose port 80 leads to *endpoints* ("127.0.0.1:8080")."""
+    annotations = {"gatewayproxy.io/endpoints": ", ".join(endpoints)}
+    metadata = {"name": name, "annotations": annotations, "labels": dict(labels or {})}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
+
+
+def write(folder: Path, *objects: Tree, name: str = "all.yaml") -> None:
+    """Replace *name* in *folder* by rename, so that no reload sees half of it."""
+    folder.mkdir(exist_ok=True)
+    fresh = folder / f".{name}.new"
+    fresh.write_text(yaml.safe_dump_all(objects, sort_keys=False))
+    fresh.rename(folder / name)
