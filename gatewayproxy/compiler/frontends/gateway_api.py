@@ -43,7 +43,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     """Return plan and status; *files* are the contents of the files that Secrets name."""
     findings = Findings()
     grants = Grants(resources.reference_grants)
-    secrets = Secrets(resources.secrets, files, options.now, findings)
+    secrets = Secrets(resources, files, options.now, findings)
     classes = Classes(resources, options.controller_name)
     gateways = draft_gateways(resources, classes, secrets, grants, options, findings)
     claim_ports(gateways, findings)
@@ -70,7 +70,9 @@ def _routes(resources: Resources, backends: Backends, findings: Findings) -> Ite
 
 
 def _parents(resources: Resources, gateways: list[GatewayDraft], findings: Findings) -> Parents:
-    known = frozenset((m.namespace, m.name) for m in resources.metas if m.key.kind == "Gateway")
+    broken = {meta.key for meta in resources.fenced}
+    gateway_metas = (meta for meta in resources.metas if meta.key.kind == "Gateway")
+    known = {(meta.namespace, meta.name): meta.key not in broken for meta in gateway_metas}
     namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.namespaces})
     return Parents(gateways, known, namespaces, findings)
 
@@ -110,4 +112,5 @@ def _report(
     ours = frozenset((gateway.spec.meta.namespace, gateway.spec.meta.name) for gateway in gateways)
     for meta in resources.fenced:
         writer.add_fenced(meta, ours)
-    return StatusReport(objects=writer.objects(resources.metas), problems=(*resources.problems, *findings.problems))
+    problems = sorted((*resources.problems, *findings.problems), key=lambda problem: problem.origin)
+    return StatusReport(objects=writer.objects(resources.metas), problems=tuple(problems))

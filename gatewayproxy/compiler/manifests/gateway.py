@@ -118,6 +118,7 @@ class Gateway:
     listeners: tuple[Listener, ...] = ()
     addresses: tuple[GatewayAddress, ...] = ()
     parameters_ref: ObjectReference | None = None  # infrastructure.parametersRef
+    validates_clients: bool = False  # tls.frontend asks for client certificates
 
 
 def read(meta: Meta, root: Fields, version: str) -> Gateway:
@@ -126,7 +127,7 @@ def read(meta: Meta, root: Fields, version: str) -> Gateway:
     if spec.choice("defaultScope", {"All": True, "None": False}, False):
         not_served(spec, "defaultScope")
     read_allowed_listeners(spec)
-    read_gateway_tls(spec)
+    validates_clients = read_gateway_tls(spec)
     listeners = tuple(_read_listener(item) for item in spec.items("listeners", least=1, most=64))
     _check_listeners(spec, listeners)
     return Gateway(
@@ -135,6 +136,7 @@ def read(meta: Meta, root: Fields, version: str) -> Gateway:
         listeners=listeners,
         addresses=_read_addresses(spec),
         parameters_ref=_read_infrastructure(spec),
+        validates_clients=validates_clients,
     )
 
 

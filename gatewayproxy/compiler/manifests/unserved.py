@@ -66,40 +66,43 @@ def read_allowed_listeners(spec: Fields) -> None:
         not_served(spec, "allowedListeners")
 
 
-def read_gateway_tls(spec: Fields) -> None:
-    """Read GatewaySpec.tls: client certificates towards backends (GEP-3155) and of clients (GEP-91)."""
+def read_gateway_tls(spec: Fields) -> bool:
+    """Read GatewaySpec.tls: client certificates towards backends (GEP-3155) and of clients (GEP-91).
+
+    Return whether clients must be validated: that is never passed over, `resolve` refuses the listeners instead.
+    """
     fields = spec.child("tls")
     if fields is None:
-        return
+        return False
     backend = fields.child("backend")
     reference = backend.child("clientCertificateRef") if backend is not None else None
     if reference is not None:
         _read_reference(reference, group="", kind="Secret")
         not_served(fields, "backend")
     frontend = fields.child("frontend")
-    if frontend is not None:
-        _read_frontend(frontend)
-        not_served(fields, "frontend")
+    return frontend is not None and _read_frontend(frontend)
 
 
-def _read_frontend(frontend: Fields) -> None:
-    _read_validation(frontend.required_child("default"))
+def _read_frontend(frontend: Fields) -> bool:
+    found = [_read_validation(frontend.required_child("default"))]
     ports: list[int] = []
     for index, item in enumerate(frontend.items("perPort", most=64)):
         port = item.integer("port", *PORT)
         if port in ports:
             frontend.error_at("perPort", index, f"port {port} is listed twice", "remove one of the two")
         ports.append(port)
-        _read_validation(item.required_child("tls"))
+        found.append(_read_validation(item.required_child("tls")))
+    return any(found)
 
 
-def _read_validation(config: Fields) -> None:
+def _read_validation(config: Fields) -> bool:
     fields = config.child("validation")
     if fields is None:
-        return
+        return False
     fields.choice("mode", {"AllowValidOnly": True, "AllowInsecureFallback": False}, True)
     for item in fields.items("caCertificateRefs", least=1, most=16):
         _read_reference(item, group=None, kind=None)
+    return True
 
 
 def _read_reference(fields: Fields, *, group: str | None, kind: str | None) -> None:

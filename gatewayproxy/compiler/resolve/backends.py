@@ -70,6 +70,7 @@ class Backends:
 
     def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
         self._services = {(s.meta.namespace, s.meta.name): s for s in resources.services}
+        self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for part in resources.endpoint_slices:
             service = part.meta.labels.get(SERVICE_NAME_LABEL)
@@ -102,8 +103,9 @@ class Backends:
         name = f"{namespace}/{service_name}:{number}"
         service = self._services.get((namespace, service_name))
         if service is None:
-            return _refused(name, BACKEND_NOT_FOUND, f"Service {namespace}/{service_name} does not exist")
-        port = next((p for p in service.ports if p.port == number and p.protocol == "TCP"), None)
+            state = "has errors" if (namespace, service_name) in self._broken else "does not exist"
+            return _refused(name, BACKEND_NOT_FOUND, f"Service {namespace}/{service_name} {state}")
+        port = _find_port(service, number)
         if port is None:
             known = ", ".join(str(p.port) for p in service.ports if p.protocol == "TCP") or "none"
             detail = f"Service {namespace}/{service_name} has no TCP port {number}; it has {known}"
@@ -138,6 +140,12 @@ class Backends:
         self._blamed.add((service.meta.namespace, service.meta.name))
         field = f"metadata.annotations[{ENDPOINTS_ANNOTATION}]"
         self._findings.error(service.meta.origin, service.meta.key, field, message)
+
+
+def _find_port(service: Service, number: int) -> ServicePort | None:
+    if service.type == "ExternalName" and not service.ports:  # it needs none: the name is all there is
+        return ServicePort(name="", port=number, target_port=number, at=service.meta.origin, path="spec.ports")
+    return next((port for port in service.ports if port.port == number and port.protocol == "TCP"), None)
 
 
 def _protocol(name: str | None) -> AppProtocol | None:

@@ -71,6 +71,9 @@ def draft_gateways(
         if not draft.accepted.status:
             message = f"{draft.accepted.reason}: {draft.accepted.message}"
             findings.error(gateway.meta.origin, gateway.meta.key, "spec", message)
+        if draft.unassigned:
+            message = f"{Reason.ADDRESS_NOT_ASSIGNED}: {draft.unassigned}"
+            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.addresses", message)
         drafts.append(draft)
     return drafts
 

@@ -34,6 +34,8 @@ def judge_listeners(
     for draft in drafts:
         _judge_kinds(draft)
         _judge_tls_mode(draft)
+    if gateway.validates_clients:
+        _refuse_unvalidated(drafts)
     _judge_conflicts(drafts)
     for draft in drafts:
         if draft.tls_mode is TlsMode.TERMINATE and draft.protocol is Protocol.HTTPS:
@@ -70,7 +72,7 @@ def _judge_kinds(draft: ListenerDraft) -> None:
     draft.kinds = tuple(dict.fromkeys(k.kind for k in wanted if k.group == GATEWAY_GROUP and k.kind in admitted))
     refused = [k.kind for k in wanted if k.group != GATEWAY_GROUP or k.kind not in admitted]
     if refused:
-        message = f"allowedRoutes.kinds has {', '.join(refused)}; a {draft.protocol.value} listener takes "
+        message = f"allowedRoutes.kinds has {', '.join(refused)}; protocol {draft.protocol.value} takes "
         draft.unresolve(Reason.INVALID_ROUTE_KINDS, message + ", ".join(admitted))
 
 
@@ -80,6 +82,14 @@ def _judge_tls_mode(draft: ListenerDraft) -> None:
     modes = PROTOCOLS[draft.protocol].tls_modes
     if draft.protocol is Protocol.TLS and draft.tls_mode not in modes:
         draft.reject(Reason.UNSUPPORTED_VALUE, "tls.mode Terminate of a TLS listener is not supported; use Passthrough")
+
+
+def _refuse_unvalidated(drafts: tuple[ListenerDraft, ...]) -> None:
+    """Refuse HTTPS listeners: serving clients that were to be validated without doing so would fail open."""
+    for draft in drafts:
+        if draft.protocol is Protocol.HTTPS:
+            message = "tls.frontend validation of client certificates is not supported; remove it to serve any client"
+            draft.reject(Reason.UNSUPPORTED_VALUE, message)
 
 
 def _judge_conflicts(drafts: tuple[ListenerDraft, ...]) -> None:

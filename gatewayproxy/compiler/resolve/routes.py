@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.meta import Meta
@@ -18,11 +18,18 @@ from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.hostnames import intersect
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.plan import Attachment, Route
-from gatewayproxy.model.status import Condition
+from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["ParentVerdict", "Parents", "RouteDraft", "age_of"]
+
+_HINTS: Final[Mapping[str, str]] = {
+    Reason.NO_MATCHING_PARENT: "name a listener the Gateway has, or leave sectionName and port out",
+    Reason.NOT_ALLOWED_BY_LISTENERS: "widen the listener's allowedRoutes, or label the namespace as its selector asks",
+    Reason.NO_MATCHING_LISTENER_HOSTNAME: "use a hostname that a listener covers, or add a listener for it",
+}
 
 
 class ParentVerdict(NamedTuple):
@@ -54,13 +61,13 @@ class Parents:
     """The Gateways that routes may attach to."""
 
     def __init__(
-        self, gateways: list[GatewayDraft], known: frozenset[tuple[str, str]], namespaces: Namespaces,
+        self, gateways: list[GatewayDraft], known: Mapping[tuple[str, str], bool], namespaces: Namespaces,
         findings: Findings,
     ) -> None:  # fmt: skip
         self._ours: Mapping[tuple[str, str], GatewayDraft] = {
             (gateway.spec.meta.namespace, gateway.spec.meta.name): gateway for gateway in gateways
         }
-        self._known = known  # every Gateway with a document, ours or not
+        self._known = known  # every Gateway with a document, ours or not: whether it could be read
         self._namespaces = namespaces
         self._findings = findings
 
@@ -76,6 +83,7 @@ class Parents:
                 for listener, hostnames in found:
                     joined.setdefault(listener, {}).update(hostnames)
             self._judge(draft, ref, found)
+        self._report_unreachable(draft, joined)
         for listener, met in joined.items():
             # A route that is not accepted is not counted, but its rules that must fail closed still serve.
             listener.n_attached += draft.flaw is None
@@ -92,6 +100,8 @@ class Parents:
         if key not in self._known:
             hint = "add the Gateway, or correct name and namespace"
             self._findings.warn(ref.at, meta.key, ref.path, f"Gateway {'/'.join(key)} does not exist", hint)
+        elif not self._known[key]:
+            self._findings.warn(ref.at, meta.key, ref.path, f"Gateway {'/'.join(key)} has errors", "correct them first")
         return self._ours.get(key)
 
     def _find(self, gateway: GatewayDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
@@ -105,16 +115,17 @@ class Parents:
         accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
         if accepted is found:
             message = f"{accepted.reason}: {accepted.message}"
-            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message)
-        elif draft.hostnames and not isinstance(found, Condition):
-            self._report_unreachable(draft, ref, found)
+            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _HINTS.get(accepted.reason, ""))
         partial = () if draft.partial is None else (draft.partial,)
         draft.parents.append(ParentVerdict(ref, (accepted, draft.resolved, *partial)))
 
-    def _report_unreachable(self, draft: RouteDraft, ref: ParentRef, found: list[Joined]) -> None:
-        """Warn of hostnames that no listener of this parentRef has: requests for them do not reach the route."""
-        met = {own for joined in found for _, own in joined.hostnames}
-        lost = [hostname for hostname in draft.hostnames or () if hostname not in met]
-        if lost:
-            message = f"hostnames {', '.join(lost)} are on no listener of Gateway {ref.name}, ignored"
-            self._findings.warn(ref.at, draft.spec.meta.key, "spec.hostnames", message)
+    def _report_unreachable(self, draft: RouteDraft, joined: Mapping[ListenerDraft, Mapping[str, str]]) -> None:
+        """Warn of hostnames that no listener has: requests for them do not reach the route."""
+        met = {own for hostnames in joined.values() for own in hostnames.values()}
+        unmet = [hostname for hostname in draft.hostnames or () if hostname not in met]
+        # One that met a listener may still have lost to a narrower one with the same meeting.
+        lost = [name for name in unmet if all(intersect(each.hostname, name) is None for each in joined)]
+        if joined and lost:
+            message = f"hostnames {', '.join(lost)} meet no listener of the route, ignored"
+            hint = _HINTS[Reason.NO_MATCHING_LISTENER_HOSTNAME]
+            self._findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)

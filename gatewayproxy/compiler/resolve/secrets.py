@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.compiler.resolve.certificates import CertificateError, read_certificate
 from gatewayproxy.compiler.resolve.conditions import Findings
@@ -34,10 +35,9 @@ def wanted_files(secrets: Iterable[Secret]) -> Iterator[str]:
 class Secrets:
     """All Secrets, read as certificates on demand."""
 
-    def __init__(
-        self, secrets: Iterable[Secret], files: Mapping[str, bytes | None], now: float, findings: Findings
-    ) -> None:
-        self._secrets = {(s.meta.namespace, s.meta.name): s for s in secrets}
+    def __init__(self, resources: Resources, files: Mapping[str, bytes | None], now: float, findings: Findings) -> None:
+        self._secrets = {(s.meta.namespace, s.meta.name): s for s in resources.secrets}
+        self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Secret"}
         self._files = files
         self._now = now
         self._findings = findings
@@ -49,7 +49,7 @@ class Secrets:
         if key not in self._read:
             secret = self._secrets.get(key)
             if secret is None:
-                raise CertificateError("does not exist")
+                raise CertificateError("has errors" if key in self._broken else "does not exist")
             self._read[key] = self._load(secret)
         return self._read[key]
 

@@ -1,0 +1,83 @@
+"""A Plan as indented text, for goldens: complete in what it means, silent about defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatewayproxy.model.plan import Attachment, Backend, Cluster, FilterChain, Listener, Match, Plan, Refusal, Rule
+
+__all__ = ["plan_text"]
+
+
+def plan_text(plan: Plan) -> str:
+    """Return *plan* as text."""
+    return "".join(f"{line}\n" for listener in plan.listeners for line in _listener(listener))
+
+
+def _listener(listener: Listener) -> Iterator[str]:
+    addresses = ", ".join(address or "*" for address in listener.addresses)
+    bound = "" if listener.bind_port == listener.port else f" bound to {listener.bind_port}"
+    hostname = f" {listener.hostname}" if listener.hostname else ""
+    yield f"listener {listener.key} {listener.protocol.value} {addresses} port {listener.port}{bound}{hostname}"
+    for certificate in listener.certificates:
+        yield f"  certificate {', '.join(certificate.names)}"
+    for attachment in listener.attachments:
+        yield from (f"  {line}" for line in _attachment(attachment))
+
+
+def _attachment(attachment: Attachment) -> Iterator[str]:
+    route, hostnames = attachment
+    met = ", ".join(
+        effective or "*" if effective == own else f"{effective} of {own or '*'}" for effective, own in hostnames
+    )
+    yield f"{route.key} at {met}"
+    for rule in route.rules:
+        yield from (f"  {line}" for line in _rule(rule))
+
+
+def _rule(rule: Rule) -> Iterator[str]:
+    yield f"rule {rule.index} {rule.name}".rstrip()
+    lines: list[str] = [f"match {_match(match)}" for match in rule.matches]
+    lines += _chain(rule.filters)
+    if rule.request_timeout_s or rule.backend_timeout_s:
+        lines.append(f"timeouts request {rule.request_timeout_s} s, backend {rule.backend_timeout_s} s")
+    if rule.refusal is not None:
+        lines.append(_refusal(rule.refusal))
+    for backend in rule.backends:
+        lines += _backend(backend)
+    yield from (f"  {line}" for line in lines)
+
+
+def _match(match: Match) -> str:
+    parts = [match.path_kind.value, match.path.decode()]
+    parts += [match.method.decode()] if match.method else []
+    for what, tests in (("header", match.headers), ("query", match.query)):
+        parts += [f"{what} {name.decode()}{'~' if regex else '='}{value.decode()}" for name, value, regex in tests]
+    return " ".join(parts)
+
+
+def _chain(chain: FilterChain) -> Iterator[str]:
+    yield from (f"request {op}" for op in chain.request)
+    yield from (f"response {op}" for op in chain.response)
+    yield from (f"mirror {m.numerator}/{m.denominator} to {_cluster(m.cluster)}" for m in chain.mirrors)
+    if chain.redirect is not None:
+        yield str(chain.redirect)
+    if chain.refusal is not None:
+        yield f"filters {_refusal(chain.refusal)}"
+
+
+def _backend(backend: Backend) -> Iterator[str]:
+    what = _refusal(backend.refusal) if backend.refusal is not None else ""
+    what = _cluster(backend.cluster) if backend.cluster is not None else what
+    yield f"backend {backend.name} weight {backend.weight}: {what}"
+    yield from (f"  {line}" for line in _chain(backend.filters))
+
+
+def _cluster(cluster: Cluster) -> str:
+    found = [f"{e.host} port {e.port}" for e in cluster.endpoints]
+    found += [f"DNS {cluster.dns.host} port {cluster.dns.port}"] if cluster.dns is not None else []
+    return f"{cluster.protocol.value} {', '.join(found)}"
+
+
+def _refusal(refusal: Refusal) -> str:
+    return f"refuse {refusal.status} {refusal.reason}"
