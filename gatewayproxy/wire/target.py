@@ -7,6 +7,7 @@ docs/decisions/002-path-ambiguity.md argues the rules of `odd_path` and `reading
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
@@ -38,6 +39,7 @@ class Target(NamedTuple):
     query: bytes | None
 
 
+@lru_cache(maxsize=1024)  # PERF: clients of a gateway ask for few hosts; refusals are not kept
 def check_authority(authority: bytes) -> None:
     """Raise RemoteProtocolError unless *authority* is a host with an optional port (RFC 9110 §7.2)."""
     found = _AUTHORITY.fullmatch(authority)

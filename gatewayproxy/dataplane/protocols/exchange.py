@@ -19,6 +19,7 @@ from gatewayproxy.dataplane.protocols import forwarded, mirror, upgrade, waiting
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.site import Target
+from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
@@ -82,7 +83,7 @@ class Exchange:
         if entry is None:
             return
         state = site.entries.get(entry) or site.open_entry(entry)
-        self.target = target = state.pick()
+        self.target = target = state.only or state.pick()
         target.row.active += 1
         cluster = target.cluster
         if cluster is None:
@@ -104,12 +105,13 @@ class Exchange:
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
         self.out = out
-        pool = cluster.pick()
+        self.pool = pool = cluster.only or cluster.pick()
         if pool is None:
             waiting.wait_for_endpoints(self, cluster)
             return
-        self.pool = pool
-        idle = pool.take(must_live=head.method not in IDEMPOTENT)
+        idle = pool.idle.pop() if pool.idle else None
+        if idle is not None and head.method not in IDEMPOTENT:
+            idle = waiting.living(pool, idle)
         if idle is None:
             waiting.wait_for_connection(self, pool)
         else:
@@ -172,7 +174,7 @@ class Exchange:
         if target.entry.backend_timeout_s:
             waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
         head = self.head
-        complete = connection.request_complete
+        complete = connection.state is not BODY
         upstream.start(self, self.out, bodiless=head.method == b"HEAD", sent_all=complete)
         if not complete:
             self.out = b""  # a body is on its way: it cannot be sent twice
@@ -222,7 +224,7 @@ class Exchange:
                 own = b"transfer-encoding: chunked\r\n"
         elif length == UNTIL_CLOSE:
             connection.keep_alive = False
-        if not connection.request_complete or connection.ending:
+        if connection.state is BODY or connection.ending:
             connection.keep_alive = False  # an early answer: what is left of the body is not a request
         if not connection.keep_alive:
             own += b"connection: close\r\n"
@@ -305,7 +307,7 @@ class Exchange:
         self.reason, self.detail = reason, detail
         if body is None:
             body = answer_body(status, reason)
-        if close or not connection.request_complete or connection.ending:
+        if close or connection.state is BODY or connection.ending:
             connection.keep_alive = False
         if not connection.keep_alive:
             lines += b"connection: close\r\n"
@@ -386,7 +388,7 @@ class Exchange:
             self.request_timer.cancel()
         if self.upstream_timer is not None:
             self.upstream_timer.cancel()
-        if self.mirrors and not self.connection.request_complete:
+        if self.mirrors and self.connection.state is BODY:
             for each in self.mirrors:
                 each.give_up()
         access = self.connection.site.context.access

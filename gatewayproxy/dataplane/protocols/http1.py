@@ -7,7 +7,6 @@ bytes are held until the answer before them is complete, at most `head_bytes` be
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from time import monotonic
 from typing import Final, cast
 
@@ -17,18 +16,15 @@ from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines
 from gatewayproxy.dataplane.protocols.record import refusal_record
 from gatewayproxy.dataplane.protocols.site import Site
+from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, RESPONSE, TUNNEL
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
 from gatewayproxy.wire.chunked import ChunkedReader
-from gatewayproxy.wire.head import CHUNKED, RequestHead, parse_request
+from gatewayproxy.wire.head import CHUNKED, parse_request
 
-__all__ = ["Http1Connection", "State"]
+__all__ = ["Http1Connection"]
 
 _LINGER_S: Final = 2.0  # RFC 9112 §9.6: how long we read on so that a reset does not take our answer away
-
-State = Enum("State", "IDLE BODY RESPONSE TUNNEL LINGER CLOSED")
-"""IDLE: between requests, or within a head. BODY: its body is arriving. RESPONSE: the request is complete, its answer
-is not. TUNNEL: after a 101. LINGER: answered for the last time, reading only to discard."""
 
 
 class Http1Connection(asyncio.Protocol):
@@ -45,7 +41,7 @@ class Http1Connection(asyncio.Protocol):
         self.listener = listener
         self.listener_name = listener.name if listener is not None else site.label
         self.transport: asyncio.Transport
-        self.state = State.IDLE
+        self.state = IDLE
         self.exchange: Exchange | None = None
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
@@ -62,11 +58,6 @@ class Http1Connection(asyncio.Protocol):
         self._body_paused = False  # for the endpoint's sake
         self._held_paused = False  # enough pipelined bytes are held
         self._stalled = False  # the client does not read
-
-    @property
-    def request_complete(self) -> bool:
-        """Return whether the request in hand has been read to its end."""
-        return self.state is not State.BODY
 
     # asyncio.Protocol
 
@@ -90,28 +81,28 @@ class Http1Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state is State.IDLE:
+        if state is IDLE:
             self._read_head(data)
-        elif state is State.BODY:
+        elif state is BODY:
             self._read_body(data)
-        elif state is State.RESPONSE:
+        elif state is RESPONSE:
             self._hold(data)
-        elif state is State.TUNNEL:
+        elif state is TUNNEL:
             self._read_tunnel(data)
 
     def eof_received(self) -> bool:
         """Keep our direction open where an answer, or the other half of a tunnel, is still due."""
         exchange = self.exchange
-        if self.state is State.RESPONSE:
+        if self.state is RESPONSE:
             self.ending = True
             return True
-        if self.state is State.TUNNEL and exchange is not None:
+        if self.state is TUNNEL and exchange is not None:
             upgrade.on_client_eof(exchange)
             return True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.state = State.CLOSED
+        self.state = CLOSED
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_client_lost()
@@ -127,11 +118,11 @@ class Http1Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
-        self.deadline_at = self._body_deadline() if self.state is State.BODY else 0.0
+        self.deadline_at = self._body_deadline() if self.state is BODY else 0.0
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.transport.resume_reading()
-        elif self.state is State.IDLE:
-            self._wait_for_request()
+        elif self.state is IDLE:
+            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
 
     # Requests
 
@@ -156,39 +147,44 @@ class Http1Connection(asyncio.Protocol):
             if not seen:
                 self.deadline_at = monotonic() + self.site.limits.head_timeout_s
             return
-        self.buf = b""
-        self._skipped_line = False
-        self._begin(head, data)
-
-    def _begin(self, head: RequestHead, data: bytes) -> None:
-        """Start the exchange of *head*; *data* holds what came with it, from head.end on."""
         self.keep_alive = head.keep_alive and not self.ending
         self.deadline_at = 0.0
-        length = head.length
-        end = head.end
-        body = b""
-        if length == 0:
-            self.state = State.RESPONSE
-            if len(data) > end:
-                self.buf = data[end:]
-        elif length > 0:
-            body = data[end : end + length]
-            self._left = length - len(body)
-            self.state = State.BODY if self._left else State.RESPONSE
-            self.buf = data[end + length :]
-        else:
-            self.state = State.BODY
-            self._chunks = ChunkedReader(self.site.limits)
+        self._skipped_line = False
         self.exchange = exchange = Exchange(self, head)
+        if head.length:
+            self._begin_body(exchange, data[head.end :])
+            return
+        self.state = RESPONSE
+        self.buf = data[head.end :]
+        exchange.begin(b"")
+
+    def _begin_body(self, exchange: Exchange, data: bytes) -> None:
+        """Start an exchange whose body begins with *data*; pipelined bytes may follow it."""
+        length = exchange.head.length
+        self.buf = b""
+        self.state = BODY
         if length == CHUNKED:
+            self._chunks = ChunkedReader(self.site.limits)
             try:
-                body = self._feed_chunks(data[end:])
+                body = self._feed_chunks(data)
             except RemoteProtocolError as error:
                 exchange.on_bad_request(error)
                 return
-        if self.state is State.BODY:
+        else:
+            self._left = length
+            body = self._take_body(data)
+        if self.state is BODY:
             self.deadline_at = self._body_deadline()
         exchange.begin(body)
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Return what *data* has of a body of known length."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        if not self._left:
+            self.state = RESPONSE
+            self.buf = data[len(piece) :]
+        return piece
 
     def _feed_chunks(self, data: bytes) -> bytes:
         chunks = self._chunks
@@ -199,7 +195,7 @@ class Http1Connection(asyncio.Protocol):
             raise RemoteProtocolError(f"body of more than {bound} bytes", status=413, reason="body_too_large")
         if chunks.done:
             self._chunks = None
-            self.state = State.RESPONSE
+            self.state = RESPONSE
             self.buf = rest
         return out
 
@@ -213,12 +209,8 @@ class Http1Connection(asyncio.Protocol):
                 exchange.on_bad_request(error)
                 return
         else:
-            piece = data[: self._left]
-            self._left -= len(piece)
-            if not self._left:
-                self.state = State.RESPONSE
-                self.buf = data[len(piece) :]
-        complete = self.state is not State.BODY
+            piece = self._take_body(data)
+        complete = self.state is not BODY
         self.deadline_at = 0.0 if complete else self._body_deadline()
         exchange.on_request_body(piece, complete)
 
@@ -234,7 +226,7 @@ class Http1Connection(asyncio.Protocol):
 
     def pause_body(self) -> None:
         """Stop reading the body until `resume_body`."""
-        if self.state in (State.BODY, State.TUNNEL) and not self._body_paused:
+        if self.state in (BODY, TUNNEL) and not self._body_paused:
             self._body_paused = True
             self.deadline_at = 0.0
             self.transport.pause_reading()
@@ -243,7 +235,7 @@ class Http1Connection(asyncio.Protocol):
         """Read the body, or the tunnel, again."""
         if self._body_paused:
             self._body_paused = False
-            if self.state is State.BODY:
+            if self.state is BODY:
                 self.deadline_at = self._body_deadline()
             if not self._held_paused:
                 self.transport.resume_reading()
@@ -253,7 +245,7 @@ class Http1Connection(asyncio.Protocol):
     def on_exchange_done(self) -> None:
         """Go on to the next request, or close."""
         self.exchange = None
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if not self.keep_alive or self.ending:
             self._close_politely()
@@ -262,19 +254,15 @@ class Http1Connection(asyncio.Protocol):
             # By a turn of the loop, not by recursion; until then what arrives is held.
             asyncio.get_running_loop().call_soon(self._next_request)
             return
-        self.state = State.IDLE
-        self._wait_for_request()
-
-    def _wait_for_request(self) -> None:
-        limits = self.site.limits
-        self.deadline_at = monotonic() + limits.idle_timeout_s
+        self.state = IDLE
+        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
 
     def _next_request(self) -> None:
-        if self.state is not State.RESPONSE:
+        if self.state is not RESPONSE:
             return
-        self.state = State.IDLE
+        self.state = IDLE
         data, self.buf = self.buf, b""
-        self._wait_for_request()
+        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
         self._read_head(data)
         if self._held_paused and len(self.buf) <= self.site.limits.head_bytes:
             self._held_paused = False
@@ -293,13 +281,13 @@ class Http1Connection(asyncio.Protocol):
 
     def _close_politely(self) -> None:
         """Close after the answer; where the client may still be sending, read on for a while first."""
-        if self.state is State.BODY:
+        if self.state is BODY:
             self._linger()
         else:
             self.close()
 
     def _linger(self) -> None:
-        self.state = State.LINGER
+        self.state = LINGER
         self.buf = b""
         self.deadline_at = monotonic() + _LINGER_S
         if self.transport.can_write_eof():
@@ -310,7 +298,7 @@ class Http1Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what is buffered."""
-        self.state = State.CLOSED if self.exchange is None else self.state
+        self.state = CLOSED if self.exchange is None else self.state
         self.deadline_at = monotonic() + self.site.limits.idle_timeout_s  # a client that never reads
         self.transport.close()
 
@@ -323,7 +311,7 @@ class Http1Connection(asyncio.Protocol):
 
     def start_tunnel(self) -> bytes:
         """Become a tunnel; return what the client has sent ahead."""
-        self.state = State.TUNNEL
+        self.state = TUNNEL
         self.touch_tunnel()
         early, self.buf = self.buf, b""
         if self._held_paused:
@@ -352,21 +340,21 @@ class Http1Connection(asyncio.Protocol):
         """The time of what we wait for is over."""
         self.deadline_at = 0.0
         exchange = self.exchange
-        if self._stalled or self.state is State.LINGER or self.state is State.CLOSED:
+        if self._stalled or self.state is LINGER or self.state is CLOSED:
             self.transport.abort()
-        elif self.state is State.TUNNEL:
+        elif self.state is TUNNEL:
             self.close()
-        elif self.state is State.BODY and exchange is not None:
+        elif self.state is BODY and exchange is not None:
             exchange.on_bad_request(_late("body_timeout"))
-        elif self.state is State.IDLE and self.buf:
+        elif self.state is IDLE and self.buf:
             self._refuse(_late("head_timeout"))
-        elif self.state is State.IDLE:
+        elif self.state is IDLE:
             self.close()
 
     def drain(self) -> None:
         """Close now if idle, else after the exchange in flight. Tunnels go on until they are aborted."""
         self.ending = True
-        if self.state is State.IDLE and not self.buf:
+        if self.state is IDLE and not self.buf:
             self.close()
 
     def abort(self) -> None:

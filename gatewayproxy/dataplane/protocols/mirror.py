@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import UpstreamError
@@ -35,10 +36,10 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
         call = MirrorCall(
             head + body, cluster, connection.site.limits.buffer_bytes, bodiless=exchange.head.method == b"HEAD"
         )
-        call.complete = connection.request_complete
+        call.complete = connection.state is not BODY
         call.send()
         calls.append(call)
-    return tuple(calls) if not connection.request_complete else ()
+    return tuple(calls) if connection.state is BODY else ()
 
 
 class MirrorCall:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool, alive
 from gatewayproxy.errors import UpstreamError
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
 __all__ = [
-    "retry", "start_request_timer", "start_upstream_timer", "try_next_endpoint", "wait_for_connection",
+    "living", "retry", "start_request_timer", "start_upstream_timer", "try_next_endpoint", "wait_for_connection",
     "wait_for_endpoints",
 ]  # fmt: skip
 
@@ -25,6 +26,14 @@ def wait_for_connection(exchange: Exchange, pool: EndpointPool) -> None:
         pool.wait(exchange)
     except UpstreamError as error:
         exchange.answer_with(error.status, error.kind, str(error))
+
+
+def living(pool: EndpointPool, idle: UpstreamConnection) -> UpstreamConnection | None:
+    """Return *idle* or another pooled connection whose socket is well: for a request that must not be sent twice."""
+    if alive(idle):
+        return idle
+    idle.close()
+    return pool.take(must_live=True)
 
 
 def wait_for_endpoints(exchange: Exchange, cluster: ClusterState) -> None:

@@ -40,7 +40,7 @@ class EndpointPool:
 
     __slots__ = (
         "_connecting", "_queue", "_spawn", "connections", "endpoint", "failed_until", "idle", "limits", "n_failed",
-        "n_opened", "name", "retired",
+        "n_opened", "n_streams", "name", "retired",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
@@ -51,6 +51,7 @@ class EndpointPool:
         self.connections: set[UpstreamConnection] = set()
         self.failed_until = 0.0  # monotonic; 0 = well
         self.n_opened = self.n_failed = 0
+        self.n_streams = 0  # TCP and passthrough streams; these connections are not pooled
         self.retired = False  # no table names it any more
         self._queue: dict[Waiter, float] = {}  # in order of arrival, with their deadlines
         self._connecting = 0
@@ -122,7 +123,22 @@ class EndpointPool:
     def counts(self) -> list[int]:
         """Return [active, idle, opened, failed]."""
         n_idle = len(self.idle)
-        return [len(self.connections) - n_idle, n_idle, self.n_opened, self.n_failed]
+        return [len(self.connections) - n_idle + self.n_streams, n_idle, self.n_opened, self.n_failed]
+
+    def stream_opened(self) -> None:
+        """Count a stream that connected in; `stream_closed` must follow."""
+        self.n_streams += 1
+        self.n_opened += 1
+        self.failed_until = 0.0
+
+    def stream_closed(self) -> None:
+        """Count a stream out."""
+        self.n_streams -= 1
+
+    def stream_failed(self) -> None:
+        """Note that a stream could not connect."""
+        self.n_failed += 1
+        self.failed_until = monotonic() + FAILED_S
 
     def _connect_more(self) -> None:
         room = self.limits.upstream_connections - len(self.connections) - self._connecting
@@ -173,21 +189,26 @@ class EndpointPool:
 class ClusterState:
     """The endpoints of one cluster, taken in turn."""
 
-    __slots__ = ("_turn", "cluster", "failure", "pools", "unresolved")
+    __slots__ = ("_turn", "cluster", "failure", "only", "pools", "unresolved")
 
     def __init__(self, cluster: Cluster, pools: Iterable[EndpointPool]) -> None:
         self.cluster = cluster
-        self.pools = tuple(pools)
+        self.pools: tuple[EndpointPool, ...] = ()
+        self.only: EndpointPool | None = None  # PERF: where there is just one, no turns are taken
+        self.use(pools)
         self.unresolved: dict[Callable[[], None], None] | None = None  # who waits for a first DNS answer
         self.failure = "no_endpoints" if cluster.dns is None else "dns_failed"  # why there are no pools
         self._turn = 0
+
+    def use(self, pools: Iterable[EndpointPool]) -> None:
+        """Spread over *pools* from now on."""
+        self.pools = tuple(pools)
+        self.only = self.pools[0] if len(self.pools) == 1 else None
 
     def pick(self, tried: tuple[EndpointPool, ...] = ()) -> EndpointPool | None:
         """Return the next endpoint's pool, None where every one was *tried* or there is none."""
         pools = self.pools
         n = len(pools)
-        if n == 1 and not tried:
-            return pools[0]
         if n == 0:
             return None
         self._turn = turn = (self._turn + 1) % n

@@ -100,7 +100,7 @@ class Registry:
 
         def on_answer(endpoints: tuple[Endpoint, ...]) -> None:
             if endpoints:
-                state.pools = tuple(self._pool(endpoint) for endpoint in endpoints)
+                state.use(self._pool(endpoint) for endpoint in endpoints)
                 self._drop_unused_pools()
             waiting, state.unresolved = state.unresolved, None
             for resume in waiting or ():
