@@ -354,6 +354,8 @@ class Fields:
         """Return the integers of list *name*."""
         out: list[int] = []
         for index, value in enumerate(self._list(name, 0, 1 << 30)):
+            if type(value) is float and value.is_integer():
+                value = int(value)
             if type(value) is not int:
                 self._wrong_item(name, index, value, "an integer")
             elif not low <= value <= high:

@@ -53,7 +53,7 @@ def read_filters(parent: Fields) -> tuple[Filter, ...]:
 
 def _read_filter(fields: Fields) -> Filter:
     kind = fields.choice("type", _TYPES)
-    wanted = _MEMBERS[kind] if fields.tree.get("type") in _MEMBERS else ""
+    wanted = _MEMBERS[kind] if fields.tree.get("type") == kind else ""
     member = fields.child(wanted) if wanted else None
     if wanted and member is None and not fields.has(wanted):
         fields.error(wanted, f"is required for type {kind}", f"add {wanted}, or change type")

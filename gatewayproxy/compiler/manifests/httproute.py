@@ -220,7 +220,8 @@ def _check_unique(match: Fields, name: str, names: list[str]) -> None:
 
 def _check_prefix_replacement(fields: Fields, rule: HTTPRouteRule) -> None:
     """ReplacePrefixMatch needs exactly one match, by PathPrefix: else it is unclear what to replace."""
-    if len(rule.matches) == 1 and rule.matches[0].path_kind is PathKind.PREFIX:
+    is_one = len(rule.matches) == 1 and fields.tree.get("matches") != []  # SPEC: [] is not the default, absence is
+    if is_one and rule.matches[0].path_kind is PathKind.PREFIX:
         return
     own = [("filters", filter_) for filter_ in rule.filters]
     backends = [("backendRefs", filter_) for ref in rule.backend_refs for filter_ in ref.filters]

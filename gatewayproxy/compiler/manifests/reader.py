@@ -79,7 +79,7 @@ def read_document(document: Document) -> ReadObject:
 
 
 def _report_unserved(root: Fields, kind: Kind | None, group: str, version: str) -> None:
-    """Say why the object is passed over: no apiVersion or kind, a version or kind that nobody serves, or not our job."""
+    """Say why the object is passed over: no such version, a kind we do not serve (yet), or not a gateway's business."""
     if not (root.has("apiVersion") and root.has("kind")):
         return  # reported by the reads
     name = root.tree["kind"]

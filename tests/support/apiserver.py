@@ -1,0 +1,162 @@
+"""What an API server says to an object, from the CustomResourceDefinitions alone: a second opinion on our readers.
+
+Nulls are pruned, defaults applied, the structural schema checked by `jsonschema` (unknown fields refused), then list
+maps and sets, then the CEL rules by the `cel` package. Rules on changes (`oldSelf`) do not apply to new objects.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, FormatChecker
+
+__all__ = ["Schema", "load_schemas"]
+
+_STRUCTURE = {
+    "type", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties",
+    "required", "oneOf", "anyOf", "allOf", "not", "format",
+}  # fmt: skip
+
+
+class Schema:
+    """One served version of one kind."""
+
+    def __init__(self, group: str, kind: str, version: str, tree: dict[str, Any]) -> None:
+        self.group, self.kind, self.version, self.tree = group, kind, version, tree
+        properties = {**tree["properties"], "metadata": {"type": "object", "properties": {"name": {"type": "string"}}}}
+        self.top = {**tree, "properties": properties}
+        self._validator = Draft202012Validator(_closed(self.top), format_checker=FormatChecker(["ipv4", "ipv6"]))
+
+    def faults(self, given: dict[str, Any]) -> list[str]:
+        """Return why the object is refused; [] if it is admitted."""
+        found = deepcopy(given)
+        _apply_defaults(self.top, found)
+        faults = [f"{error.json_path}: {error.message}" for error in self._validator.iter_errors(found)]
+        faults += _repeats(self.top, found)
+        return faults or list(_broken_rules(self.top, found))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return self.tree["properties"]["spec"]
+
+
+def load_schemas(folder: Path) -> list[Schema]:
+    """Return every served version of every kind under *folder*."""
+    out = []
+    for file in sorted(folder.glob("*.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            if document["kind"] != "CustomResourceDefinition":
+                continue
+            spec = document["spec"]
+            for version in spec["versions"]:
+                if version["served"]:
+                    tree = version["schema"]["openAPIV3Schema"]
+                    out.append(Schema(spec["group"], spec["names"]["kind"], version["name"], tree))
+    return out
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return *schema* for jsonschema: unknown fields refused, `$` at the very end only (as in RE2)."""
+    out = {key: schema[key] for key in _STRUCTURE & schema.keys()}
+    if "pattern" in out:
+        out["pattern"] = out["pattern"].replace("$)", r"\Z)").replace("$|", r"\Z|")
+        if out["pattern"].endswith("$"):
+            out["pattern"] = out["pattern"][:-1] + r"\Z"
+    if "properties" in schema:
+        out["properties"] = {name: _closed(child) for name, child in schema["properties"].items()}
+        out["additionalProperties"] = False
+    elif isinstance(schema.get("additionalProperties"), dict):
+        out["additionalProperties"] = _closed(schema["additionalProperties"])
+    if "items" in schema:
+        out["items"] = _closed(schema["items"])
+    return out
+
+
+def _apply_defaults(schema: dict[str, Any], value: Any) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _apply_defaults(schema.get("items", {}), item)
+    if not isinstance(value, dict):
+        return
+    for name, child in schema.get("properties", {}).items():
+        if name in value and value[name] is None:
+            del value[name]
+        if name not in value and "default" in child:
+            value[name] = deepcopy(child["default"])
+        if name in value:
+            _apply_defaults(child, value[name])
+
+
+def _repeats(schema: dict[str, Any], value: Any) -> Iterator[str]:
+    """Yield the lists of type set or map whose entries are not distinct."""
+    if isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            if name in value:
+                yield from _repeats(child, value[name])
+    elif isinstance(value, list):
+        kind = schema.get("x-kubernetes-list-type")
+        keys = schema.get("x-kubernetes-list-map-keys", [])
+        if kind == "set":
+            idents = [repr(item) for item in value]
+        elif kind == "map":
+            idents = [repr([item.get(key) for key in keys]) if isinstance(item, dict) else "" for item in value]
+        else:
+            idents = []
+        if len(set(idents)) < len(idents):
+            yield "entries are not distinct"
+        for item in value:
+            yield from _repeats(schema["items"], item)
+
+
+def _broken_rules(schema: dict[str, Any], value: Any) -> Iterator[str]:
+    for rule in schema.get("x-kubernetes-validations", []):
+        if "oldSelf" not in rule["rule"] and not _holds(rule["rule"], value):
+            yield rule.get("message", rule["rule"])
+    if isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            if name in value:
+                yield from _broken_rules(child, value[name])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _broken_rules(schema["items"], item)
+
+
+@cache
+def _program(rule: str) -> Any:
+    import cel
+
+    return cel.compile(rule)
+
+
+def _holds(rule: str, value: Any) -> bool:
+    import cel
+
+    context = cel.Context(
+        variables={"self": _escaped(value)},
+        functions={"isIP": _is_ip, "substring": lambda text, start: text[start:], "split": lambda t, by: t.split(by)},
+    )
+    try:
+        return _program(rule).execute(context) is True
+    except (KeyError, RuntimeError, TypeError, ValueError):
+        return False  # a rule that cannot be evaluated has failed
+
+
+def _escaped(value: Any) -> Any:
+    """Return *value* with field names that are CEL keywords as CEL sees them."""
+    if isinstance(value, dict):
+        return {("__namespace__" if key == "namespace" else key): _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
