@@ -33,7 +33,7 @@ from gatewayproxy.routing.table import RoutingTable
 
 __all__ = ["Worker", "die_with_parent", "main"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gatewayproxy.ops.worker")  # started with -m, __name__ is "__main__"
 
 _LOG_CLOSE_S: Final = 2.0  # how long the last access log lines may take at exit
 _PR_SET_PDEATHSIG: Final = 1

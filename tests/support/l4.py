@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from gatewayproxy.dataplane.context import Context
@@ -56,9 +57,7 @@ def entry(*choices: BackendChoice, weights: Sequence[int] = (), kind: str = "TCP
 
 def tcp_port(route: RouteEntry | None) -> Port:
     """Return a TCP port."""
-    return Port(
-        kind=PortKind.TCP, address="127.0.0.1", bind_port=0, port=0, listeners=(LISTENER,), tcp=route
-    )
+    return Port(kind=PortKind.TCP, address="127.0.0.1", bind_port=0, port=0, listeners=(LISTENER,), tcp=route)
 
 
 def sni_port(
@@ -104,6 +103,7 @@ async def open_l4(port: Port, *, limits: Limits | None = None, host: str = "127.
     """Serve *port* on an ephemeral port of *host*; at exit everything is closed and counted out."""
     sock = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
     context = Context(registry=Registry(), limits=limits or Limits())
+    context.registry.attach(context.limits, context.stats)
     listener = LISTENERS[port.kind](port, [sock], context)
     assert isinstance(listener, StreamListener)
     l4 = L4(listener, context, sock.getsockname()[:2])
@@ -116,7 +116,9 @@ async def open_l4(port: Port, *, limits: Limits | None = None, host: str = "127.
         assert context.connections.count == 0
         assert context.handshakes.count == 0
         assert all(row.active == 0 for row in context.stats.rows.values())
+        context.registry.collect()
         assert all(row[0] == 0 for row in context.stats.upstream.values())
+        context.registry.close()
         assert listener.reactor.pipes.lent == 0
 
 
@@ -147,11 +149,11 @@ async def open_fds() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     before = _descriptors()
     yield
-    left: dict[str, str] = {}
+    left: Counter[str] = Counter()
 
     def none_left() -> bool:
         nonlocal left
-        left = {fd: target for fd, target in _descriptors().items() if before.get(fd) != target}
+        left = _descriptors() - before
         return not left
 
     with contextlib.suppress(AssertionError):
@@ -159,9 +161,11 @@ async def open_fds() -> AsyncIterator[None]:
     assert not left, f"descriptors left open: {left}"
 
 
-def _descriptors() -> dict[str, str]:
-    found = {}
+def _descriptors() -> Counter[str]:
+    """Return how many descriptors of each type are open: "socket", "pipe", "anon_inode:[eventpoll]", a path ..."""
+    found: Counter[str] = Counter()
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
-    return {fd: target for fd, target in found.items() if not target.startswith("/proc/")}
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            found[target.partition(":[")[0] if target.startswith(("socket", "pipe")) else target] += 1
+    return found
