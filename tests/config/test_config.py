@@ -1,0 +1,90 @@
+"""Every folder of config/ compiles without errors; the warnings are the ones its README explains."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gatewayproxy.cli import main
+
+CONFIG = Path(__file__).parents[2] / "config"
+FOLDERS = sorted(folder for folder in CONFIG.iterdir() if list(folder.glob("*.yaml")))
+WARNED = {  # folder -> (object, what the warning is about)
+    "cilium": [("HTTPRoute hr/hr", "NotAllowedByListeners")],
+    "genestack": [("HTTPRoute grafana/grafana", "hostnames grafana, grafana.cluster.local")],
+    "nvcf": [("HTTPRoute sandbox/sandbox", "NotAllowedByListeners")],
+}
+
+
+def load_demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("config_demo", CONFIG / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+demo = load_demo()
+
+
+@pytest.fixture
+def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / request.param.name
+    shutil.copytree(request.param, folder, ignore=shutil.ignore_patterns("certs"))
+    demo.issue_missing(folder)
+    return folder
+
+
+@pytest.mark.parametrize("copied", FOLDERS, ids=lambda folder: folder.name, indirect=True)
+def test_a_folder_compiles_with_no_more_than_the_warnings_it_explains(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(copied), "-o", "json"]) == 0
+    problems = json.loads(capsys.readouterr().out)
+    found = [("{kind} {namespace}/{name}".format(**each["object"]), each["message"]) for each in problems]
+    expected = WARNED.get(copied.name, [])
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    assert all(part in message for (_, message), (_, part) in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("copied", FOLDERS, ids=lambda folder: folder.name, indirect=True)
+def test_every_gateway_is_programmed_and_every_listener_has_a_route_or_a_reason(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["get", "gateways", "-A", "-o", "json", str(copied)]) == 0
+    for gateway in json.loads(capsys.readouterr().out)["items"]:
+        conditions = {each["type"]: each["status"] for each in gateway["status"]["conditions"]}
+        assert conditions["Accepted"] == conditions["Programmed"] == "True"
+        idle = [each["name"] for each in gateway["status"]["listeners"] if not each["attachedRoutes"]]
+        assert idle in ([], ["http"], ["cluster-http"])  # novaedge and genestack leave a plain listener unused
+
+
+def test_every_folder_has_a_page_and_is_listed() -> None:
+    listing = (CONFIG / "README.md").read_text()
+    for folder in FOLDERS:
+        assert (folder / "README.md").exists()
+        assert f"({folder.name}/README.md)" in listing
+
+
+def test_demo_backends_of_all_folders_have_addresses_of_their_own() -> None:
+    places = [place for folder in FOLDERS for document in demo.documents(folder) for place in demo.endpoints(document)]
+    assert len(places) == len(set(places))
+
+
+def test_a_certificate_is_made_once_and_its_key_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(CONFIG / "quickstart", folder, ignore=shutil.ignore_patterns("certs"))
+    (made,) = demo.issue_missing(folder)
+    before = made.read_bytes()
+    assert demo.issue_missing(folder) == []
+    assert made.read_bytes() == before
+    assert made.with_suffix(".key").stat().st_mode & 0o077 == 0
+
+
+def test_privileged_ports_are_moved_up() -> None:
+    assert demo.moved_ports(CONFIG / "nvcf") == ["--map-port=80=8080", "--map-port=443=8443"]
+    assert demo.moved_ports(CONFIG / "quickstart") == []
