@@ -220,7 +220,7 @@ def test_reloads_under_load_fail_no_request_and_cut_no_stream(tmp_path: Path) ->
         with running(tmp_path) as gw:
             with _Load(host, 8080) as load, _upgraded(host, 8080) as tunnel, _stream(host, 9000) as stream:
                 for n in range(25):
-                    write(tmp_path, *config((one, two)[n % 2], n))
+                    write(tmp_path, *config((two, one)[n % 2], n))
                     assert gw.reload()["result"] == "applied"
                     for connection in (tunnel, stream):
                         connection.sendall(b"%04d" % n)
@@ -289,7 +289,7 @@ def _asked(host: str, port: int, path: str) -> Iterator[http.client.HTTPConnecti
 @contextmanager
 def _upgraded(host: str, port: int) -> Iterator[socket.socket]:
     with socket.create_connection((host, port), timeout=10) as connection:
-        connection.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        connection.sendall(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += connection.recv(1)
