@@ -15,6 +15,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import cache
 from itertools import islice
 from typing import Final, TypeVar, cast
@@ -76,6 +77,8 @@ class _Pickler(pickle.Pickler):
         return number
 
     def reducer_override(self, obj: object) -> _Reduced:
+        if isinstance(obj, Enum):  # by value: Python 3.11.0 to 3.11.3 write getattr(class, name)
+            return type(obj), (obj.value,)
         if is_dataclass(obj) and not isinstance(obj, type):
             names = _names(type(obj))
             return _restore, (type(obj), *[getattr(obj, name) for name in names])
