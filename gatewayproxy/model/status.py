@@ -13,7 +13,11 @@ __all__ = ["Condition", "ObjectStatus", "Problem", "Reason", "Severity", "Status
 
 
 class Severity(Enum):
-    """How bad a problem is: an ERROR fences its object, a WARNING does not."""
+    """How bad a problem is.
+
+    ERROR: the text must change; the object, or the listener or rule in it, does not serve. WARNING: the text may be
+    right, but beside the other objects it does not do all it says (a missing Service, a parent that does not allow it).
+    """
 
     ERROR = "error"
     WARNING = "warning"
