@@ -88,7 +88,9 @@ class Worker:
         self._plane = DataPlane(context)
 
     def _begin(self, _: dict[str, Any]) -> None:
-        # A collection while a table is built would walk all of it, again and again: it makes no garbage.
+        # A table lives long and has no cycles. Collections would walk it again and again while it grows, some for
+        # 70 ms at 10,000 routes; so there are none until it is frozen, which leaves it out of them for good.
+        gc.collect(1)
         gc.disable()
         self._assembler = Assembler()
         self._begun_at = self._loop.time()
@@ -126,8 +128,6 @@ class Worker:
             return
         applied = self._plane.apply(table, self._sockets, on_drained=self._on_retired)
         self._close_unused(table)
-        # The table lives long and has no cycles: the collector need not look at it.
-        gc.collect(1)
         gc.freeze()
         gc.enable()
         self._channel.send(Kind.APPLIED, to_json(_report(table.generation, applied)))
