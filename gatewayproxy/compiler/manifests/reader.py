@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayproxy.compiler.documents import Document, ParsedFile, parse
+from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, Document, ParsedFile, parse
 from gatewayproxy.compiler.manifests import KINDS, Kind
 from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
@@ -14,7 +14,7 @@ from gatewayproxy.fields import Fields, Reading, close_match
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.source import Source
-from gatewayproxy.model.status import Problem
+from gatewayproxy.model.status import Problem, Severity
 
 __all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_source"]
 
@@ -42,8 +42,13 @@ def read_source(source: Source) -> ReadFile:
 
 def read_file(parsed: ParsedFile) -> ReadFile:
     """Read every object of a parsed text."""
-    objects = tuple(read_document(document) for document in parsed.documents)
-    return ReadFile(file=parsed.file, objects=objects, problems=parsed.problems)
+    objects: list[ReadObject] = []
+    n_problems = len(parsed.problems)
+    for document in parsed.documents:
+        found = read_document(document, tell=n_problems < MAX_FILE_PROBLEMS)
+        objects.append(found)
+        n_problems += len(found.problems)
+    return ReadFile(file=parsed.file, objects=tuple(objects), problems=parsed.problems)
 
 
 def gather_files(files: Iterable[ReadFile]) -> Resources:
@@ -54,8 +59,8 @@ def gather_files(files: Iterable[ReadFile]) -> Resources:
     )
 
 
-def read_document(document: Document) -> ReadObject:
-    """Read one object."""
+def read_document(document: Document, *, tell: bool = True) -> ReadObject:
+    """Read one object; without *tell* its problems are one, whatever they are."""
     reading = Reading(document.file)
     root = reading.open(document.tree)
     api_version = root.text("apiVersion")
@@ -67,15 +72,23 @@ def read_document(document: Document) -> ReadObject:
         root.ignore(*document.tree)
         reading.finish()
         return ReadObject(
-            meta=None, resource=None, problems=reading.problems(_key_as_written(document, kind_name), document.lines)
+            meta=None, resource=None, problems=_problems(reading, _key_as_written(document, kind_name), document, tell)
         )
     root.ignore("status")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
     resource = kind.read(meta, root, version)
     sound = reading.finish()
     return ReadObject(
-        meta=meta, resource=resource if sound else None, problems=reading.problems(meta.key, document.lines)
+        meta=meta, resource=resource if sound else None, problems=_problems(reading, meta.key, document, tell)
     )
+
+
+def _problems(reading: Reading, key: ResourceKey | None, document: Document, tell: bool) -> tuple[Problem, ...]:
+    """Return what was found; without *tell* only the worst of it, at the line the object starts."""
+    if tell:
+        return reading.problems(key, document.lines)
+    found = reading.problems(key, lambda paths: dict.fromkeys(paths, document.tree.line))
+    return tuple(sorted(found, key=lambda problem: problem.severity is not Severity.ERROR)[:1])
 
 
 def _report_unserved(root: Fields, kind: Kind | None, group: str, version: str) -> None:

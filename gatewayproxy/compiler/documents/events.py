@@ -1,43 +1,31 @@
-"""Bytes to located trees: the one reader of YAML and JSON, made for hostile input. Pure.
+"""YAML events to located trees, within bounds. The one importer of yaml. Pure.
 
-`parse` takes one text and returns its objects (documents, and the items of `kind: List`) as `Document`s, and every
-problem with file and line. A flaw inside a document fences that document; a syntax error ends the text, since nothing
-after it has a certain meaning, but what came before stays.
-
-The trees come straight from parser events. They are plain dicts, lists and scalars; each dict knows its line
-(`Located`), and the lines of single fields are found by a second look at the object's text, only when a problem needs
-them (`Document.lines`). Scalars follow the JSON schema of YAML 1.2: only true, false, null, ~ and decimal numbers are
-not strings, so `on`, `no`, `012`, `0x50`, `1:30` and dates are. Merge keys and tags other than !!str are refused.
-Aliases share what their anchor built, and count against MAX_NODES as often as they are used.
+`build` yields the documents of a text one by one; `find_lines` is the second look, for the lines of single fields. A
+tree is plain dicts, lists and scalars; each dict knows its line. Aliases share what their anchor built, and count
+against MAX_NODES as often as they are used. Recursion is bounded by MAX_DEPTH.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isinf
-from re import DOTALL, Match
 from re import compile as regex
 from typing import Final, Protocol
 
 import yaml
 
-from gatewayproxy.fields import Located, Path, path_text
-from gatewayproxy.model.names import Origin
-from gatewayproxy.model.source import Source
-from gatewayproxy.model.status import Problem, Severity
+from gatewayproxy.fields import Located, Path
 
 __all__ = [
-    "MAX_DEPTH", "MAX_FILE_BYTES", "MAX_FLAWS", "MAX_NODES", "MAX_OBJECT_CHARS", "MAX_SCALAR_CHARS", "Document",
-    "ParsedFile", "parse",
+    "MAX_DEPTH", "MAX_FLAWS", "MAX_NODES", "MAX_SCALAR_CHARS", "BrokenTextError", "Flaw", "Raw", "Span", "build",
+    "find_lines",
 ]  # fmt: skip
 
-MAX_FILE_BYTES: Final = 32 << 20  # a text; refused unread
 MAX_NODES: Final = 2_000_000  # scalars and collections of a text, aliases expanded; ends the text
 MAX_DEPTH: Final = 64  # nested collections; ends the text
-MAX_OBJECT_CHARS: Final = 3 << 20  # one object, what an API server takes in one request; fences it
 MAX_SCALAR_CHARS: Final = 2 << 20  # one string (a Secret may hold 1 MiB, 1.4 in base64); fences its document
-MAX_FLAWS: Final = 50  # flaws reported of one document
+MAX_FLAWS: Final = 50  # flaws told of one document
 
 # The C parser of libyaml where PyYAML has it, five times the speed of the Python one; the events are the same.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -57,10 +45,11 @@ _WORDS: Final[dict[str, object]] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_NUMBER: Final = regex(r"[-+]?(?:(?P<int>0|[1-9][0-9]*)|(?:(?:0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
+_NUMBER: Final = regex(
+    r"[-+]?(?:(?P<int>0|[1-9][0-9]*)|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
+)
 _NUMBER_START: Final = frozenset("0123456789+-.")
 _PLAIN_TAGS: Final = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:str", "!"})
-_SURROGATES: Final = regex(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", DOTALL)
 
 
 class _Mark(Protocol):
@@ -80,67 +69,18 @@ class _Event(Protocol):
     end_mark: _Mark
 
 
-class _TooMuchError(Exception):
-    """A bound of the whole text is reached."""
+class BrokenTextError(Exception):
+    """The text cannot be followed further: a syntax error, or a bound of the whole text."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """One object as written."""
-
-    file: str
-    tree: Located
-    text: str = field(repr=False)  # of this object alone, first line padded to its column
-    first_line: int  # of *text* in the file
-
-    def lines(self, paths: Collection[Path]) -> dict[Path, int]:
-        """Return the line of each path, that of the nearest enclosing field where a path does not exist."""
-        found = _find_lines(self.text, self.first_line, _with_parents(paths))
-        return {path: _nearest(found, path, self.tree.line) for path in paths}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedFile:
-    """What a text holds."""
-
-    file: str
-    documents: tuple[Document, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-
-def parse(source: Source) -> ParsedFile:
-    """Parse one text; never raises for content."""
-    problems: list[Problem] = []
-    if len(source.text) > MAX_FILE_BYTES:
-        message = f"has {len(source.text)} bytes, {MAX_FILE_BYTES} is the most"
-        problems.append(_problem(source.file, 0, message, "split it into several files"))
-        return ParsedFile(file=source.file, problems=tuple(problems))
-    try:
-        text = source.text.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = source.text.count(b"\n", 0, error.start) + 1
-        hint = "save the file as UTF-8"
-        problems.append(_problem(source.file, line, f"is not UTF-8 text ({error.reason})", hint))
-        return ParsedFile(file=source.file, problems=tuple(problems))
-    if source.file.endswith(".json"):
-        text = _SURROGATES.sub(_joined, text)
-    documents: list[Document] = []
-    try:
-        for raw in _Builder(text).documents():
-            documents += _objects(source.file, text, raw, problems)
-    except yaml.YAMLError as error:
-        problems.append(_syntax_problem(source.file, text, error))
-    except _TooMuchError as error:
-        line, message, hint = error.args
-        problems.append(_problem(source.file, line, message, hint))
-    return ParsedFile(file=source.file, documents=tuple(documents), problems=tuple(problems))
-
-
-# -- documents and list items ----------------------------------------------------------------------------------------
+    def __init__(self, line: int, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+        self.hint = hint
 
 
 @dataclass(slots=True)
-class _Span:
+class Span:
     """Where an object stands in the text: character indexes, 1-based line, 0-based column."""
 
     start: int
@@ -153,7 +93,7 @@ class _Span:
 
 
 @dataclass(slots=True)
-class _Flaw:
+class Flaw:
     path: list[str | int]  # innermost first
     line: int
     message: str
@@ -162,75 +102,24 @@ class _Flaw:
 
 
 @dataclass(slots=True)
-class _Raw:
+class Raw:
     """A document as it comes from the events."""
 
     tree: object
-    span: _Span
-    spans: dict[int, _Span]  # of mappings in lists directly below the root, by id
-    flaws: list[_Flaw]
+    span: Span
+    spans: dict[int, Span]  # of mappings in lists directly below the root, by id
+    flaws: list[Flaw]
 
 
-def _objects(file: str, text: str, raw: _Raw, problems: list[Problem]) -> Iterator[Document]:
-    """Yield the sound objects of a document; note what is wrong with the others."""
-    tree = raw.tree
-    _report_flaws(file, text, raw, problems)
-    if isinstance(tree, Located) and _is_list(tree):
-        yield from _items(file, text, raw, tree, problems)
-    elif raw.flaws or tree is None:
-        return
-    elif not isinstance(tree, Located):
-        hint = "write apiVersion, kind, metadata and spec; separate objects by a line ---"
-        problems.append(_problem(file, raw.span.line, "is not an object, but a list or a word", hint))
-    elif document := _document(file, text, tree, raw.span, problems):
-        yield document
-
-
-def _items(file: str, text: str, raw: _Raw, tree: Located, problems: list[Problem]) -> Iterator[Document]:
-    items = tree["items"]
-    paths = [flaw.path[::-1] for flaw in raw.flaws]
-    if any(len(path) < 2 or path[0] != "items" for path in paths):
-        return  # the list itself is broken
-    if not isinstance(items, list):
-        if items is not None:
-            problems.append(_problem(file, tree.line, "must be a list", 'start each object with "- "', "items"))
-        return
-    broken = {path[1] for path in paths}
-    for index, item in enumerate(items):
-        if index in broken:
-            continue
-        if not isinstance(item, Located):
-            problems.append(_problem(file, tree.line, "is not an object", "remove it", f"items[{index}]"))
-        elif document := _document(file, text, item, raw.spans.get(id(item), raw.span), problems):
-            yield document
-
-
-def _is_list(tree: Located) -> bool:
-    """Tell a `kind: List` (or PodList ...) from an object."""
-    kind = tree.get("kind")
-    return isinstance(kind, str) and kind.endswith("List") and "items" in tree
-
-
-def _document(file: str, text: str, tree: Located, span: _Span, problems: list[Problem]) -> Document | None:
-    if span.end - span.start > MAX_OBJECT_CHARS:
-        message = f"the object has {span.end - span.start} characters, {MAX_OBJECT_CHARS} is the most"
-        problems.append(_problem(file, span.line, message, "split it into several objects"))
-        return None
-    return Document(file=file, tree=tree, text=span.cut(text), first_line=span.line)
-
-
-def _report_flaws(file: str, text: str, raw: _Raw, problems: list[Problem]) -> None:
-    paths = [tuple(reversed(flaw.path)) for flaw in raw.flaws]
-    duplicates = {path for path, flaw in zip(paths, raw.flaws, strict=True) if flaw.duplicate}
-    first = _find_lines(raw.span.cut(text), raw.span.line, duplicates) if duplicates else {}
-    for path, flaw in zip(paths, raw.flaws, strict=True):
-        message = flaw.message
-        if flaw.duplicate and path in first:
-            message = f"is there twice, first in line {first[path]}"
-        problems.append(_problem(file, flaw.line, message, flaw.hint, path_text(path)))
-
-
-# -- events to trees -------------------------------------------------------------------------------------------------
+def build(text: str) -> Iterator[Raw]:
+    """Yield every document of *text*; raise BrokenTextError where it cannot be followed further."""
+    builder = _Builder(text)
+    try:
+        yield from builder.documents()
+    except yaml.YAMLError as error:
+        raise _syntax_error(text, error) from None
+    finally:
+        builder.close()
 
 
 class _Builder:
@@ -244,24 +133,26 @@ class _Builder:
         self._end = 0  # character index where the latest mapping ended
         self._keys: dict[str, str] = {}  # one string per distinct key, and known to be good
         self._anchors: dict[str, tuple[object, int]] = {}  # value, nodes
-        self._flaws: list[_Flaw] = []
-        self._spans: dict[int, _Span] = {}
+        self._flaws: list[Flaw] = []
+        self._spans: dict[int, Span] = {}
 
-    def documents(self) -> Iterator[_Raw]:
-        """Yield every document; raise YAMLError or _TooMuchError where the text cannot be followed further."""
-        try:
-            while (kind := type(event := self._next())) is not _STREAM_END:
-                if kind is _DOCUMENT:
-                    yield self._document(event.start_mark)
-        finally:
-            self._loader.dispose()
+    def documents(self) -> Iterator[Raw]:
+        """Yield every document."""
+        while (kind := type(self._next())) is not _STREAM_END:
+            if kind is _DOCUMENT:
+                yield self._document()
 
-    def _document(self, mark: _Mark) -> _Raw:
+    def close(self) -> None:
+        """Free the parser."""
+        self._loader.dispose()
+
+    def _document(self) -> Raw:
         self._anchors, self._flaws, self._spans = {}, [], {}
-        span = _Span(mark.index, mark.line + 1, mark.column)
-        tree = self._value(self._next())
+        root = self._next()
+        span = _span(root.start_mark)
+        tree = self._value(root)
         span.end = self._next().end_mark.index
-        return _Raw(tree, span, self._spans, self._flaws)
+        return Raw(tree, span, self._spans, self._flaws)
 
     def _value(self, event: _Event) -> object:
         """Build the node that starts with *event*."""
@@ -348,8 +239,7 @@ class _Builder:
 
     def _item(self, event: _Event) -> object:
         """Build a mapping in a list directly below the root, and note where it stands: it may be an object."""
-        mark = event.start_mark
-        span = _Span(mark.index, mark.line + 1, mark.column)
+        span = _span(event.start_mark)
         value = self._value(event)
         span.end = self._end
         self._spans[id(value)] = span
@@ -361,7 +251,7 @@ class _Builder:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             line = event.start_mark.line + 1
-            raise _TooMuchError(line, f"nests deeper than {MAX_DEPTH} levels", "flatten it")
+            raise BrokenTextError(line, f"nests deeper than {MAX_DEPTH} levels", "flatten it")
         if event.tag is not None and event.tag not in _PLAIN_TAGS:
             self._flaw(event, f"has the tag {event.tag:.80}", "remove the tag: values are plain data")
 
@@ -369,7 +259,7 @@ class _Builder:
         if self._n_nodes > MAX_NODES:
             line = event.start_mark.line + 1
             message = f"holds more than {MAX_NODES} values, aliases expanded"
-            raise _TooMuchError(line, message, "split it into several files; use fewer aliases")
+            raise BrokenTextError(line, message, "split it into several files; use fewer aliases")
 
     def _key(self, event: _Event) -> str | None:
         """Return a key not met before in this text; None, and a flaw, where it cannot be one."""
@@ -392,15 +282,19 @@ class _Builder:
             flaw.duplicate = True
             flaw.path.append(key)
 
-    def _flaw(self, event: _Event, message: str, hint: str) -> _Flaw | None:
+    def _flaw(self, event: _Event, message: str, hint: str) -> Flaw | None:
         if len(self._flaws) >= MAX_FLAWS:
             return None
-        flaw = _Flaw([], event.start_mark.line + 1, message, hint)
+        flaw = Flaw([], event.start_mark.line + 1, message, hint)
         self._flaws.append(flaw)
         return flaw
 
 
-def _prefix(flaws: list[_Flaw], start: int, key: str | int | None) -> None:
+def _span(start: _Mark) -> Span:
+    return Span(start.index, start.line + 1, start.column)
+
+
+def _prefix(flaws: list[Flaw], start: int, key: str | int | None) -> None:
     """Put the flaws from *start* on, found below *key*, below it."""
     if key is not None:
         for flaw in flaws[start:]:
@@ -421,7 +315,7 @@ def _number(text: str) -> object:
 # -- second look: where is it? ---------------------------------------------------------------------------------------
 
 
-def _find_lines(text: str, first_line: int, paths: Collection[Path]) -> dict[Path, int]:
+def find_lines(text: str, first_line: int, paths: Collection[Path]) -> dict[Path, int]:
     """Return the lines where *paths* first stand in *text*, a sound document or list item; absent where they do not."""
     wanted = set(paths)
     lines: dict[Path, int] = {}
@@ -474,41 +368,17 @@ def _note(frames: list[int | str | None], wanted: set[Path], lines: dict[Path, i
         lines.setdefault(path, line)
 
 
-def _with_parents(paths: Collection[Path]) -> set[Path]:
-    return {path[:n] for path in paths for n in range(1, len(path) + 1)}
-
-
-def _nearest(lines: dict[Path, int], path: Path, line: int) -> int:
-    for n in range(len(path), 0, -1):
-        if path[:n] in lines:
-            return lines[path[:n]]
-    return line
-
-
-# -- problems --------------------------------------------------------------------------------------------------------
-
-
-def _problem(file: str, line: int, message: str, hint: str, path: str = "") -> Problem:
-    return Problem(origin=Origin(file, line), severity=Severity.ERROR, key=None, field=path, message=message, hint=hint)
-
-
-def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
+def _syntax_error(text: str, error: yaml.YAMLError) -> BrokenTextError:
+    hint = "mend this; what follows in the file was not read"
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 0
         what = ", ".join(part for part in (error.context, error.problem) if part)
-    elif isinstance(error, yaml.reader.ReaderError):
+        if mark is not None and text[mark.index : mark.index + 1] == "\t":
+            what, hint = f"{what}: a tab", "indent with spaces, not with tabs"
+    elif isinstance(error, yaml.reader.ReaderError) and isinstance(error.character, int):
         line = text.encode().count(b"\n", 0, error.position) + 1
-        what = f"holds the character U+{ord(chr(error.character)):04X}" if isinstance(error.character, int) else ""
-        what = what or "holds a character that text cannot have"
+        what = f"holds the character U+{error.character:04X}"
     else:
         line, what = 0, str(error)
-    hint = "indent with spaces, not with tabs" if "\\t" in what else "mend this; what follows in the file was not read"
-    return _problem(file, line, f"is not valid YAML: {what}", hint)
-
-
-def _joined(found: Match[str]) -> str:
-    """Return a JSON surrogate pair as the character it stands for; other escapes as they are."""
-    if found[1] is None:
-        return found[0]
-    return chr(0x10000 + ((int(found[1], 16) - 0xD800) << 10) + int(found[2], 16) - 0xDC00)
+    return BrokenTextError(line, f"is not valid YAML: {what}", hint)
