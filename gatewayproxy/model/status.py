@@ -54,6 +54,7 @@ class Reason(StrEnum):
     NO_MATCHING_LISTENER_HOSTNAME = "NoMatchingListenerHostname"
     NO_MATCHING_PARENT = "NoMatchingParent"
     NOT_ALLOWED_BY_LISTENERS = "NotAllowedByListeners"
+    OVERLAPPING_HOSTNAMES = "OverlappingHostnames"
     PORT_UNAVAILABLE = "PortUnavailable"
     PROGRAMMED = "Programmed"
     PROTOCOL_CONFLICT = "ProtocolConflict"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.selectors import LabelSelector
+from gatewayproxy.compiler.resolve.conditions import listed
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.hostnames import pairs
 from gatewayproxy.model.status import Condition, Reason
@@ -98,7 +99,7 @@ def _selects(ref: ParentRef, listener: ListenerDraft) -> bool:
 def _no_parent(gateway: GatewayDraft, ref: ParentRef) -> Condition:
     wanted = [f"named {ref.section_name}"] if ref.section_name else []
     wanted += [f"on port {ref.port}"] if ref.port is not None else []
-    have = ", ".join(f"{li.spec.name}:{li.spec.port}" for li in gateway.listeners)
+    have = listed([f"{li.spec.name}:{li.spec.port}" for li in gateway.listeners])
     return _refused(
         Reason.NO_MATCHING_PARENT,
         f"Gateway {gateway.spec.meta.key.full_name} has no listener {' '.join(wanted)}; it has {have}",
@@ -108,16 +109,16 @@ def _no_parent(gateway: GatewayDraft, ref: ParentRef) -> Condition:
 def _not_allowed(selected: list[ListenerDraft], kind: str, namespace: str) -> Condition:
     by_kind = [listener for listener in selected if kind in listener.kinds]
     if not by_kind:
-        names = ", ".join(f"{li.spec.name} ({li.spec.protocol})" for li in selected)
+        names = listed([f"{li.spec.name} ({li.spec.protocol})" for li in selected])
         return _refused(Reason.NOT_ALLOWED_BY_LISTENERS, f"no {kind} is allowed by listener {names}")
-    names = ", ".join(f"{li.spec.name} (from: {li.spec.allowed_routes.namespaces.from_})" for li in by_kind)
+    names = listed([f"{li.spec.name} (from: {li.spec.allowed_routes.namespaces.from_})" for li in by_kind])
     return _refused(Reason.NOT_ALLOWED_BY_LISTENERS, f"namespace {namespace} is not allowed by listener {names}")
 
 
 def _no_hostname(allowed: list[ListenerDraft], hostnames: tuple[str, ...]) -> Condition:
-    theirs = ", ".join(f"{li.spec.name} ({li.hostname or 'any'})" for li in allowed)
+    theirs = listed([f"{li.spec.name} ({li.hostname or 'any'})" for li in allowed])
     return _refused(
-        Reason.NO_MATCHING_LISTENER_HOSTNAME, f"hostnames {', '.join(hostnames)} meet none of listener {theirs}"
+        Reason.NO_MATCHING_LISTENER_HOSTNAME, f"hostnames {listed(hostnames)} meet none of listener {theirs}"
     )
 
 

@@ -6,18 +6,24 @@ condition before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.status import Condition, Problem, Severity
 
-__all__ = ["ConditionWriter", "Findings", "Tree"]
+__all__ = ["ConditionWriter", "Findings", "Tree", "listed"]
 
 Tree = dict[str, Any]
 
 _MAX_MESSAGE: Final = 32_768  # metav1.Condition.message
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return *names* for a message, a readable number of them."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class Findings:

@@ -36,6 +36,7 @@ class ListenerDraft:
     accepted: Condition = ACCEPTED
     conflicted: Condition = NO_CONFLICTS
     resolved: Condition = RESOLVED
+    overlapping: Condition | None = None  # OverlappingTLSConfig, where it applies
     certificates: tuple[Certificate, ...] = ()
     attachments: list[Attachment] = field(default_factory=list)
     n_attached: int = 0

@@ -85,7 +85,7 @@ def from_annotation(text: str, port: ServicePort) -> tuple[Endpoint, ...]:
 def _read_entry(entry: str, port: ServicePort) -> tuple[str, Endpoint]:
     found = _ENTRY.fullmatch(entry)
     if found is None:
-        raise EndpointsError(f"entry {entry!r} is not an address; {_HINT}")
+        raise EndpointsError(f"entry {entry[:80]!r} is not an address; {_HINT}")
     label = found["label"] or ""
     if found["path"]:
         return label, Endpoint(f"unix:{found['path']}", 0)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.gateway import Gateway
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
-from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.listeners import judge_listeners
 from gatewayproxy.compiler.resolve.references import Grants
@@ -110,7 +110,7 @@ def listeners_verdict(draft: GatewayDraft) -> Condition:
     if not invalid:
         return draft.accepted
     some_valid = any(listener.accepted.status for listener in draft.listeners)
-    return Condition("Accepted", some_valid, Reason.LISTENERS_NOT_VALID, f"not valid: {', '.join(invalid)}")
+    return Condition("Accepted", some_valid, Reason.LISTENERS_NOT_VALID, f"not valid: {listed(invalid)}")
 
 
 def _is_valid(listener: ListenerDraft) -> bool:

@@ -11,8 +11,9 @@ from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
 from gatewayproxy.compiler.resolve.certificates import CertificateError
-from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ListenerDraft
+from gatewayproxy.compiler.resolve.overlaps import judge_overlaps, names_cover
 from gatewayproxy.compiler.resolve.references import Grants, Subject
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
@@ -37,6 +38,7 @@ def judge_listeners(
     if gateway.validates_clients:
         _refuse_unvalidated(drafts)
     _judge_conflicts(drafts)
+    judge_overlaps(drafts)
     for draft in drafts:
         if draft.tls_mode is TlsMode.TERMINATE and draft.protocol is Protocol.HTTPS:
             _load_certificates(gateway, draft, secrets, grants)
@@ -116,7 +118,7 @@ def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
 
 
 def _conflict_all(drafts: list[ListenerDraft], reason: Reason, what: str) -> None:
-    names = ", ".join(draft.spec.name for draft in drafts)
+    names = listed([draft.spec.name for draft in drafts])
     for draft in drafts:
         # A conflict outweighs an unsupported mode: TLS Terminate beside Passthrough is ProtocolConflict for both.
         draft.accepted = draft.accepted._replace(status=True)
@@ -149,3 +151,8 @@ def _report(gateway: Gateway, draft: ListenerDraft, findings: Findings) -> None:
     for condition, tell in ((draft.accepted, findings.error), (draft.resolved, findings.warn)):
         if not condition.status:
             tell(draft.spec.at, gateway.meta.key, draft.spec.path, f"{condition.reason}: {condition.message}")
+    names = [name for certificate in draft.certificates for name in certificate.names]
+    if draft.certificates and draft.hostname and not names_cover(names, draft.hostname):
+        message = f"no certificate is for {draft.hostname}; they name {listed(names) or 'nothing'}"
+        hint = "clients will refuse it: get a certificate for this name"
+        findings.warn(draft.spec.at, gateway.meta.key, f"{draft.spec.path}.hostname", message, hint)

@@ -105,7 +105,14 @@ class StatusWriter:
             "supportedKinds": [{"group": GATEWAY_GROUP, "kind": kind} for kind in draft.kinds],
             "attachedRoutes": draft.n_attached,
             "conditions": self._conditions.write(
-                (draft.accepted, _programmed(draft, serves), draft.resolved, draft.conflicted), generation
+                (
+                    draft.accepted,
+                    _programmed(draft, serves),
+                    draft.resolved,
+                    draft.conflicted,
+                    *((draft.overlapping,) if draft.overlapping else ()),
+                ),
+                generation,
             ),
         }
 

@@ -16,7 +16,7 @@ from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
-from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.hostnames import intersect
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
@@ -126,6 +126,6 @@ class Parents:
         # One that met a listener may still have lost to a narrower one with the same meeting.
         lost = [name for name in unmet if all(intersect(each.hostname, name) is None for each in joined)]
         if joined and lost:
-            message = f"hostnames {', '.join(lost)} meet no listener of the route, ignored"
+            message = f"hostnames {listed(lost)} meet no listener of the route, ignored"
             hint = _HINTS[Reason.NO_MATCHING_LISTENER_HOSTNAME]
             self._findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)
