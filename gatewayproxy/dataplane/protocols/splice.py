@@ -201,7 +201,7 @@ class Half:
         self._reactor.call_again(self)
 
     def _fill(self, pipe: Pipe) -> bool:
-        """Take from the source; False at its end, or where this source cannot be spliced."""
+        """Take from the source; False where it has come to its end or cannot be spliced: it was copied then."""
         try:
             n = os.splice(self._source_fd, pipe.write, PIPE_BYTES, flags=_FLAGS)
         except OSError as error:
@@ -209,11 +209,15 @@ class Half:
                 raise
             self._copy_instead()
             return False
+        if not n:
+            # The end, or urgent data before the end, which splice does not pass: only a read can tell.
+            self._full = 0
+            self._lowat(1)
+            self.move()
+            return False
         self._piped = n
         self.moved += n
-        if not n:
-            self._finish()
-        return n > 0
+        return True
 
     def _empty(self, pipe: Pipe) -> bool:
         """Give the pipe's bytes to the sink; return whether it took them all."""

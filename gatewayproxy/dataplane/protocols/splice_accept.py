@@ -58,6 +58,7 @@ class StreamListener(ABC):
     def update(self, port: Port) -> None:
         """Serve new connections by *port*; live streams go on as they began."""
         self.port = port
+        self.streams.new_table()
 
     def stop(self) -> None:
         """Take what the accept queues hold, then close our duplicates of the sockets."""

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import select
 import socket
-from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
@@ -72,7 +72,7 @@ class Deadlines:
 
     def add(self, item: Expiring) -> None:
         """Expire *item* after the timeout, unless it is dropped before."""
-        self._at[item] = self._loop.time() + self._timeout_s
+        self._at[item] = monotonic() + self._timeout_s
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look)
 
@@ -82,11 +82,11 @@ class Deadlines:
 
     def _look(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = monotonic()
         late = []
         for item, at in self._at.items():
             if at > now:
-                self._timer = self._loop.call_at(at, self._look)
+                self._timer = self._loop.call_later(at - now, self._look)
                 break
             late.append(item)
         for item in late:
@@ -105,7 +105,7 @@ class Reactor:
 
     __slots__ = (
         "_again", "_closing", "_epoll", "_loop", "_sources", "_sweep", "_turning", "_users", "bulk", "dialling",
-        "hellos", "now", "pipes",
+        "hellos", "pipes",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
@@ -117,7 +117,6 @@ class Reactor:
         self._users = 0
         self._sweep: asyncio.TimerHandle | None = None
         self._epoll: select.epoll | None = None
-        self.now: Callable[[], float] = loop.time
         self.bulk: dict[Mover, None] = {}  # halves that a sweep must look after
         self.pipes = Pipes()
         self.dialling = Deadlines(loop, context.limits.connect_timeout_s)

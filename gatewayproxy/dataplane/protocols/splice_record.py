@@ -16,7 +16,7 @@ class Client(NamedTuple):
 
     sock: socket.socket
     address: str  # IP; "" where it has none
-    accepted_at: float  # loop time
+    accepted_at: float  # monotonic: the loop's own clock is whole milliseconds
     host: bytes = b""  # the server name it asked for
 
 

@@ -11,7 +11,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
@@ -20,7 +21,7 @@ from gatewayproxy.dataplane.protocols.splice_dial import begin_connect, target_o
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
 from gatewayproxy.dataplane.stats import AccessRecord
-from gatewayproxy.model.plan import Endpoint
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.routing.table import RouteEntry
 
 __all__ = ["Stream", "StreamOwner"]
@@ -42,12 +43,12 @@ class StreamOwner(Protocol):
 
 
 class Stream:
-    """Moves between *client* and one of *endpoints* until both have closed, or one fails."""
+    """Moves between *client* and an endpoint of *cluster* until both have closed, or one fails."""
 
     __slots__ = (
-        "_active_at", "_attempts", "_connect_s", "_counted_in", "_counted_out", "_down", "_endpoints", "_failure",
-        "_generation", "_owner", "_row", "_up", "_upstream", "_upstream_row", "backend", "client", "closed", "endpoint",
-        "entry", "listener",
+        "_active_at", "_cluster", "_connect_s", "_counted_in", "_counted_out", "_down", "_failure", "_generation",
+        "_owner", "_pool", "_row", "_tried", "_up", "_upstream", "backend", "client", "closed", "endpoint", "entry",
+        "listener",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +59,7 @@ class Stream:
         listener: str,
         entry: RouteEntry,
         backend: str,
-        endpoints: Sequence[Endpoint],
+        cluster: ClusterState,
     ) -> None:
         self._owner = owner
         self.client = client
@@ -67,13 +68,13 @@ class Stream:
         self.backend = backend
         self.endpoint = ""
         self.closed = False
-        self._endpoints = endpoints
-        self._attempts = 0
+        self._cluster = cluster
+        self._tried: tuple[EndpointPool, ...] = ()
+        self._pool: EndpointPool | None = None  # counts this stream, once connected
         self._failure = ""  # of the last attempt
         self._generation = owner.context.generation
         self._row = owner.context.stats.row(entry.label, backend)
         self._row.active += 1
-        self._upstream_row: list[int] | None = None  # [active, idle, opened, failed], once connected
         self._upstream: socket.socket | None = None
         self._down: Half | None = None  # client to upstream, once connected
         self._up: Half | None = None  # upstream to client
@@ -84,23 +85,24 @@ class Stream:
 
     def dial(self) -> None:
         """Begin to connect to the next endpoint that one can begin with; none left: refuse."""
-        bound = min(len(self._endpoints), _ATTEMPTS)
-        while self._attempts < bound:
-            endpoint = self._endpoints[self._attempts]
-            self._attempts += 1
-            self.endpoint = f"{endpoint.host}:{endpoint.port}"
+        while len(self._tried) < _ATTEMPTS:
+            pool = self._cluster.pick(self._tried)
+            if pool is None:
+                break
+            self._tried += (pool,)
+            self.endpoint = pool.name
             try:
-                target = target_of(endpoint)
-                self.endpoint = target.text
-                sock = begin_connect(target)
-                self._upstream = sock
+                self._upstream = sock = begin_connect(target_of(pool.endpoint))
                 self._owner.reactor.watch(sock, self)
             except OSError as error:
                 self._attempt_failed(error.strerror or str(error))
                 continue
             self._owner.reactor.dialling.add(self)
             return
-        self._end(Cutoff("connect_failed", self._failure))
+        if self._tried:
+            self._end(Cutoff("connect_failed", self._failure))
+        else:
+            self._wait_for_endpoints()
 
     def ready(self, events: int) -> None:
         """Act on the events of a connecting upstream socket."""
@@ -114,8 +116,11 @@ class Stream:
             self._join(upstream, events)
 
     def expire(self) -> None:
-        """Give the connecting endpoint up: the connect timeout has passed."""
-        self._next("timed out")
+        """Give the connecting endpoint up, or the wait for one: the connect timeout has passed."""
+        if self._upstream is None:
+            self._end(Cutoff(self._cluster.failure, "timed out"))
+        else:
+            self._next("timed out")
 
     def ended(self) -> None:
         """End in peace: both sides have closed."""
@@ -160,9 +165,27 @@ class Stream:
         self._attempt_failed(failure)
         self.dial()
 
+    def _wait_for_endpoints(self) -> None:
+        """Wait for the first answer of the cluster's name; without one to come, refuse."""
+        waiting = self._cluster.unresolved
+        if waiting is None:
+            self._end(Cutoff(self._cluster.failure))
+            return
+        self._owner.reactor.dialling.add(self)
+        waiting[self._resolved] = None
+
+    def _resolved(self) -> None:
+        if self.closed:
+            return
+        self._owner.reactor.dialling.drop(self)
+        if self._cluster.pools:
+            self.dial()
+        else:
+            self._end(Cutoff(self._cluster.failure))
+
     def _attempt_failed(self, failure: str) -> None:
         self._failure = f"{self.endpoint}: {failure}"
-        self._upstream_counters()[3] += 1
+        self._tried[-1].stream_failed()
         if self._upstream is not None:
             self._owner.reactor.discard(self._upstream)
             self._upstream = None
@@ -170,21 +193,17 @@ class Stream:
     def _join(self, upstream: socket.socket, events: int) -> None:
         """Connect the two sides; *events* are the upstream's: its first bytes may be there already."""
         reactor = self._owner.reactor
-        now = reactor.now()
+        now = monotonic()
         self._connect_s = now - self.client.accepted_at
         self._active_at = now
-        self._upstream_row = row = self._upstream_counters()
-        row[0] += 1
-        row[2] += 1
+        self._pool = self._tried[-1]
+        self._pool.stream_opened()
         self._down = down = Half(reactor, self, self.client.sock, upstream)
         self._up = up = Half(reactor, self, upstream, self.client.sock)
         down.peer, up.peer = up, down
         reactor.hand_over(upstream, up)
         reactor.watch(self.client.sock, down)
         up.ready(events)
-
-    def _upstream_counters(self) -> list[int]:
-        return self._owner.context.stats.upstream.setdefault(self.endpoint, [0, 0, 0, 0])
 
     def _count(self, down: Half, up: Half) -> bool:
         """Add what moved since the last time to the row; return whether anything did."""
@@ -202,11 +221,11 @@ class Stream:
             self._down.release()
             self._up.release()
             self._count(self._down, self._up)
-        if self._upstream_row is not None:
-            self._upstream_row[0] -= 1
+        if self._pool is not None:
+            self._pool.stream_closed()
         if self._upstream is not None:
             owner.reactor.discard(self._upstream)
-        duration_s = owner.reactor.now() - self.client.accepted_at
+        duration_s = monotonic() - self.client.accepted_at
         self._row.active -= 1
         self._row.done(0, duration_s, 0, 0)  # bytes are counted as they pass
         if cutoff.reason:
@@ -230,7 +249,7 @@ class Stream:
                 bytes_in=self._counted_in,
                 bytes_out=self._counted_out,
                 connect_s=self._connect_s,
-                attempts=self._attempts,
+                attempts=len(self._tried),
             )
         )
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from time import monotonic
 from typing import Final
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
 from gatewayproxy.dataplane.protocols.splice_stream import Stream
-from gatewayproxy.model.plan import Cluster, Endpoint
+from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.routing.pick import pick
-from gatewayproxy.routing.table import RouteEntry
+from gatewayproxy.routing.table import BackendChoice, RouteEntry
 
 __all__ = ["Streams"]
 
@@ -26,7 +26,7 @@ class Streams:
     """All connections accepted on a port, from `admit` to `forget`; the last one out closes what it leaves behind."""
 
     __slots__ = (
-        "_label", "_live", "_n_admitted", "_rotation", "_stopped", "_timer", "_turns", "context", "protocol", "reactor",
+        "_clusters", "_label", "_live", "_n_admitted", "_stopped", "_timer", "_turns", "context", "protocol", "reactor",
     )  # fmt: skip
 
     def __init__(self, context: Context, reactor: Reactor, *, protocol: str, label: str) -> None:
@@ -37,7 +37,7 @@ class Streams:
         self._live: dict[Stream, None] = {}
         self._n_admitted = 0
         self._turns: dict[int, int] = {}  # BackendGroup.index -> connections so far
-        self._rotation: dict[str, int] = {}  # Cluster.name -> connections so far
+        self._clusters: dict[BackendChoice, ClusterState] = {}  # a Cluster is costly to hash; of one table only
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         reactor.acquire()
@@ -56,7 +56,7 @@ class Streams:
         self.context.connections.enter()
         stats.connections[label] = stats.connections.get(label, 0) + 1
         stats.connections_total[label] = stats.connections_total.get(label, 0) + 1
-        return Client(sock, address.removeprefix("::ffff:"), self.reactor.now())
+        return Client(sock, address.removeprefix("::ffff:"), monotonic())
 
     def start(self, client: Client, *, listener: str, entry: RouteEntry) -> None:
         """Give *client* to the next backend of *entry*, or refuse it for the reason the entry has."""
@@ -74,11 +74,10 @@ class Streams:
             cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
             self.refuse(client, cutoff, listener=listener, entry=entry, backend=choice.name)
             return
-        endpoints = self._endpoints(choice.cluster)
-        if not endpoints:
-            self.refuse(client, Cutoff("no_endpoints"), listener=listener, entry=entry, backend=choice.name)
-            return
-        stream = Stream(self, client, listener=listener, entry=entry, backend=choice.name, endpoints=endpoints)
+        cluster = self._clusters.get(choice)
+        if cluster is None:
+            cluster = self._clusters[choice] = self.context.registry.cluster(choice.cluster)
+        stream = Stream(self, client, listener=listener, entry=entry, backend=choice.name, cluster=cluster)
         self._live[stream] = None
         if self._timer is None:
             self._timer = self.reactor.loop.call_later(self._tally_s(), self._tally)
@@ -98,7 +97,7 @@ class Streams:
                     listener=listener,
                     label=entry.label if entry is not None else None,
                     generation=self.context.generation,
-                    duration_s=self.reactor.now() - client.accepted_at,
+                    duration_s=monotonic() - client.accepted_at,
                     backend=backend,
                 )
             )
@@ -108,6 +107,10 @@ class Streams:
         """Count an ended stream out and close its client."""
         del self._live[stream]
         self._leave(stream.client)
+
+    def new_table(self) -> None:
+        """Forget what belongs to the choices of the table before."""
+        self._clusters.clear()
 
     def cut_all(self, reason: str) -> None:
         """Reset every stream."""
@@ -134,21 +137,12 @@ class Streams:
                 self._timer = None
             self.reactor.release()
 
-    def _endpoints(self, cluster: Cluster) -> Sequence[Endpoint]:
-        """Return the endpoints of *cluster* in the order to try them: each connection begins with the next one."""
-        endpoints = cluster.endpoints
-        if len(endpoints) < 2:
-            return endpoints
-        first = self._rotation.get(cluster.name, 0) % len(endpoints)
-        self._rotation[cluster.name] = first + 1
-        return (*endpoints[first:], *endpoints[:first])
-
     def _tally_s(self) -> float:
         timeout_s = self.context.limits.tcp_idle_timeout_s
         return min(_TALLY_S, timeout_s / _TALLIES_PER_TIMEOUT) if timeout_s else _TALLY_S
 
     def _tally(self) -> None:
-        now = self.reactor.now()
+        now = monotonic()
         timeout_s = self.context.limits.tcp_idle_timeout_s
         for stream in list(self._live):
             stream.tally(now, timeout_s)
