@@ -168,12 +168,12 @@ class EndpointPool:
 
     def _connected(self, made: UpstreamConnection) -> None:
         self.n_opened += 1
-        self.failed_until = 0.0
-        if made.transport.is_closing():
-            self._connecting -= 1
-            self._connect_more()
-            self._connecting += 1
+        if not alive(made):
+            made.transport.abort()
+            message = f"{self.name}: the backend ended the connection, or spoke, before it was asked"
+            self._failed(UpstreamError(message, kind="bad_response", status=502))
             return
+        self.failed_until = 0.0
         self.connections.add(made)
         self.put(made)
 
