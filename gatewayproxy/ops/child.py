@@ -9,10 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from gatewayproxy.ops.channel import Channel, Kind, pair, to_json
 
 __all__ = ["Child", "describe_exit"]
+
+_LINGER_S: Final = 1.0  # between the end of a child's channel and its own
 
 
 class Child:
@@ -28,6 +31,7 @@ class Child:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
         self.exited = False
+        self._ended = asyncio.Event()
         ours, theirs = pair()
         with theirs:
             self._process = subprocess.Popen(
@@ -40,7 +44,7 @@ class Child:
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._reap)
-        self._channel = Channel(ours, on_frame=lambda kind, payload, _: on_frame(kind, payload), on_close=self.kill)
+        self._channel = Channel(ours, on_frame=lambda kind, payload, _: on_frame(kind, payload), on_close=self._hung_up)
 
     def send(self, kind: Kind, value: object = None, sockets: Sequence[socket.socket] = ()) -> None:
         """Send a frame with a JSON payload."""
@@ -55,12 +59,24 @@ class Child:
         if not self.exited:
             self._process.send_signal(signal.SIGKILL)
 
+    def _hung_up(self) -> None:
+        # Most often it is about to exit, and its status is worth waiting for.
+        if not self.exited:
+            self._loop.call_later(_LINGER_S, self.kill)
+
     def _reap(self) -> None:
         self.exited = True
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._channel.close()
-        self._on_exit(self._process.wait())
+        status = self._process.wait()
+        self._ended.set()
+        self._on_exit(status)
+
+    async def end(self) -> None:
+        """Kill the process and return when it is reaped."""
+        self.kill()
+        await self._ended.wait()
 
 
 def describe_exit(status: int) -> str:

@@ -54,7 +54,7 @@ class CompilerProcess:
             async with asyncio.timeout(self._options.compile_deadline_s):
                 answer = await self._done
         except TimeoutError as error:
-            self.close()
+            await self.close()
             message = f"compiling took longer than {self._options.compile_deadline_s:g} s"
             raise ConfigError(message, hint="name fewer or smaller manifests") from error
         finally:
@@ -63,15 +63,19 @@ class CompilerProcess:
             raise ConfigError(answer.head["error"], where=answer.head["where"], hint=answer.head["hint"])
         return answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the child."""
         if self._child is not None:
             child, self._child = self._child, None
-            child.kill()
+            await child.end()
 
     def _start(self) -> Child:
         options = self._options
-        child = Child(_MODULE, on_frame=self._on_frame, on_exit=lambda status: self._on_exit(child, status))
+        child = Child(
+            _MODULE,
+            on_frame=lambda kind, payload: self._on_frame(child, kind, payload),
+            on_exit=lambda status: self._on_exit(child, status),
+        )
         settings = {
             "paths": list(options.paths),
             "controller_name": options.controller_name,
@@ -82,13 +86,16 @@ class CompilerProcess:
         child.send(Kind.CONFIGURE, settings)
         return child
 
-    def _on_frame(self, kind: Kind, payload: bytes) -> None:
+    def _on_frame(self, child: Child, kind: Kind, payload: bytes) -> None:
+        if self._child is not child:
+            return  # given up; what it still says must not get into the next answer
         if kind is Kind.TABLE_SLICE:
             self._n_bytes += len(payload)
-            if self._n_bytes > MAX_TABLE_BYTES:
-                self.close()
-                return
             self._answer.slices.append(payload)
+            if self._n_bytes > MAX_TABLE_BYTES:
+                self._child = None
+                child.kill()
+                self._fail(f"the table takes more than {MAX_TABLE_BYTES >> 20} MiB")
         elif kind is Kind.STATUS:
             self._answer.status = payload
         elif kind is Kind.COMPILE and self._done is not None and not self._done.done():
@@ -99,11 +106,11 @@ class CompilerProcess:
     def _on_exit(self, child: Child, status: int) -> None:
         if self._child is child:
             self._child = None
-        if self._done is None or self._done.done():
-            return
         if status == _OUT_OF_MEMORY:
-            message = f"compiling needs more than {self._options.compile_memory_bytes >> 20} MiB"
-            self._done.set_exception(ConfigError(message, hint="name fewer or smaller manifests"))
-            return
-        error = ConfigError(f"the compiler died: {describe_exit(status)}", hint="its last words are in the log above")
-        self._done.set_exception(error)
+            self._fail(f"compiling needs more than {self._options.compile_memory_bytes >> 20} MiB")
+        else:
+            self._fail(f"the compiler died: {describe_exit(status)}", "its last words are in the log above")
+
+    def _fail(self, message: str, hint: str = "name fewer or smaller manifests") -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(ConfigError(message, hint=hint))

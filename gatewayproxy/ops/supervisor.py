@@ -81,7 +81,7 @@ class Supervisor:
             status = await self._serve()
             for life in lives:
                 life.cancel()
-        self._compiler.close()
+        await self._compiler.close()
         self._admin.close()
         log.info("stopped", extra=logs.fields(status=status))
         return status

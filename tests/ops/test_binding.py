@@ -1,0 +1,81 @@
+"""Listening sockets by slot: shared among slots, with nobody else, on every family an address means."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gatewayproxy.ops.binding import ListeningSockets, hint_for
+from tests.support.process import free_port, loopback_address
+
+
+@pytest.fixture
+def sockets() -> Iterator[ListeningSockets]:
+    listening = ListeningSockets(3)
+    yield listening
+    listening.keep(())
+
+
+def test_every_slot_gets_a_socket_of_its_own_on_the_same_port(sockets: ListeningSockets) -> None:
+    key = (loopback_address(), 8080)
+    assert sockets.bind([key]) == {}
+    fds = {sock.fileno() for slot in range(3) for sock in sockets.of_slot(slot)[key]}
+    assert len(fds) == 3
+    for slot in range(3):
+        (sock,) = sockets.of_slot(slot)[key]
+        assert sock.getsockname() == key
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def test_no_address_means_ipv4_and_ipv6(sockets: ListeningSockets) -> None:
+    port = free_port("0.0.0.0")
+    assert sockets.bind([("", port)]) == {}
+    assert [sock.family for sock in sockets.of_slot(0)["", port]] == [socket.AF_INET, socket.AF_INET6]
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port), timeout=5).close()
+
+
+def test_a_specific_address_beside_all_of_them(sockets: ListeningSockets) -> None:
+    port = free_port("0.0.0.0")
+    assert sockets.bind([("", port), ("127.0.0.1", port)]) == {}
+    assert sockets.keys == {("", port), ("127.0.0.1", port)}
+
+
+def test_a_port_that_another_process_shares_by_reuseport_is_refused(sockets: ListeningSockets) -> None:
+    host = loopback_address()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((host, 8080))
+        other.listen()
+        assert sockets.bind([(host, 8080), (host, 8081)]) == {(host, 8080): "Address already in use"}
+        assert sockets.keys == {(host, 8081)}
+    assert sockets.bind([(host, 8080)]) == {}
+
+
+def test_an_address_nobody_has_fails_alone(sockets: ListeningSockets) -> None:
+    host = loopback_address()
+    failures = sockets.bind([("192.0.2.1", 8080), (host, 8080)])
+    assert failures == {("192.0.2.1", 8080): "Cannot assign requested address"}
+    assert sockets.keys == {(host, 8080)}
+
+
+def test_what_is_not_kept_is_closed(sockets: ListeningSockets) -> None:
+    host = loopback_address()
+    sockets.bind([(host, 8080), (host, 8081)])
+    sockets.keep([(host, 8081)])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, 8080), timeout=5)
+    socket.create_connection((host, 8081), timeout=5).close()
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(errno.EACCES, "--map-port 80=8080"), (errno.EADDRINUSE, "ss -ltnp"), (errno.EADDRNOTAVAIL, "spec.addresses")],
+    ids=["privileged", "taken", "absent"],
+)
+def test_a_failed_bind_says_what_to_do(number: int, word: str) -> None:
+    assert word in hint_for(OSError(number, ""), 80)

@@ -1,0 +1,50 @@
+"""The event log: one line an event, in text or JSON, whatever a field holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gatewayproxy.ops import logs
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    loggers = [logging.getLogger("gatewayproxy"), logging.getLogger("asyncio")]
+    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    yield logging.getLogger("gatewayproxy.test")
+    for logger, handlers, propagate, level in before:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+def test_text_quotes_what_needs_quotes(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.setup("text", "info", "worker-1")
+    log.info("bind_failed", extra=logs.fields(port=80, error="Permission denied", hint='say "x"\nforged', absent=None))
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    _, level, process, rest = line.split(" ", 3)
+    assert (level, process) == ("info", "worker-1")
+    assert rest == 'bind_failed port=80 error="Permission denied" hint="say \\"x\\"\\nforged"\n'
+
+
+def test_json_has_the_same_fields(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.setup("json", "info", "supervisor")
+    log.error("reload_failed", extra=logs.fields(generation=3, error="no\nway"))
+    entry = json.loads(capfd.readouterr().err)
+    assert entry.pop("time").endswith("Z")
+    assert entry == {
+        "level": "error", "process": "supervisor", "logger": "gatewayproxy.test", "event": "reload_failed",
+        "generation": 3, "error": "no\nway",
+    }  # fmt: skip
+
+
+def test_levels_below_the_chosen_one_are_silent(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.setup("text", "warning", "supervisor")
+    log.info("quiet")
+    log.warning("heard")
+    assert capfd.readouterr().err.split(" ", 3)[3] == "heard\n"

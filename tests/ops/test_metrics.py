@@ -1,0 +1,56 @@
+"""The exposition: every family readable by Prometheus' own parser, series bounded."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from gatewayproxy.dataplane.stats import BUCKETS
+from gatewayproxy.ops import metrics
+from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.snapshot import Row, RowName, Snapshot
+
+STATE = ProcessState(
+    generation=3, ready=True, reloads={"applied": 2, "unchanged": 0, "failed": 1}, reload_at=1.5, reload_s=0.25,
+    restarts={"worker-0": 1}, unbound=0, pids={"supervisor": os.getpid(), "gone": 2**22 - 1},
+)  # fmt: skip
+
+
+def _row(n: int) -> Row:
+    return Row([0, 0, n, 0, 0, 0], [0] * len(BUCKETS) + [n], 0.5 * n, 1, 2, 0, 0)
+
+
+def _samples(body: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(body.decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_hostile_names_survive_the_format() -> None:
+    total = Snapshot()
+    total.rows[RowName('a"b\\c\n', "HTTPRoute", "ns/r", 2, "named", "ns/app:80")] = _row(4)
+    samples = _samples(expose(total, STATE))
+    labels = (("backend", "ns/app:80"), ("listener", 'a"b\\c\n'), ("route", "HTTPRoute ns/r"), ("rule", "2 (named)"))
+    assert samples["gatewayproxy_requests_total", (labels[0], ("code", "2xx"), *labels[1:])] == 4
+    assert samples["gatewayproxy_request_duration_seconds_count", labels] == 4
+    assert samples["gatewayproxy_request_duration_seconds_sum", labels] == 2.0
+
+
+def test_the_process_is_told() -> None:
+    samples = _samples(expose(Snapshot(), STATE))
+    assert samples["gatewayproxy_config_generation", ()] == 3
+    assert samples["gatewayproxy_config_reloads_total", (("result", "failed"),)] == 1
+    assert samples["gatewayproxy_process_resident_memory_bytes", (("process", "supervisor"),)] > 1 << 20
+    assert ("gatewayproxy_process_resident_memory_bytes", (("process", "gone"),)) not in samples
+
+
+def test_rows_beyond_the_bound_are_summed_under_other() -> None:
+    total = Snapshot()
+    for n in range(metrics.MAX_ROWS + 50):
+        total.rows[RowName("l", "HTTPRoute", f"ns/r{n}", 0, "", "b")] = _row(1)
+    total.connections["l"] = 9
+    samples = _samples(expose(total, STATE))
+    requests = {labels: v for (name, labels), v in samples.items() if name == "gatewayproxy_requests_total"}
+    assert len(requests) == metrics.MAX_ROWS + 1
+    assert sum(requests.values()) == metrics.MAX_ROWS + 50
+    assert samples["gatewayproxy_downstream_connections", (("listener", "l"),)] == 9
