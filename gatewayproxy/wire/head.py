@@ -42,6 +42,7 @@ _FIRST_LINE: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/1\.[01]")
 _OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]")
 # Connection may not name these: removing them would change who answers, or what the gateway says of itself.
 _KEPT: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"via", b"x-request-id", b"authorization"))
+_METHOD_BYTES: Final = 64  # several times the longest registered method
 _PASSED: Final = frozenset((b"host", b"content-length", b"expect", b"max-forwards"))
 _NOTHING: Final[dict[bytes, bytes]] = {}
 
@@ -232,6 +233,8 @@ def _check_limits(head: RequestHead, limits: Limits) -> None:
         raise _too_large(head.buf, limits)
     if head.buf.count(b"\n", head.fields_start, head.fields_end) > limits.head_fields:
         raise RemoteProtocolError(f"more than {limits.head_fields} header fields", status=431, reason="head_too_large")
+    if len(head.method) > _METHOD_BYTES:
+        raise RemoteProtocolError("unknown method", status=501, reason="method_too_long")
     if head.method == b"TRACE":  # RFC 9110 §9.3.8 reflects what the client sent, credentials and all
         raise RemoteProtocolError("TRACE is not served here", status=405, reason="method_not_allowed")
     if head.length > limits.body_bytes > 0:

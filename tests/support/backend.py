@@ -1,119 +1,159 @@
-"""A backend for tests of the real process: one thread, one loop, HTTP/1.1 with a few manners of answering.
-
-    GET /anything       200, JSON: who answers, method, path, headers
-    GET /hold           answers after `release()`
-    Upgrade: (any)      101, then every byte is echoed
-A connection whose first byte is not a letter is a plain echo stream (for TCP routes).
-"""
+"""A scripted backend and a raw client for tests over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-__all__ = ["Backend", "backend"]
+__all__ = ["Backend", "Client", "backend", "client", "until"]
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+DEADLINE_S = 10.0
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until *condition* holds; fail at a deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@dataclass
 class Backend:
-    """A running backend; *host* and *port* are where."""
+    """What reached it, and how many connections were made."""
 
-    def __init__(self, name: str, host: str = "127.0.0.1") -> None:
-        self.name = name
-        self.host = host
-        self.port = 0
-        self.held = threading.Semaphore(0)  # one release per request that waits in /hold
-        self.n_requests = 0
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        self._started.wait(10)
+    number: int
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    n_connections: int = 0
+    n_open: int = 0
 
-    @property
-    def endpoint(self) -> str:
-        """As the annotation gatewayproxy.io/endpoints wants it."""
-        return f"{self.host}:{self.port}"
 
-    def release(self) -> None:
-        """Let every request in /hold be answered, now and later."""
-        self._loop.call_soon_threadsafe(self._released.set)
+async def read_chunked(reader: asyncio.StreamReader) -> bytes:
+    """Return one chunked body as it came, trailers included."""
+    raw = b""
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        raw += line
+        size = int(line, 16)
+        if not size:
+            break
+        raw += await reader.readexactly(size + 2)
+    while line != b"\r\n":
+        line = await reader.readuntil(b"\r\n")
+        raw += line
+    return raw
 
-    def close(self) -> None:
-        """Stop; connections are cut."""
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
-        self._loop.close()
 
-    async def _serve(self) -> None:
-        self._released = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._connected, self.host, 0, backlog=1024)
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        await self._ended.wait()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+async def read_request(reader: asyncio.StreamReader, served: Backend) -> bytes:
+    """Read and note one request with Content-Length or chunked body; b"" at the end of the connection."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return b""
+    body = b""
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            body = await reader.readexactly(int(line.partition(b":")[2]))
+        elif line.startswith(b"transfer-encoding:"):
+            body = await read_chunked(reader)
+    served.heads.append(head)
+    served.bodies.append(body)
+    return head
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+
+@asynccontextmanager
+async def backend(
+    *answers: bytes | Script, raw: Script | None = None, keep: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+) -> AsyncIterator[Backend]:
+    """Run a backend: request n of all gets answers[n], or *keep* when there are no more.
+
+    An answer that ends with b"CLOSE" closes after it; a callable takes the connection over, *raw* each one from its
+    first byte.
+    """
+    served = Backend(0)
+    turn = iter(answers)
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.n_connections += 1
+        served.n_open += 1
+        writers.add(writer)
         try:
-            first = await reader.read(1)
-            if first and not first.isalpha():
-                writer.write(first)
-                await _echo(reader, writer)
-            while first:
-                head = first + await reader.readuntil(b"\r\n\r\n")
-                if not await self._answer(head, reader, writer):
-                    break
-                first = await reader.read(1)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the other side is gone, or we are
+            if raw is not None:
+                await raw(reader, writer)
+                return
+            while await read_request(reader, served):
+                answer = next(turn, keep)
+                if not isinstance(answer, bytes):
+                    await answer(reader, writer)
+                    return
+                writer.write(answer.removesuffix(b"CLOSE"))
+                await writer.drain()
+                if answer.endswith(b"CLOSE"):
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
         finally:
-            self._tasks.discard(task)
+            served.n_open -= 1
+            writers.discard(writer)
             writer.close()
 
-    async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        line, *lines = head.decode("latin-1").split("\r\n")
-        method, path, _ = line.split(" ")
-        fields = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines if each)}
-        self.n_requests += 1
-        if "upgrade" in fields:
-            writer.write(
-                f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {fields['upgrade']}\r\n\r\n".encode()
-            )
-            await _echo(reader, writer)
-            return False
-        await reader.readexactly(int(fields.get("content-length", "0")))
-        if path.startswith("/hold"):
-            self.held.release()
-            await self._released.wait()
-        body = json.dumps({"backend": self.name, "method": method, "path": path, "headers": fields}).encode()
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
-        await writer.drain()
-        return True
-
-
-async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-
-
-@contextmanager
-def backend(name: str = "app", host: str = "127.0.0.1") -> Iterator[Backend]:
-    """Run a backend."""
-    running = Backend(name, host)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
+    served.number = server.sockets[0].getsockname()[1]
     try:
-        yield running
+        yield served
     finally:
-        running.close()
+        server.close()
+        for writer in list(writers):
+            writer.transport.abort()
+        await until(lambda: not served.n_open)
+
+
+@dataclass
+class Client:
+    """A raw connection to the gateway."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        """Write *data*."""
+        self.writer.write(data)
+
+    async def response(self, *, head_only: bool = False) -> tuple[int, bytes, bytes]:
+        """Read one response; return (status, head, body). A body without framing goes to the end."""
+        async with asyncio.timeout(DEADLINE_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            status = int(head[9:12])
+            lower = head.lower()
+            if head_only or status in (204, 304) or status < 200:
+                return status, head, b""
+            if b"transfer-encoding: chunked" in lower:
+                return status, head, await read_chunked(self.reader)
+            for line in lower.split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    return status, head, await self.reader.readexactly(int(line.partition(b":")[2]))
+            return status, head, await self.reader.read()
+
+    async def ask(self, data: bytes, *, head_only: bool = False) -> tuple[int, bytes, bytes]:
+        """Send *data* and read one response."""
+        self.send(data)
+        return await self.response(head_only=head_only)
+
+    async def rest(self) -> bytes:
+        """Read to the end of the connection."""
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def client(number: int) -> AsyncIterator[Client]:
+    """Connect to port *number*."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", number, limit=1 << 22)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.transport.abort()

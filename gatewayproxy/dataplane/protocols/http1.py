@@ -95,6 +95,8 @@ class Http1Connection(asyncio.Protocol):
         exchange = self.exchange
         if self.state is RESPONSE:
             self.ending = True
+            # A half-close, or a client that is gone: TCP does not tell. It does not get for ever.
+            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
             return True
         if self.state is TUNNEL and exchange is not None:
             upgrade.on_client_eof(exchange)
@@ -350,6 +352,8 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(_late("head_timeout"))
         elif self.state is IDLE:
             self.close()
+        elif self.state is RESPONSE and exchange is not None and not exchange.status:
+            self.transport.abort()
 
     def drain(self) -> None:
         """Close now if idle, else after the exchange in flight. Tunnels go on until they are aborted."""

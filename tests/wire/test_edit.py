@@ -1,0 +1,82 @@
+"""Rewriting request heads."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatewayproxy.model.headops import HeadEdit, Respond
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.wire.edit import edited_target, location, rewrite_request
+from gatewayproxy.wire.head import RequestHead, parse_request
+
+OWN = b"x-forwarded-for: 10.0.0.1\r\nvia: 1.1 gatewayproxy\r\n"
+
+
+def head_of(raw: bytes) -> RequestHead:
+    head = parse_request(raw, Limits())
+    assert head is not None
+    return head
+
+
+HEAD = b"GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nX-Debug: 1\r\nx-debug: 2\r\nY: 3\r\nConnection: keep-alive\r\n\r\n"
+
+
+def test_what_is_not_cut_goes_on_as_it_came() -> None:
+    out = rewrite_request(head_of(HEAD), OWN, None)
+    assert out == b"GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nX-Debug: 1\r\nx-debug: 2\r\nY: 3\r\n" + OWN + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        pytest.param(
+            HeadEdit(cut=frozenset((b"x-debug",)), append=b"X-New: 1\r\n"),
+            b"GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nY: 3\r\n" + OWN + b"X-New: 1\r\n\r\n",
+            id="every line of a removed name",
+        ),
+        pytest.param(
+            HeadEdit(cut=frozenset((b"y", b"x-debug", b"host")), host=b"b.test", path=b"/new"),
+            b"GET /new?b HTTP/1.1\r\n" + OWN + b"host: b.test\r\n\r\n",
+            id="host and path",
+        ),
+        pytest.param(
+            HeadEdit(cut=frozenset((b"x-forwarded-for", b"x-debug", b"y")), append=b"X-Forwarded-For: z\r\n"),
+            b"GET /a?b HTTP/1.1\r\nHost: a.test:80\r\nvia: 1.1 gatewayproxy\r\nX-Forwarded-For: z\r\n\r\n",
+            id="our own lines can be replaced",
+        ),
+        pytest.param(
+            HeadEdit(cut=frozenset((b"x-debug", b"y")), append=b"Transfer-Encoding: chunked\r\nHost: x\r\n"),
+            b"GET /a?b HTTP/1.1\r\nHost: a.test:80\r\n" + OWN + b"\r\n",
+            id="framing and routing cannot",
+        ),
+    ],
+)
+def test_edits_apply_to_the_head_as_we_would_send_it(edit: HeadEdit, expected: bytes) -> None:
+    assert rewrite_request(head_of(HEAD), OWN, edit) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "expected"),
+    [
+        (b"/foo/bar?q", (4, b"/xyz"), b"/xyz/bar?q"),
+        (b"/foo", (4, b"/xyz"), b"/xyz"),
+        (b"/foo/", (4, b"/xyz"), b"/xyz/"),
+        (b"/foo", (4, b""), b"/"),
+        (b"/foo?q", (4, b""), b"/?q"),
+        (b"/foo/bar", (4, b""), b"/bar"),
+    ],
+)
+def test_a_replaced_prefix_keeps_rest_and_query(target: bytes, prefix: tuple[int, bytes], expected: bytes) -> None:
+    assert edited_target(target, None, prefix) == expected
+
+
+@pytest.mark.parametrize(
+    ("respond", "authority", "expected"),
+    [
+        (Respond(status=301, scheme=b"https", host=None, port=b""), b"a.test:80", b"https://a.test/x?y"),
+        (Respond(status=301, scheme=b"https", host=None, port=b":8443"), b"[::1]:80", b"https://[::1]:8443/x?y"),
+        (Respond(status=302, scheme=b"http", host=b"b.test", port=b"", path=b"/n"), b"a", b"http://b.test/n?y"),
+    ],
+)
+def test_a_redirect_says_where(respond: Respond, authority: bytes, expected: bytes) -> None:
+    assert location(respond, authority, b"/x?y") == expected
