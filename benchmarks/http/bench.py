@@ -1,6 +1,6 @@
 """Load benchmark of gatewayproxy beside nginx, HAProxy and Envoy on one machine.
 
-    python benchmarks/http/bench.py [--scenario h1,https,body,routes] [--proxy ...] [--rounds 5] [--seconds 3]
+    python benchmarks/http/bench.py [--scenario h1,https,body,routes,hosts] [--proxy ...] [--rounds 5] [--seconds 3]
 
 The proxy runs on core 0; the load generator (wrk) and the upstream on core 1. Rounds are interleaved (A B C A B C ...),
 so that what else the machine does hits all alike. The robust figure is CPU time per answer: user and system time of all
@@ -45,7 +45,10 @@ FIELDS = {
     "X-Requested-With": "XMLHttpRequest",
 }
 # Table sizes of each scenario; every proxy meets it once per size and round.
-SCENARIOS = {"h1": (100,), "https": (100,), "body": (100,), "routes": (10, 10_000)}
+SCENARIOS = {"h1": (100,), "https": (100,), "body": (100,), "routes": (10, 10_000), "hosts": (10_000,)}
+# Hosts asked for. The same few whatever the table holds: that is what tells the cost of a lookup in a large table.
+# Many of them tells what a large working set costs, in the processor's caches most of all.
+N_HOSTS = {"routes": 5, "hosts": 500}
 START_S = 90.0  # Envoy and HAProxy load 10,000 routes at ease
 
 
@@ -113,21 +116,30 @@ def running(names: list[str], sizes: list[int], work: Path) -> Iterator[list[Con
         yield contestants
 
 
-def wrk(scenario: str, contestant: Contestant, seconds: float) -> list[str]:
+def wrk(scenario: str, contestant: Contestant, seconds: int) -> list[str]:
     """Return the load generator's command line."""
     connections = 16 if scenario == "body" else 64
-    argv = ["taskset", "-c", "1", tool("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    argv = ["taskset", "-c", "1", tool("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     url = f"http://127.0.0.1:{contestant.base}"
-    if scenario == "routes":
+    if scenario in N_HOSTS:
         lines = "".join(f"{name}: {value}\r\n" for name, value in FIELDS.items())
-        return [*argv, "-s", str(HERE / "cycle.lua"), url, "--", str(contestant.n_routes // 2), lines]
+        return [
+            *argv,
+            "-s",
+            str(HERE / "cycle.lua"),
+            url,
+            "--",
+            str(contestant.n_routes // 2),
+            str(N_HOSTS[scenario]),
+            lines,
+        ]
     fields = [arg for name, value in {"Host": HOST, **FIELDS}.items() for arg in ("-H", f"{name}: {value}")]
     if scenario == "https":  # wrk takes the server name from the URL
         url = f"https://localhost:{contestant.base + 1}"
     return [*argv, *fields, url + ("/static/big" if scenario == "body" else "/api/v1/items?id=42")]
 
 
-def measure(scenario: str, contestant: Contestant, turn: int, seconds: float) -> report.Run:
+def measure(scenario: str, contestant: Contestant, turn: int, seconds: int) -> report.Run:
     """Load one contestant for some seconds."""
     cpu, busy, began = machine.cpu_s(contestant.pid), machine.busy_s(0), time.monotonic()
     done = subprocess.run(
@@ -171,7 +183,7 @@ def write(runs: list[report.Run], names: list[str], args: argparse.Namespace) ->
     """Write results/<name>.json and .md; return the Markdown."""
     about: dict[str, str | int] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit(), "rounds": args.rounds,
-        "seconds": f"{args.seconds:g}",
+        "seconds": args.seconds,
     }  # fmt: skip
     versions = {name: version(name) for name in names}
     text = report.markdown(runs, machine.describe(), versions, about)
@@ -195,7 +207,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", default=",".join(SCENARIOS), help="comma-separated (default: all)")
     parser.add_argument("--proxy", default=",".join(PROXIES), help="comma-separated; those not installed are left out")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: 3)")
     parser.add_argument("--name", default="http", help="results/NAME.json and .md are written")
     return parser.parse_args()
 

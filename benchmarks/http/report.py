@@ -88,7 +88,8 @@ TITLES = {
     "h1": "HTTP/1.1 keep-alive, 100 routes, 64 connections, request head of some 500 bytes, answer of 128",
     "https": "HTTPS keep-alive (TLS 1.3, P-256), otherwise the same",
     "body": "1 MiB answers, 16 connections",
-    "routes": "Route tables of 10 and 10,000 routes, requests over up to 512 hosts",
+    "routes": "Route tables of 10 and of 10,000 routes, the same load over five hosts",
+    "hosts": "A table of 10,000 routes, load over 500 hosts",
 }
 
 

@@ -181,16 +181,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Encrypt and send *data*."""
         if self._sent_close or self._closing or not data:
             return
-        if len(data) <= _PLAIN:
-            self._tls.write(data)
-            self._raw.write(self._outgoing.read())
-            return
-        view = memoryview(data)
-        records = []
-        for at in range(0, len(view), _PLAIN):
-            self._tls.write(view[at : at + _PLAIN])
-            records.append(self._outgoing.read())
-        self._raw.writelines(records)
+        try:
+            if len(data) <= _PLAIN:
+                self._tls.write(data)
+                self._raw.write(self._outgoing.read())
+            else:
+                self._write_records(memoryview(data))
+        except ssl.SSLError as error:  # the connection is beyond use, e.g. its last key update failed
+            self._fail(error)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Encrypt and send the pieces as if they were one."""
@@ -261,6 +259,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the raw transport knows, or `ssl_object`."""
         return self._tls if name == "ssl_object" else self._raw.get_extra_info(name, default)
+
+    def _write_records(self, view: memoryview) -> None:
+        records = []
+        for at in range(0, len(view), _PLAIN):
+            self._tls.write(view[at : at + _PLAIN])
+            records.append(self._outgoing.read())
+        self._raw.writelines(records)
 
     def _send_close_notify(self) -> None:
         if self._sent_close:
