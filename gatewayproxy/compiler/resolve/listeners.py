@@ -151,6 +151,9 @@ def _report(gateway: Gateway, draft: ListenerDraft, findings: Findings) -> None:
     for condition, tell in ((draft.accepted, findings.error), (draft.resolved, findings.warn)):
         if not condition.status:
             tell(draft.spec.at, gateway.meta.key, draft.spec.path, f"{condition.reason}: {condition.message}")
+    if draft.spec.tls is not None and draft.spec.tls.options:
+        message = f"options {listed(list(draft.spec.tls.options))} are not supported, ignored"
+        findings.warn(draft.spec.tls.at, gateway.meta.key, f"{draft.spec.path}.tls.options", message, "remove them")
     names = [name for certificate in draft.certificates for name in certificate.names]
     if draft.certificates and draft.hostname and not names_cover(names, draft.hostname):
         message = f"no certificate is for {draft.hostname}; they name {listed(names) or 'nothing'}"

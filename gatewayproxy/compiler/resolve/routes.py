@@ -74,6 +74,10 @@ class Parents:
     def attach(self, draft: RouteDraft) -> None:
         """Hang a route on every listener that takes it, and note the verdict of each parentRef."""
         joined: dict[ListenerDraft, dict[str, str]] = {}
+        if not draft.spec.parent_refs:
+            meta = draft.spec.meta
+            hint = "add parentRefs: [{name: <Gateway>}]"
+            self._findings.warn(meta.origin, meta.key, "spec.parentRefs", "names no Gateway: nothing is routed", hint)
         for ref in draft.spec.parent_refs:
             gateway = self._gateway(draft, ref)
             if gateway is None:
