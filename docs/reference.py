@@ -1,0 +1,79 @@
+"""Write docs/reference.md: what code knows better than prose. `make docs` runs it, a test holds the page to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gatewayproxy.cli import limit_flag
+from gatewayproxy.compiler.manifests import KINDS as READERS
+from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.filters import FILTERS
+from gatewayproxy.insight.kinds import KINDS
+from gatewayproxy.model.limits import LIMITS
+from gatewayproxy.model.refusals import REFUSALS
+
+HEAD = """\
+# Reference
+
+Written by `make docs` from the code; edit that, not this page. `gatewayproxy COMMAND --help` has the other flags.
+"""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def kinds() -> str:
+    served: dict[tuple[str, str], list[str]] = {}
+    for group, kind in READERS:
+        served[group, kind] = list(READERS[group, kind].versions)
+    known = {(info.group, info.kind): info for info in KINDS}
+    rows = [
+        (f"`{kind}`", group or "core", ", ".join(versions), ", ".join(f"`{name}`" for name in known[group, kind].names))
+        for (group, kind), versions in served.items()
+    ]
+    return table(("kind", "group", "versions", "names for `get`"), rows)
+
+
+def limits() -> str:
+    rows = []
+    for limit in LIMITS:
+        bounds, _, answer = limit.meaning.partition("; ")
+        rows.append((f"`{limit_flag(limit)}`", f"{limit.default:,}", bounds, answer))
+    return table(("flag", "default", "bounds", "at the bound"), rows)
+
+
+def reasons() -> str:
+    rows = [
+        (f"`{reason}`", status, "the configuration says so: see the route's conditions")
+        for reason, status in REFUSALS.items()
+    ]
+    rows += [
+        (f"`{reason}`", status, meaning) for reason, (status, meaning) in ANSWERS.items() if reason not in REFUSALS
+    ]
+    return table(("reason", "status", "meaning"), sorted(rows))
+
+
+def page() -> str:
+    filters = ", ".join(f"`{name}`" for name in FILTERS)
+    return "\n".join(
+        [
+            HEAD,
+            "## Kinds\n",
+            kinds(),
+            "## Filters of HTTPRoute\n",
+            f"{filters}; on rules and on backendRefs.\n",
+            "## Limits\n",
+            "Flags of `run`. Sizes in bytes, times in seconds; per worker where it says so.\n",
+            limits(),
+            "## Reason codes\n",
+            "In the access log (`reason`) and in `gatewayproxy_local_answers_total`. Those of unreadable\n"
+            "requests and of streams are in [operations.md](operations.md).\n",
+            reasons(),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(page(), end="")
