@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, Document, ParsedFile, parse
-from gatewayproxy.compiler.manifests import KINDS, Kind
+from gatewayproxy.compiler.manifests import KINDS
 from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
 from gatewayproxy.fields import Fields, Reading, close_match
@@ -68,7 +68,8 @@ def read_document(document: Document, *, tell: bool = True) -> ReadObject:
     group, _, version = api_version.rpartition("/")
     kind = KINDS.get((group, kind_name))
     if kind is None or version not in kind.versions:
-        _report_unserved(root, kind, group, version)
+        if api_version and kind_name:
+            _report_unserved(root, kind_name, group, version)
         root.ignore(*document.tree)
         reading.finish()
         return ReadObject(
@@ -91,25 +92,22 @@ def _problems(reading: Reading, key: ResourceKey | None, document: Document, tel
     return tuple(sorted(found, key=lambda problem: problem.severity is not Severity.ERROR)[:1])
 
 
-def _report_unserved(root: Fields, kind: Kind | None, group: str, version: str) -> None:
+def _report_unserved(root: Fields, name: str, group: str, version: str) -> None:
     """Say why the object is passed over: no such version, a kind we do not serve (yet), or not a gateway's business."""
-    if not (root.has("apiVersion") and root.has("kind")):
-        return  # reported by the reads
-    name = root.tree["kind"]
+    kind = KINDS.get((group, name))
     if kind is not None:
         served = ", ".join(f"{group}/{known}" if group else known for known in kind.versions)
         root.error("apiVersion", f"{name} has no version {version!r:.80}", f"write one of: {served}")
-        return
-    known_here = [known for known_group, known in KINDS if known_group == group]
-    if group in _GATEWAY_GROUPS and name in _LATER:
+    elif group in _GATEWAY_GROUPS and name in _LATER:
         root.warn("kind", f"{name} is not implemented yet, passed over", "do not rely on it")
     elif group in _GATEWAY_GROUPS:
-        close = close_match(str(name), [*known_here, *_LATER])
+        known_here = [known for known_group, known in KINDS if known_group == group]
+        close = close_match(name, [*known_here, *_LATER])
         hint = f"did you mean {close}?" if close else f"known: {', '.join(known_here)}"
         root.warn("kind", f"unknown kind {name!r:.80}, passed over", hint)
     else:
         right = [other for other, known in KINDS if known == name]
-        hint = f"did you mean apiVersion {_api_version(right[0], str(name))}?" if right else ""
+        hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else ""
         root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not for a gateway, passed over", hint)
 
 
