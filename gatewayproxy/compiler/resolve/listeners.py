@@ -83,6 +83,7 @@ def _judge_tls_mode(draft: ListenerDraft) -> None:
         return
     modes = PROTOCOLS[draft.protocol].tls_modes
     if draft.protocol is Protocol.TLS and draft.tls_mode not in modes:
+        draft.kinds = ()  # no route kind is supported in this mode
         draft.reject(Reason.UNSUPPORTED_VALUE, "tls.mode Terminate of a TLS listener is not supported; use Passthrough")
 
 
@@ -101,9 +102,18 @@ def _judge_conflicts(drafts: tuple[ListenerDraft, ...]) -> None:
             by_port[draft.spec.port].append(draft)
     for port, sharing in by_port.items():
         if len({(draft.protocol, draft.tls_mode) for draft in sharing}) > 1:
-            _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different protocols")
+            _conflict_protocols(sharing, port)
             continue
         _judge_hostnames(sharing, port)
+
+
+def _conflict_protocols(sharing: list[ListenerDraft], port: int) -> None:
+    if len({draft.protocol for draft in sharing}) > 1:
+        _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different protocols", "port")
+        return
+    for draft in sharing:
+        draft.kinds = ()  # as for a mode that is not supported
+    _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different TLS modes", "port")
 
 
 def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
@@ -114,15 +124,17 @@ def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
     for hostname, same in by_hostname.items():
         if len(same) > 1:
             named = f"hostname {hostname}" if hostname else "no hostname"
-            _conflict_all(same, Reason.HOSTNAME_CONFLICT, f"port {port} with {named} is used more than once")
+            _conflict_all(
+                same, Reason.HOSTNAME_CONFLICT, f"port {port} with {named} is used more than once", "hostname"
+            )
 
 
-def _conflict_all(drafts: list[ListenerDraft], reason: Reason, what: str) -> None:
+def _conflict_all(drafts: list[ListenerDraft], reason: Reason, what: str, remedy: str) -> None:
     names = listed([draft.spec.name for draft in drafts])
     for draft in drafts:
         # A conflict outweighs an unsupported mode: TLS Terminate beside Passthrough is ProtocolConflict for both.
         draft.accepted = draft.accepted._replace(status=True)
-        draft.conflict(reason, f"{what}: {names}; give each listener its own port or hostname")
+        draft.conflict(reason, f"{what}: {names}; give each its own {remedy}")
 
 
 def _load_certificates(gateway: Gateway, draft: ListenerDraft, secrets: Secrets, grants: Grants) -> None:
