@@ -16,28 +16,29 @@ from tests.support.plans import EXACT, PREFIX, REGEX, Ask, backend, listener, ro
 
 ADDRESSES = ("", "127.0.0.2")
 PORTS = (80, 8080)
-LABELS = ["a", "b", "ab"]  # few, so that things meet
+# Small worlds, so that things meet.
+HOSTNAMES = ["a", "b.a", "a.b.a", "*.a", "*.b.a", "*.b"]
+HOSTS = ["a", "b.a", "a.b.a", "b.b.a", "a.b.b.a", "ab.a", "b", "a.b", "c"]
+PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/a/b/c", b"//a", b"/a//b"]
 
 
 def hostnames() -> st.SearchStrategy[str]:
-    names = st.lists(st.sampled_from(LABELS), min_size=1, max_size=3).map(".".join)
-    return st.tuples(st.sampled_from(["", "*."]), names).map("".join)
+    return st.sampled_from(HOSTNAMES)
 
 
 def paths() -> st.SearchStrategy[bytes]:
-    segments = st.lists(st.sampled_from([b"a", b"b", b"ab", b"c"]), max_size=4)
-    return st.tuples(segments, st.sampled_from([b"", b"/"])).map(lambda it: b"/" + b"/".join(it[0]) + it[1])
+    return st.sampled_from(PATHS)
 
 
-REGEXES = [b"/a.*", b"/(a|b)/?", b"/[ab]+/.*", b".*", b"/a/b", b"/ab?"]
-VALUES = [b"1", b"2", b"12", b"", b"a b", b"\xe9"]
-TESTS = [b"1", b"12?", b".*", b"[^1]*"]
+REGEXES = [b"/a.*", b"/(a|b)/?", b".*", b"/a/b", b"/.*b"]
+VALUES = [b"1", b"1", b"2", b"a b", b"", b"\xe9"]
+TESTS = [b"12?", b".*", b"[^1]*"]
 
 
 def matches() -> st.SearchStrategy[Match]:
     path = st.one_of(
         st.tuples(st.just(EXACT), paths()),
-        st.tuples(st.just(PREFIX), paths()),
+        st.tuples(st.just(PREFIX), st.one_of(st.just(b"/"), paths())),
         st.tuples(st.just(REGEX), st.sampled_from(REGEXES)),
     )
     header = st.one_of(
@@ -53,7 +54,7 @@ def matches() -> st.SearchStrategy[Match]:
             path_kind=path[0], path=path[1], method=method, headers=tuple(headers), query=tuple(query)
         ),
         path,
-        st.sampled_from([None, None, b"GET", b"POST"]),
+        st.sampled_from([None, b"GET", b"POST"]),
         st.lists(header, max_size=2, unique_by=lambda each: each.name),
         st.lists(param, max_size=2, unique_by=lambda each: each.name),
     )
@@ -61,12 +62,12 @@ def matches() -> st.SearchStrategy[Match]:
 
 @st.composite
 def routes(draw: st.DrawFn) -> list[Route]:
-    names = draw(st.lists(st.sampled_from(["a/x", "a-b/x", "a/y", "b/x", "b/z"]), unique=True, max_size=5))
+    names = draw(st.permutations(["a/x", "a-b/x", "a/y", "b/x"]))
     made = []
-    for name in names:
-        wanted = draw(st.lists(st.lists(matches(), min_size=1, max_size=2), min_size=1, max_size=2))
+    for name in names[: draw(st.integers(1, 4))]:
+        wanted = draw(st.lists(st.lists(matches(), min_size=1, max_size=3), min_size=1, max_size=3))
         rules = [Rule(index=0, matches=tuple(each), backends=(backend(),)) for each in wanted]
-        made.append(route(name, *rules, created=draw(st.sampled_from([0.0, 1.0]))))
+        made.append(route(name, *rules, created=draw(st.sampled_from([0.0, 0.0, 1.0]))))
     return made
 
 
@@ -76,8 +77,8 @@ def plans(draw: st.DrawFn) -> Plan:
     hosts = [draw(st.lists(hostnames(), max_size=3, unique=True)) for _ in pool]
     listeners: list[Listener] = []
     for port in PORTS:
-        for hostname in draw(st.lists(st.one_of(st.just(""), hostnames()), unique=True, max_size=4)):
-            attached = [(each, own or [""]) for each, own in zip(pool, hosts, strict=True) if draw(st.booleans())]
+        for hostname in draw(st.lists(st.sampled_from(["", *HOSTNAMES]), unique=True, min_size=1, max_size=3)):
+            attached = [(each, own or [""]) for each, own in zip(pool, hosts, strict=True) if draw(st.integers(0, 4))]
             name = f"l{len(listeners)}"
             listeners.append(listener(name, *attached, hostname=hostname, port=port, addresses=ADDRESSES[:1]))
     if listeners and draw(st.booleans()):
@@ -87,18 +88,18 @@ def plans(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def requests(draw: st.DrawFn) -> Ask:
-    host = ".".join(draw(st.lists(st.sampled_from(LABELS), min_size=1, max_size=5)))
+    host = draw(st.sampled_from(HOSTS))
     spelling = draw(st.sampled_from(["{}", "{}:80", "{}.", "{}.:8080"])).format(
         draw(st.sampled_from([host, host.upper()]))
     )
     pairs = draw(
-        st.lists(st.tuples(st.sampled_from(["p", "q+q", "%70", "P"]), st.sampled_from(["1", "2", "%31", "a+b", ""])))
+        st.lists(st.tuples(st.sampled_from(["p", "q+q", "%70", "P"]), st.sampled_from(["1", "1", "%31", "a+b", ""])))
     )
     headers = draw(st.dictionaries(st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)))
     return Ask(
         host=spelling.encode(),
         path=draw(paths()),
-        method=draw(st.sampled_from([b"GET", b"POST", b"get"])),
+        method=draw(st.sampled_from([b"GET", b"GET", b"POST", b"get"])),
         query=b"&".join(f"{name}={value}".encode() for name, value in pairs),
         headers=headers,
     )
@@ -115,8 +116,8 @@ def ask_table(table: RoutingTable, address: str, bind_port: int, ask: Ask) -> tu
     return None, None
 
 
-@settings(max_examples=400, deadline=None)
-@given(plans(), st.lists(requests(), min_size=1, max_size=12))
+@settings(max_examples=200, deadline=None)
+@given(plans(), st.lists(requests(), min_size=1, max_size=30))
 def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[Ask]) -> None:
     table = lower(plan, CompileOptions())
     for ask in asks:
@@ -126,7 +127,7 @@ def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[
             assert ask_table(table, address, port, ask) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(plans(), st.lists(requests(), min_size=1, max_size=12))
 def test_a_table_that_was_handed_over_gives_the_same_answers(plan: Plan, asks: list[Ask]) -> None:
     table = lower(plan, CompileOptions())
