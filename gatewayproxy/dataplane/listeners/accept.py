@@ -51,6 +51,11 @@ class Acceptor:
             sock.setblocking(False)
         self._watch()
 
+    @property
+    def attaching(self) -> int:
+        """Return how many connections are accepted and have no protocol at work yet."""
+        return len(self._attaching)
+
     def stop(self) -> None:
         """Take what the accept queues hold, bounds or not, then close our descriptors of the sockets."""
         if self._stopped:

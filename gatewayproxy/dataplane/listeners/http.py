@@ -54,4 +54,4 @@ class HttpListener:
     @property
     def connections(self) -> int:
         """Open downstream connections."""
-        return len(self._site.connections)
+        return self._acceptor.attaching + len(self._site.connections)

@@ -107,7 +107,7 @@ class HttpsListener:
     @property
     def connections(self) -> int:
         """Open downstream connections, those still shaking hands included."""
-        return len(self._handshakes) + len(self._established)
+        return self._acceptor.attaching + len(self._handshakes) + len(self._established)
 
     # HandshakeOwner
 
