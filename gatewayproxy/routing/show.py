@@ -161,13 +161,15 @@ def _edit(title: str, edit: HeadEdit | None, indent: str) -> Iterator[str]:
 def _path(path: bytes | None, prefix: tuple[int, bytes] | None) -> str:
     if path is not None:
         return f"path {_text(path)}"
-    return f"path: {prefix[0]} bytes become {_text(prefix[1]) or 'nothing'}" if prefix is not None else "path"
+    if prefix is not None:
+        return f"path, {prefix[0]} bytes of it now {_text(prefix[1]) or 'gone'}"
+    return "path as it came"
 
 
 def _respond(respond: Respond) -> str:
     host = "(host)" if respond.host is None else _text(respond.host)
     where = f"{_text(respond.scheme)}://{host}{_text(respond.port)}"
-    return f"redirect {respond.status} to {where} {_path(respond.path, respond.prefix)}"
+    return f"redirect {respond.status} to {where}, {_path(respond.path, respond.prefix)}"
 
 
 def _refusal(refusal: Refusal) -> str:
