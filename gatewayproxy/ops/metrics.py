@@ -130,7 +130,7 @@ def _cumulative(buckets: Iterable[int]) -> list[tuple[str, float]]:
 
 def _connections(total: Snapshot) -> Iterator[Metric]:
     now = GaugeMetricFamily("gatewayproxy_downstream_connections", "Open client connections.", labels=("listener",))
-    ever = CounterMetricFamily("gatewayproxy_downstream_connections", "Client connections.", labels=("listener",))
+    ever = CounterMetricFamily("gatewayproxy_downstream_connects", "Client connections accepted.", labels=("listener",))
     for family, counts in ((now, total.connections), (ever, total.connections_total)):
         for listener, n in counts.items():
             family.add_metric((listener,), n)

@@ -92,8 +92,10 @@ class Slot:
         """Keep a worker in this slot until it is told to drain."""
         failures = 0
         loop = asyncio.get_running_loop()
-        while not self._draining:
+        while True:
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            if self._draining:
+                return
             started_at = loop.time()
             status = await self._live()
             failures = failures + 1 if loop.time() - started_at < _YOUNG_S else 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gatewayproxy.dataplane.stats import BUCKETS, RuleStats, Stats
 
 __all__ = ["BUCKETS", "Row", "RowName", "Snapshot", "Totals", "parts"]
 
-_ROWS_PER_PART = 200
+MAX_GONE_ROWS: Final = 100_000  # rows kept of replaced workers; beyond, they start anew, as after a restart
+_ROWS_PER_PART: Final = 200
 
 
 class RowName(NamedTuple):
@@ -116,6 +117,8 @@ class Totals:
         snapshot = self._latest.pop(slot, None)
         if snapshot is not None:
             snapshot.settle()
+            if len(self._gone.rows) > MAX_GONE_ROWS:
+                self._gone = Snapshot()
             self._gone.add(snapshot)
 
     def sum(self) -> Snapshot:

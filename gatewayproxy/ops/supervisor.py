@@ -2,7 +2,7 @@
 
 It decodes no table and reads no manifest, so neither a compiler nor a worker gone wrong takes it along. Signals: SIGHUP
 reloads (however many arrive during a reload, one more follows), SIGUSR1 reopens log files, SIGTERM and SIGINT drain, a
-second one ends at once. Exit status: 0 after a stop, 1 when the first configuration or the admin address is unusable.
+second one ends at once. Exit status: 0 after a stop, 1 when the start fails: sources, admin address, access log.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT; return the exit status."""
         log.info("starting", extra=logs.fields(version=__version__, workers=len(self._slots), pid=os.getpid()))
         self._watch_signals()
-        if not await self._open_admin():
+        if not (self._can_log_access() and await self._open_admin()):
             return 1
         async with asyncio.TaskGroup() as group:
             lives = [group.create_task(slot.run(), name=f"slot-{slot.index}") for slot in self._slots]
@@ -120,6 +120,18 @@ class Supervisor:
             on_retired=self._control.retired,
             on_gone=self._totals.bury,
         )
+
+    def _can_log_access(self) -> bool:
+        """Try the access log once, before workers find out one by one."""
+        path = self._options.access_log
+        try:
+            if path is not None and path != "-":
+                os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o640))
+        except OSError as error:
+            hint = "check the folder and its permissions; - logs to standard output"
+            log.error("access_log_failed", extra=logs.fields(path=path, error=error.strerror, hint=hint))
+            return False
+        return True
 
     async def _open_admin(self) -> bool:
         if self._options.admin is None:

@@ -149,9 +149,10 @@ class Worker:
 
     def _count(self, _: dict[str, Any]) -> None:
         if self._plane is not None:
-            self._plane.context.registry.collect()
+            context = self._plane.context
+            context.registry.collect()
             dropped = self._writer.dropped if self._writer is not None else 0
-            self._send_part(snapshot.parts(self._plane.context.stats, dropped))
+            self._send_part(snapshot.parts(context.stats, dropped))
 
     def _send_part(self, parts: Iterator[dict[str, Any]]) -> None:
         part = next(parts)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.backend import backend
 from tests.support.manifests import gateway, http_route, listener, service, write
 from tests.support.process import Gateway, http_get, loopback_address, running
+from tests.support.threaded_backend import backend
 
 
 def _metric(gateway: Gateway, name: str, **labels: str) -> float:
@@ -46,7 +46,7 @@ def test_metrics_are_summed_over_the_workers(tmp_path: Path) -> None:
             labels = {"listener": "default/gw/http", "route": "HTTPRoute default/r", "backend": "default/app:80"}
             assert _metric(gw, "gatewayproxy_requests_total", code="2xx", **labels) == 40
             assert _metric(gw, "gatewayproxy_request_duration_seconds_count", **labels) == 40
-            assert _metric(gw, "gatewayproxy_downstream_connections_total") == 41
+            assert _metric(gw, "gatewayproxy_downstream_connects_total") == 41
             assert _metric(gw, "gatewayproxy_config_generation") == 1
             processes = {"supervisor", "compiler", "worker-0", "worker-1", "worker-2"}
             for process in processes:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import backend
 from tests.support.manifests import gateway, http_route, listener, service, write
 from tests.support.process import http_get, loopback_address, running
+from tests.support.threaded_backend import backend
 
 
 @pytest.fixture

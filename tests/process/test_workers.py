@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import backend
 from tests.support.manifests import gateway, http_route, listener, service, write
 from tests.support.process import http_get, loopback_address, running, wait_until
+from tests.support.threaded_backend import backend
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
