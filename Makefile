@@ -46,7 +46,8 @@ clean: ## Remove the virtual environment, caches and generated certificates
 # The stamps make an installation that broke off half-way start again.
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: gatewayproxy needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv $(VENV) || { \
+	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv $(VENV) \
+	|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; } || { \
 	  rm -rf $(VENV); \
 	  echo "make: this Python cannot create a virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@touch $@
