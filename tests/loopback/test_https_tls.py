@@ -443,6 +443,32 @@ async def test_renegotiation_is_refused(echo: Running) -> None:
     assert b"no renegotiation" in output
 
 
+async def test_a_key_update_is_answered_and_the_connection_goes_on(echo: Running) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    process = await asyncio.create_subprocess_exec(
+        openssl, "s_client", "-connect", f"127.0.0.1:{echo.number}", "-servername", "a.test", "-tls1_3", "-msg",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await until(lambda: len(echo.inner) == 1)
+    output = b""
+    for command, answers in (
+        (b"K\n", [b"KEYUPDATE\n"]),
+        (b"still here\n", [b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate", b"still here\n"]),
+    ):
+        process.stdin.write(command)
+        async with asyncio.timeout(20):
+            while not all(answer in output for answer in answers):
+                piece = await process.stdout.read(65_536)
+                assert piece, output
+                output += piece
+    process.stdin.close()
+    await asyncio.wait_for(process.wait(), 20)
+
+
 # Flow control
 
 
