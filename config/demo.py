@@ -130,10 +130,9 @@ class Echo(BaseHTTPRequestHandler):
     def answer(self) -> None:
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(min(length, MAX_BODY))
-        host, port = self.server.server_address[:2]
         seen = {
             "service": self.service,
-            "endpoint": f"{host!s}:{port}",
+            "endpoint": "{}:{}".format(*self.connection.getsockname()[:2]),
             "method": self.command,
             "path": self.path,
             "headers": dict(self.headers.items()),
@@ -193,12 +192,12 @@ def server(document: Document, host: str, port: int) -> socketserver.BaseServer:
     if serves != "https":
         raise SystemExit(f"{document.name}: {SERVES} is http, https, greeting or nothing, not {serves!r}")
     name = document.name.partition("/")[2]
-    pair = [document.folder / "certs" / f"backend-{name}.{suffix}" for suffix in ("crt", "key")]
-    if not pair[0].exists():
-        issue(*pair, [document.annotations.get(NAMES, f"{name}.localhost")])
+    certificate, key = (document.folder / "certs" / f"backend-{name}.{suffix}" for suffix in ("crt", "key"))
+    if not certificate.exists():
+        issue(certificate, key, [document.annotations.get(NAMES, f"{name}.localhost")])
     secure = TlsServer((host, port), handler)
     secure.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    secure.context.load_cert_chain(*pair)
+    secure.context.load_cert_chain(certificate, key)
     return secure
 
 
