@@ -84,14 +84,14 @@ def find_entry(vhost: VirtualHost, request: Request) -> RouteEntry | None:
         candidates = layer.exact.get(path)
         if candidates is not None:
             for candidate in candidates:
-                if _holds(candidate, request):
+                if candidate.bare or _holds(candidate, request):
                     return candidate.entry
         for candidate in layer.regexes:
             if candidate.regex is not None and matches(candidate.regex, path) and _holds(candidate, request):
                 return candidate.entry
         for candidates in _prefixes(layer, path):
             for candidate in candidates:
-                if _holds(candidate, request):
+                if candidate.bare or _holds(candidate, request):
                     return candidate.entry
     return None
 
@@ -100,6 +100,8 @@ def _prefixes(layer: PathIndex, path: bytes) -> Sequence[tuple[Candidate, ...]]:
     """Return the candidates of every prefix of *path* that *layer* has, longest prefix first."""
     prefix = layer.prefix
     root = prefix.get(b"")
+    if layer.depth == 0:
+        return () if root is None else (root,)
     found = [] if root is None else [root]
     end = 0
     for _ in range(layer.depth):
@@ -114,7 +116,7 @@ def _prefixes(layer: PathIndex, path: bytes) -> Sequence[tuple[Candidate, ...]]:
 
 
 def _holds(candidate: Candidate, request: Request) -> bool:
-    """Return whether the predicates beside the path hold."""
+    """Return whether the predicates of *candidate* hold, all but its path."""
     if candidate.method is not None and candidate.method != request.method:
         return False
     for name, expected, regex in candidate.headers:

@@ -101,6 +101,7 @@ class Candidate:
     headers: tuple[HeaderTest, ...] = ()
     query: tuple[QueryTest, ...] = ()
     regex: bytes | None = None  # RE2 pattern over the whole path, for PathIndex.regexes
+    bare: bool = False  # set only where no predicate is left: the path decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

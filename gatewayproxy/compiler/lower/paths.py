@@ -50,6 +50,7 @@ def _candidate(claim: Claim, entry: RouteEntry) -> Candidate:
         headers=match.headers,
         query=match.query,
         regex=match.path if match.path_kind is PathKind.REGEX else None,
+        bare=match.method is None and not match.headers and not match.query,
     )
 
 
@@ -61,5 +62,5 @@ def _frozen(paths: dict[bytes, list[Candidate]]) -> dict[bytes, tuple[Candidate,
 def _reachable(candidates: list[Candidate]) -> Iterable[Candidate]:
     for candidate in candidates:
         yield candidate
-        if candidate.method is None and not candidate.headers and not candidate.query:
+        if candidate.bare:
             return
