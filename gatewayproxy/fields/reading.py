@@ -377,6 +377,8 @@ class Fields:
         if len(self._tree) <= len(self._seen) and self._tree.keys() <= set(self._seen):
             return
         for name in self._tree:
+            if self._reading.n_found > MAX_PROBLEMS:
+                return
             if name not in self._seen:
                 close = close_match(name, self._seen)
                 known = ", ".join(sorted(set(self._seen)))

@@ -312,3 +312,22 @@ def test_no_text_raises(text: bytes) -> None:
     found = parsed(text)
     for document in found.documents:
         document.lines({("a",), ("a", 0)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"---\n" * 900 + b"a: [" + b"~," * 200, id="empty documents count"),
+        pytest.param(b"a: 1\n" * 1100, id="numbers and duplicate keys count"),
+        pytest.param(b"a: [" + b"*gone," * 1100, id="broken aliases count"),
+    ],
+)
+def test_every_value_counts_towards_the_bound(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayproxy.compiler.documents.events.MAX_NODES", 1000)
+    found = parsed(text)
+    assert found.problems[-1].message == "holds more than 1000 values, aliases expanded"
+
+
+@pytest.mark.parametrize("written", ['"\\\\ud83d\\\\ude00"', '"\\ud83d\\ude00"', '"\\\\\\ud83d\\ude00\\n\\""'])
+def test_surrogate_pairs_of_json_are_one_character(written: str) -> None:
+    assert tree(f'{{"a": {written}}}', "f.json") == json.loads(f'{{"a": {written}}}')

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from re import DOTALL, Match
+from re import Match
 from re import compile as regex
 from typing import Final
 
@@ -42,7 +42,8 @@ MAX_OBJECT_CHARS: Final = 3 << 20  # one object, what an API server takes in one
 MAX_OBJECTS: Final = 50_000  # of a text; ends it
 MAX_FILE_PROBLEMS: Final = 1_000  # told of a text; the others are counted as one
 
-_SURROGATES: Final = regex(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", DOTALL)
+# A run of escaped backslashes, or a pair of surrogates; matching the runs keeps "\\\\ud83d" from looking like one.
+_SURROGATES: Final = regex(r"(?:\\\\)++|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,15 +208,15 @@ class _Builder:
     def _scalar(self, event: _Event) -> object:
         value: str = event.value
         self._n_nodes += 1
+        if self._n_nodes > MAX_NODES:
+            self._check_nodes(event)
         if event.implicit[0]:  # plain and without a tag
             if value in _WORDS:
-                return _WORDS[value]
+                return self._anchored(event, _WORDS[value])
             if value[0] in _NUMBER_START:
                 return self._anchored(event, _number(value))
         elif event.tag is not None and event.tag not in _PLAIN_TAGS:
             self._flaw(event, f"has the tag {event.tag:.80}", "remove the tag: values are plain data")
-        if self._n_nodes > MAX_NODES:
-            self._check_nodes(event)
         if len(value) > MAX_SCALAR_CHARS:
             message = f"is a string of {len(value)} characters, {MAX_SCALAR_CHARS} is the most"
             self._flaw(event, message, "keep large data in a file of its own")
@@ -228,6 +228,8 @@ class _Builder:
         return value
 
     def _alias(self, event: _Event) -> object:
+        self._n_nodes += 1
+        self._check_nodes(event)
         if event.anchor is None or event.anchor not in self._anchors:
             message = f"*{event.anchor:.80} refers to no anchor before it"
             self._flaw(event, message, "an anchor must come first, and cannot hold itself")
@@ -333,7 +335,7 @@ def _walk(read: Callable[[], _Event], wanted: set[Path], lines: dict[Path, int],
     """Follow the events of one document. A frame is a list's next index, or a mapping's key (None: wants one)."""
     frames: list[int | str | None] = []
     is_mapping: list[bool] = []
-    while type(event := read()) is not _DOCUMENT_END:
+    while len(lines) < len(wanted) and type(event := read()) is not _DOCUMENT_END:
         kind = type(event)
         if kind is _MAPPING_END or kind is _SEQUENCE_END:
             frames.pop()

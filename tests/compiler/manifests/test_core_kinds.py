@@ -125,7 +125,8 @@ def test_an_address_of_another_type_is_refused(address_type: str, address: str) 
 
 
 def test_a_secret_decodes_data_and_prefers_string_data() -> None:
-    body = "type: kubernetes.io/tls\ndata:\n  a: aGVs\n    bG8=\n  b: |\n    aGVs\n    bG8=\n  c: ''\nstringData: {c: plain}"
+    body = "type: kubernetes.io/tls\ndata:\n  a: aGVs\n    bG8=\n  b: |\n    aGVs\n    bG8=\n  c: ''\n"
+    body += "stringData: {c: plain}"
     (secret,) = resources("Secret", body).secrets
     assert (secret.type, secret.data) == ("kubernetes.io/tls", {"a": b"hello", "b": b"hello", "c": b"plain"})
 
