@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "GatewayProxyError", "LocalProtocolError", "RemoteProtocolError", "UpstreamError", "UsageError"]
+__all__ = [
+    "ConfigError",
+    "GatewayProxyError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+    "UpstreamError",
+    "UsageError",
+]
 
 
 class GatewayProxyError(Exception):
