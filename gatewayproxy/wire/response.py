@@ -59,7 +59,10 @@ def parse_response(buf: bytes, limits: Limits, *, bodiless: bool = False, seen: 
     head.plain_line = head.keep_alive and found[3] is not None
     head.fields_start, head.fields_end = found.span(4)
     head.end = found.end()
-    if head.end > limits.head_bytes or buf.count(b"\n", head.fields_start, head.fields_end) > limits.head_fields:
+    n_fields = limits.head_fields
+    if head.end > limits.head_bytes or (
+        head.end > 4 * n_fields and buf.count(b"\n", head.fields_start, head.fields_end) > n_fields
+    ):
         raise RemoteProtocolError("response head too large", status=502, reason="response_head_too_large")
     _read_fields(head, bodiless)
     return head

@@ -22,7 +22,6 @@ QUERY: Final = rb"[!$-;=?-~]*+"
 
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}))?")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?#]*+)(" + PATH + rb")?(?:\?(" + QUERY + rb"))?")
-_ODD: Final = re.compile(rb"[%;]|//|/\.")
 _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 _SEPARATOR: Final = re.compile(rb"/|%2[fF]|%5[cC]")
 _DOTS: Final = frozenset((b".", b".."))
@@ -72,7 +71,8 @@ def odd_path(path: bytes) -> bool:
     Refused always: an invalid percent-encoding, an encoded NUL, a segment that is "." or ".." in any spelling and with
     any parameter. No client sends them: RFC 3986 §6.2.2.3 has dot segments removed before a request is made.
     """
-    if _ODD.search(path) is None:
+    # PERF: four plain searches cost a third of one regex.
+    if b"%" not in path and b"//" not in path and b"/." not in path and b";" not in path:
         return False
     if _PERCENT.search(path) is not None:
         raise RemoteProtocolError("path: invalid percent-encoding", reason="bad_target")

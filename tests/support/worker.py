@@ -130,7 +130,7 @@ def main() -> None:
         path, _, where = each.partition("=")
         prefixes[path.encode()] = int(where)
 
-    timeout_s = 2.0
+    timeout_s = 2.0 if rest else 0.0
 
     async def run() -> None:
         entries = {}

@@ -254,7 +254,7 @@ class Http1Connection(asyncio.Protocol):
             return
         if self.buf:
             # By a turn of the loop, not by recursion; until then what arrives is held.
-            asyncio.get_running_loop().call_soon(self._next_request)
+            self.site.loop.call_soon(self._next_request)
             return
         self.state = IDLE
         self.deadline_at = monotonic() + self.site.limits.idle_timeout_s

@@ -92,7 +92,7 @@ class Site:
         self.label = _label(port)
         self.ids = count(1)
         self.id_prefix = os.urandom(10).hex().encode("ascii")
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def update(self, port: Port) -> None:
@@ -111,7 +111,7 @@ class Site:
         """Watch the deadlines of *connection* until it is removed."""
         self.connections.add(connection)
         if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP_S, self._sweep)
+            self._timer = self.loop.call_later(_SWEEP_S, self._sweep)
 
     def remove(self, connection: Http1Connection) -> None:
         """Let go of a closed connection."""
@@ -134,7 +134,7 @@ class Site:
         late = [each for each in self.connections if 0.0 < each.deadline_at < now]
         for connection in late:
             connection.on_deadline()
-        self._timer = self._loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
+        self._timer = self.loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
 
 
 def _label(port: Port) -> str:
