@@ -11,7 +11,7 @@ from gatewayproxy.ops.channel import Kind, from_json
 from gatewayproxy.ops.child import Child, describe_exit
 from gatewayproxy.ops.options import RunOptions
 
-__all__ = ["Answer", "CompilerProcess"]
+__all__ = ["Answer", "CompilerProcess", "Refused"]
 
 MAX_TABLE_BYTES: Final = 1 << 30  # slices of one table; beyond, the compilation fails
 _MODULE: Final = "gatewayproxy.ops.compile_child"
@@ -25,6 +25,14 @@ class Answer:
     head: dict[str, Any] = field(default_factory=dict)
     slices: list[bytes] = field(default_factory=list)
     status: bytes = b""
+
+
+class Refused(ConfigError):
+    """The child compiled nothing that should serve; *head* is its answer."""
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        super().__init__(head["error"], where=head["where"], hint=head["hint"])
+        self.problems: list[dict[str, str]] = head.get("problems", [])
 
 
 class CompilerProcess:
@@ -43,7 +51,10 @@ class CompilerProcess:
         return self._child.pid if self._child is not None else None
 
     async def compile(self, request: dict[str, Any]) -> Answer:
-        """Compile; raise ConfigError with the reason where there is no table: sources, deadline, memory, a crash."""
+        """Compile; raise ConfigError with the reason where there is no table.
+
+        `Refused` where the sources are at fault, otherwise the deadline, the memory bound, or a crash.
+        """
         if self._child is None:
             self._child = self._start()
         self._answer = Answer()
@@ -60,7 +71,7 @@ class CompilerProcess:
         finally:
             self._done = None
         if not answer.head["ok"]:
-            raise ConfigError(answer.head["error"], where=answer.head["where"], hint=answer.head["hint"])
+            raise Refused(answer.head)
         return answer
 
     async def close(self) -> None:

@@ -3,7 +3,8 @@
     compile ─▶ bind what is new ─▶ Slot.prepare × N ─▶ the table is in force ─▶ Slot.commit × N ─▶ close what is unused
 
 Generations name tables: a reload that finds nothing changed keeps the generation and hands nothing over. A port that
-cannot be bound does not hold up the rest; the compiler puts it into the status, and each reload tries it again.
+cannot be bound does not hold up the rest; the compiler puts it into the status, and each reload tries it again. An
+object that is wrong is left out; a document that cannot be read at all keeps the table in force.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.ops import logs
 from gatewayproxy.ops.binding import BindKey, ListeningSockets
-from gatewayproxy.ops.compiling import Answer, CompilerProcess
+from gatewayproxy.ops.compiling import Answer, CompilerProcess, Refused
 from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
 
 __all__ = ["EMPTY_STATUS", "Control"]
@@ -60,6 +61,9 @@ class Control:
             await self._compile_and_hand_over(report)
         except ConfigError as error:
             report |= {"result": "failed", "error": str(error), "where": error.where, "hint": error.hint}
+            if isinstance(error, Refused):
+                report["problems"] = error.problems
+                _log_problems(error.problems)
         except HandoverError as error:
             report |= {"result": "failed", "error": f"a worker refused the table: {error}", "hint": "see its log"}
         except Exception as error:
@@ -86,7 +90,7 @@ class Control:
     async def _compile_and_hand_over(self, report: dict[str, Any]) -> None:
         answer, unbound = await self._compile_and_bind()
         head = answer.head
-        _log_problems(head)
+        _log_problems(head["problems"], of=head["errors"] + head["warnings"])
         told = ("digest", "objects", "rules", "errors", "warnings", "problems", "read_ms", "compile_ms", "changes")
         report |= {name: head[name] for name in told}
         report["unbound"] = [{"address": a, "port": p, "error": why} for (a, p), why in unbound.items()]
@@ -141,13 +145,13 @@ def _keys(head: dict[str, Any]) -> frozenset[BindKey]:
     return frozenset((address, port) for address, port, _, _ in head["ports"])
 
 
-def _log_problems(head: dict[str, Any]) -> None:
-    for problem in head["problems"]:
+def _log_problems(problems: list[dict[str, str]], *, of: int = 0) -> None:
+    for problem in problems:
         values = {name: value for name, value in problem.items() if name != "severity"}
         log.log(_LEVELS[problem["severity"]], "manifest_problem", extra=logs.fields(**values))
-    untold = head["errors"] + head["warnings"] - len(head["problems"])
-    if untold:
-        log.warning("manifest_problems_untold", extra=logs.fields(n=untold, hint="gatewayproxy check lists them all"))
+    if of > len(problems):
+        hint = "gatewayproxy check lists them all"
+        log.warning("manifest_problems_untold", extra=logs.fields(n=of - len(problems), hint=hint))
 
 
 def _log_report(report: dict[str, Any]) -> None:

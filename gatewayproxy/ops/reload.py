@@ -58,6 +58,7 @@ class Reloader:
     def compile(self, request: Mapping[str, Any]) -> Outcome:
         """Compile what is on disk now.
 
+        A document of which not even the object's name can be read fails the compilation, unless nothing serves yet.
         *request*: `generation` to give, `serving` (generation in force, 0 = none), `digest` in force, `unbindable`.
         """
         begun_at = time.monotonic()
@@ -69,6 +70,8 @@ class Reloader:
         read_at = time.monotonic()
         compiled = self._compiler.compile(read.sources, self._options_for(request), files)
         head = _head(compiled, read.problems)
+        if request["serving"] and head["unreadable"]:
+            return Outcome(head=_refused(head))
         head["read_ms"] = round((read_at - begun_at) * 1e3, 1)
         head["changes"] = self._changes(compiled.table, request["serving"])
         same = compiled.table.digest == request["digest"]
@@ -143,6 +146,8 @@ def _entries(table: RoutingTable) -> Iterator[RouteEntry]:
 def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
     problems = (*unread, *compiled.status.problems)
     n_errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    # A text that does not say which object it is may be any of those in force: half a file must not remove routes.
+    unreadable = [problem for problem in problems if problem.severity is Severity.ERROR and problem.key is None]
     return {
         "ok": True,
         "generation": compiled.table.generation,
@@ -151,11 +156,24 @@ def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
             [port.address, port.bind_port, port.kind.value, [x.name for x in port.listeners]]
             for port in compiled.table.ports
         ],
+        "unreadable": [_problem(problem) for problem in unreadable[:MAX_LISTED]],
         "objects": len(compiled.status.objects),
         "rules": compiled.table.n_entries,
         "errors": n_errors,
         "warnings": len(problems) - n_errors,
         "problems": [_problem(problem) for problem in problems[:MAX_LISTED]],
+    }
+
+
+def _refused(head: dict[str, Any]) -> dict[str, Any]:
+    """Return the head of a compilation that must not replace what serves."""
+    first = head["unreadable"][0]
+    return {
+        **head,
+        "ok": False,
+        "error": f"a document cannot be read: {first.get('field', '')} {first['message']}".replace("  ", " "),
+        "where": first["origin"],
+        "hint": first.get("hint") or "mend it, then reload",
     }
 
 

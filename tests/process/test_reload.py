@@ -128,13 +128,47 @@ def test_a_wrong_object_is_told_with_its_line_and_the_rest_goes_live(tmp_path: P
             write(tmp_path, *_simple(host, app), http_route("new", "app", path="/new"))
             (tmp_path / "bad.yaml").write_text("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n"
                                                "metadata: {name: bad}\nspec: {rulez: []}\n")  # fmt: skip
-            (tmp_path / "broken.yaml").write_text("{")
             report = gw.reload()
             assert report["result"] == "applied"
-            origins = {problem["origin"].rpartition("/")[2].partition(":")[0] for problem in report["problems"]}
-            assert origins == {"bad.yaml", "broken.yaml"}
+            assert {problem["object"] for problem in report["problems"]} == {"HTTPRoute default/bad"}
             gw.wait_log(r"manifest_problem .*bad\.yaml:4.*rulez")
             assert http_get(host, 8080, "/new").status == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("kind: HTTPRoute\nmetadata: {na", id="half a file"),
+        pytest.param("just words", id="no object"),
+        pytest.param("\x00\xff", id="no text"),
+    ],
+)
+def test_a_document_that_cannot_be_read_keeps_the_table_and_is_named(tmp_path: Path, text: str) -> None:
+    host = loopback_address()
+    with backend() as app:
+        write(tmp_path, *_simple(host, app))
+        with running(tmp_path, workers=1) as gw:
+            good = (tmp_path / "all.yaml").read_text()
+            write(tmp_path, gateway("gw", host, listener("http", 8080)))  # without the route
+            (tmp_path / "broken.yaml").write_text(text, encoding="latin-1")
+            report = gw.reload()
+            assert (report["result"], report["generation"]) == ("failed", 1)
+            assert report["where"].startswith(str(tmp_path / "broken.yaml"))
+            assert report["hint"]
+            assert http_get(host, 8080).status == 200
+            (tmp_path / "all.yaml").write_text(good)
+            (tmp_path / "broken.yaml").unlink()
+            assert gw.reload()["result"] == "unchanged"
+
+
+def test_a_start_with_a_broken_document_serves_the_others(tmp_path: Path) -> None:
+    host = loopback_address()
+    with backend() as app:
+        write(tmp_path, *_simple(host, app))
+        (tmp_path / "broken.yaml").write_text("{")
+        with running(tmp_path, workers=1) as gw:
+            gw.wait_log(r"manifest_problem .*broken\.yaml:")
+            assert http_get(host, 8080).status == 200
 
 
 def test_a_port_that_cannot_be_bound_is_in_the_status_and_the_rest_goes_live(tmp_path: Path) -> None:
