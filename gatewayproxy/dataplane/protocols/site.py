@@ -9,7 +9,7 @@ import asyncio
 import os
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.stats import RuleStats
@@ -17,12 +17,24 @@ from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import BackendChoice, BackendGroup, HostIndex, Port, RouteEntry
 
-if TYPE_CHECKING:
-    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
-
-__all__ = ["EntryState", "Site", "Target"]
+__all__ = ["EntryState", "Site", "Target", "Watched"]
 
 _SWEEP_S: Final = 0.25  # resolution of connection deadlines
+
+
+class Watched(Protocol):
+    """A connection, as its site sees it."""
+
+    deadline_at: float  # monotonic, 0 = none
+
+    def on_deadline(self) -> None:
+        """Act: the deadline has passed."""
+
+    def drain(self) -> None:
+        """Close now if idle, else after the exchange in flight."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Target:
@@ -84,7 +96,7 @@ class Site:
         self.context = context
         self.limits = context.limits
         self.scheme = scheme
-        self.connections: set[Http1Connection] = set()
+        self.connections: set[Watched] = set()
         self.draining = False
         self.port = port
         self.index: HostIndex = port.http or HostIndex()
@@ -107,13 +119,13 @@ class Site:
         state = self.entries[entry] = EntryState(entry, self.context)
         return state
 
-    def add(self, connection: Http1Connection) -> None:
+    def add(self, connection: Watched) -> None:
         """Watch the deadlines of *connection* until it is removed."""
         self.connections.add(connection)
         if self._timer is None:
             self._timer = self.loop.call_later(_SWEEP_S, self._sweep)
 
-    def remove(self, connection: Http1Connection) -> None:
+    def remove(self, connection: Watched) -> None:
         """Let go of a closed connection."""
         self.connections.discard(connection)
 

@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
+from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.chunked import ChunkedReader
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
 
-if TYPE_CHECKING:
-    from gatewayproxy.dataplane.upstream.pool import EndpointPool
-
-__all__ = ["MAX_INTERIM", "Sink", "UpstreamConnection"]
+__all__ = ["MAX_INTERIM", "Owner", "Sink", "UpstreamConnection"]
 
 MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
 
 _State = Enum("_State", "IDLE HEAD BODY CHUNKS REST TUNNEL CLOSED")
 # PERF: a global costs half of what a member of an Enum class does.
 _IDLE, _HEAD, _BODY, _CHUNKS, _REST, _TUNNEL, _CLOSED = _State
+
+
+class Owner(Protocol):
+    """The pool, as its connections see it."""
+
+    @property
+    def limits(self) -> Limits: ...
+    def put(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that is ready for another request."""
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Let go of a closed connection."""
+
+    def discard_idle(self, connection: UpstreamConnection) -> None:
+        """Do not hand out *connection*: its peer has ended it."""
 
 
 class Sink(Protocol):
@@ -69,7 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         "sent_all", "sink", "transport",
     )  # fmt: skip
 
-    def __init__(self, pool: EndpointPool) -> None:
+    def __init__(self, pool: Owner) -> None:
         self.pool = pool
         self.sink: Sink | None = None
         self.transport: asyncio.Transport

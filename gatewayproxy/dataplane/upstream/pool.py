@@ -45,7 +45,7 @@ class EndpointPool:
 
     def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
         self.endpoint = endpoint
-        self.limits = limits
+        self.limits: Limits = limits
         self.name = endpoint_name(endpoint)
         self.idle: list[UpstreamConnection] = []
         self.connections: set[UpstreamConnection] = set()
