@@ -23,6 +23,7 @@ import uvloop
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.server import Applied, BindKey, DataPlane, Drained
+from gatewayproxy.dataplane.stats import Stats
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.ops import logs, snapshot
@@ -37,6 +38,7 @@ log = logging.getLogger("gatewayproxy.ops.worker")  # started with -m, __name__ 
 
 _LOG_CLOSE_S: Final = 2.0  # how long the last access log lines may take at exit
 _PR_SET_PDEATHSIG: Final = 1
+MAX_ROWS: Final = 100_000  # (rule, backend) pairs counted; a reload that finds more starts the idle ones anew
 
 
 class Worker:
@@ -127,6 +129,7 @@ class Worker:
         if table is None or self._plane is None:
             return
         applied = self._plane.apply(table, self._sockets, on_drained=self._on_retired)
+        _forget_rows(self._plane.context.stats)
         self._close_unused(table)
         gc.freeze()
         gc.enable()
@@ -194,6 +197,12 @@ def _adopt(fd: int) -> socket.socket:
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     return sock
+
+
+def _forget_rows(stats: Stats) -> None:
+    """Bound what renamed routes leave behind; a counter that starts anew is what scrapers know from restarts."""
+    if len(stats.rows) > MAX_ROWS:
+        stats.rows = {key: row for key, row in stats.rows.items() if row.active}
 
 
 def _report(generation: int, applied: Applied) -> dict[str, Any]:
