@@ -18,7 +18,7 @@ from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Problem, Severity, StatusReport
-from gatewayproxy.ops.sources import read_files, read_paths
+from gatewayproxy.ops.sources import SOURCES, read_files
 from gatewayproxy.routing.handover import slices
 from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable
 
@@ -63,7 +63,7 @@ class Reloader:
         """
         begun_at = time.monotonic()
         try:
-            read = read_paths(self._paths)
+            read = SOURCES["directory"](self._paths)
         except ConfigError as error:
             return Outcome(head={"ok": False, "error": str(error), "where": error.where, "hint": error.hint})
         files = read_files(sorted(self._compiler.wanted_files(read.sources)))
