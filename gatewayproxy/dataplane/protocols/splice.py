@@ -130,6 +130,7 @@ class Half:
         """Hold nothing any more: the stream is over."""
         self.done = True
         self._tail = None
+        del self.peer  # no cycle is left for the garbage collector
         self._reactor.bulk.pop(self, None)
         if self._pipe is not None:
             self._give_back()

@@ -221,6 +221,7 @@ class Stream:
             self._down.release()
             self._up.release()
             self._count(self._down, self._up)
+            self._down = self._up = None
         if self._pool is not None:
             self._pool.stream_closed()
         if self._upstream is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from gatewayproxy.dataplane.protocols import splice_accept, splice_stream
+from gatewayproxy.dataplane.protocols.splice import Half
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
 from gatewayproxy.routing.table import BackendChoice
@@ -314,3 +316,17 @@ async def test_a_client_that_resets_while_we_dial_leaves_nothing_behind() -> Non
             sock.close()
         await l4.record(1)
         await wait_until(lambda: l4.listener.connections == 0, "all to be gone")
+
+
+async def test_an_ended_stream_leaves_no_work_to_the_garbage_collector() -> None:
+    async with greeter(b"x") as address, open_l4(tcp_port(entry(choice("b", address)))) as l4:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                assert await ask(l4.address) == b"x"
+            await l4.record(20)
+            await asyncio.sleep(0)
+            assert not [each for each in gc.get_objects() if isinstance(each, Half | splice_stream.Stream)]
+        finally:
+            gc.enable()
