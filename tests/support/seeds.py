@@ -1,4 +1,4 @@
-"""Serve a folder of config/ with the real process, on loopback addresses of its own and with a backend for each Service.
+"""Serve a folder of config/ by the real process, on loopback addresses of its own, with a backend for each Service.
 
     with serving("nvcf", tmp_path) as nvcf:
         assert nvcf.ask("api.nvcf.localhost", "/health").backend == "nvcf/api"
@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import http.client
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
