@@ -24,7 +24,7 @@ class Limits:
     head_fields: int = _limit(128, "field lines of a head; 431, or 502")
     target_bytes: int = _limit(16_384, "request target; 414")
     body_bytes: int = _limit(0, "request body, 0 = no limit; 413")
-    head_timeout_s: float = _limit(10.0, "first byte of a head to its end; 408")
+    head_timeout_s: float = _limit(5.0, "first byte of a head to its end; 408")
     body_timeout_s: float = _limit(60.0, "silence within a request body; 408")
     idle_timeout_s: float = _limit(75.0, "silence between requests; close")
     tunnel_idle_timeout_s: float = _limit(0.0, "silence on an upgraded connection, 0 = no limit; close")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 __all__ = ["MemoryTransport"]
@@ -11,8 +12,9 @@ __all__ = ["MemoryTransport"]
 class MemoryTransport(asyncio.Transport):
     """Collects writes; never calls its protocol."""
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket | None = None) -> None:
         super().__init__()
+        self._sock = sock  # a quiet one, for those who look whether it has something to say
         self._written: list[bytes] = []
         self.closed = self.aborted = self.paused = self.ended = False
 
@@ -53,4 +55,4 @@ class MemoryTransport(asyncio.Transport):
         return 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("10.0.0.9", 5) if name == "peername" else default
+        return {"peername": ("10.0.0.9", 5), "socket": self._sock}.get(name, default)

@@ -1,7 +1,7 @@
 """Answers that the gateway makes itself: their stable reasons, and their bytes.
 
 A short text names the reason; `docs/operations.md` lists them. Reasons that configuration decides are in
-`model.refusals`, those of unreadable requests and broken backends come with the error that was raised.
+`model.refusals`; those of unreadable messages come with the error that was raised, and are listed here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,19 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "no_rule": (404, "no rule of the host's routes matches this request"),
     "misdirected": (421, "the connection was opened for another listener"),
     "ambiguous_path": (400, "the path has two readings that lead to different rules"),
+    "bad_request_line": (400, "the request line is malformed"),
+    "bad_target": (400, "the request target is no valid path or absolute URI"),
+    "bad_host": (400, "there is not exactly one valid Host"),
+    "bad_header": (400, "a header field is malformed"),
+    "bad_framing": (400, "Content-Length and Transfer-Encoding are invalid or contradict each other"),
+    "bad_chunk": (400, "the chunked body is malformed"),
+    "method_not_allowed": (405, "CONNECT and TRACE are not served"),
+    "target_too_long": (414, "the request target is longer than allowed"),
+    "bad_expectation": (417, "Expect asks for something else than 100-continue"),
+    "head_too_large": (431, "the request head has more bytes or fields than allowed"),
+    "trailers_too_large": (431, "the trailer section has more bytes or fields than allowed"),
+    "method_too_long": (501, "the method has more than 64 bytes"),
+    "bad_version": (505, "the HTTP version is not 1.0 or 1.1"),
     "options_answered": (200, "OPTIONS asked the gateway itself"),
     "head_timeout": (408, "the request head did not arrive in time"),
     "body_timeout": (408, "the request body stopped arriving"),

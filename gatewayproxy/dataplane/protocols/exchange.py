@@ -11,6 +11,7 @@ be retried or time out is in `waiting`; tunnels are in `upgrade`; answers of our
 
 from __future__ import annotations
 
+import logging
 from asyncio import TimerHandle
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 
 __all__ = ["Exchange"]
+
+log = logging.getLogger(__name__)
 
 # RFC 9110 §9.2.2: may be sent again when the connection died before an answer.
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
@@ -110,7 +113,7 @@ class Exchange:
             waiting.wait_for_endpoints(self, cluster)
             return
         idle = pool.idle.pop() if pool.idle else None
-        if idle is not None and head.method not in IDEMPOTENT:
+        if idle is not None and (head.length or head.method not in IDEMPOTENT):
             idle = waiting.living(pool, idle)
         if idle is None:
             waiting.wait_for_connection(self, pool)
@@ -347,13 +350,18 @@ class Exchange:
 
     def on_request_timeout(self) -> None:
         """timeouts.request has run out."""
-        self._time_out("request_timeout")
+        self._give_up("request_timeout")
 
     def on_upstream_timeout(self) -> None:
         """timeouts.backendRequest has run out."""
-        self._time_out("upstream_timeout")
+        self._give_up("upstream_timeout")
 
-    def _time_out(self, reason: str) -> None:
+    def on_fault(self) -> None:
+        """Our own code failed: tell the log once, and the client."""
+        log.exception("exchange_failed route=%s", self.target.entry.label.route if self.target is not None else "")
+        self._give_up("internal_error")
+
+    def _give_up(self, reason: str) -> None:
         self._abandon_upstream()
         if self.status:
             self.cut(reason)

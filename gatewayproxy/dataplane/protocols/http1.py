@@ -158,7 +158,10 @@ class Http1Connection(asyncio.Protocol):
             return
         self.state = RESPONSE
         self.buf = data[head.end :]
-        exchange.begin(b"")
+        try:
+            exchange.begin(b"")
+        except Exception:  # our own fault must not cost more than this exchange
+            exchange.on_fault()
 
     def _begin_body(self, exchange: Exchange, data: bytes) -> None:
         """Start an exchange whose body begins with *data*; pipelined bytes may follow it."""
@@ -177,7 +180,10 @@ class Http1Connection(asyncio.Protocol):
             body = self._take_body(data)
         if self.state is BODY:
             self.deadline_at = self._body_deadline()
-        exchange.begin(body)
+        try:
+            exchange.begin(body)
+        except Exception:
+            exchange.on_fault()
 
     def _take_body(self, data: bytes) -> bytes:
         """Return what *data* has of a body of known length."""

@@ -1,0 +1,164 @@
+"""Bytes in, bytes out: one exchange in memory, whole and in pieces."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayproxy.model.limits import Limits
+from tests.support.trace import Trace, trace
+
+GET = b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+EXCHANGES = [
+    (GET, OK),
+    (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3;z\r\nabc\r\n0\r\nU: 2\r\n\r\n",
+    ),
+]
+
+
+def in_pieces(data: bytes, sizes: list[int]) -> list[bytes]:
+    pieces, at = [], 0
+    for size in sizes:
+        pieces.append(data[at : at + size])
+        at += size
+    return [piece for piece in [*pieces, data[at:]] if piece]
+
+
+def content(raw: bytes) -> bytes:
+    """Return *raw* without what may differ: the request id, and where chunks begin."""
+    raw = re.sub(rb"x-request-id: \w+", b"", raw)
+    head, mark, body = raw.partition(b"transfer-encoding: chunked\r\n\r\n")
+    payload = b""
+    while mark:
+        line, _, body = body.partition(b"\r\n")
+        size = int(line, 16)
+        if not size:
+            break
+        payload += body[:size]
+        body = body[size + 2 :]
+    return head + mark + payload + b"|" + body
+
+
+def run(t: Trace, request: list[bytes], response: list[bytes]) -> tuple[bytes, bytes]:
+    for piece in request:
+        t.downstream.data_received(piece)
+    for piece in response:
+        t.upstream.data_received(piece)
+    return content(t.backend.take()), content(t.client.take())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(EXCHANGES), st.lists(st.integers(1, 30)), st.lists(st.integers(1, 30)))
+async def test_pieces_say_what_the_whole_says(
+    exchange: tuple[bytes, bytes], cuts: list[int], other_cuts: list[int]
+) -> None:
+    request, response = exchange
+    with trace() as t:
+        whole = run(t, [request], [response])
+    with trace() as t:
+        assert run(t, in_pieces(request, cuts), in_pieces(response, other_cuts)) == whole
+        assert t.pool.idle == [t.upstream]
+
+
+@pytest.mark.parametrize("surplus", [b"x", OK], ids=["a byte", "a whole answer"])
+async def test_bytes_behind_an_answer_close_the_upstream_connection_and_go_nowhere(surplus: bytes) -> None:
+    with trace() as t:
+        t.downstream.data_received(GET)
+        t.upstream.data_received(OK + surplus)
+        assert t.client.take() == OK
+        assert t.backend.closed
+        assert t.pool.idle == []
+
+
+async def test_bytes_on_an_idle_upstream_connection_close_it() -> None:
+    with trace() as t:
+        t.upstream.data_received(OK)
+        assert t.backend.closed
+        assert t.pool.idle == []
+        assert t.client.take() == b""
+
+
+async def test_a_bad_chunk_is_refused_before_anything_is_sent() -> None:
+    with trace() as t:
+        t.downstream.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX")
+        assert t.backend.take() == b""
+        assert t.client.take().startswith(b"HTTP/1.1 400 ")
+        assert t.client.ended
+
+
+async def test_a_bad_chunk_later_on_takes_the_upstream_request_down() -> None:
+    with trace() as t:
+        t.downstream.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        assert t.backend.take().endswith(b"5\r\nhello\r\n")
+        t.downstream.data_received(b"+1\r\n")
+        assert t.backend.aborted
+        assert t.client.take().startswith(b"HTTP/1.1 400 ")
+
+
+async def test_bytes_after_an_upgrade_request_wait_for_the_answer() -> None:
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with trace() as t:
+        t.downstream.data_received(upgrade + b"early")
+        assert b"early" not in t.backend.take()
+        t.upstream.data_received(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert t.backend.take() == b"early"
+        t.downstream.data_received(b"more")
+        assert t.backend.take() == b"more"
+
+
+async def test_a_101_that_nobody_asked_for_is_a_502() -> None:
+    with trace() as t:
+        t.downstream.data_received(GET)
+        t.upstream.data_received(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw")
+        assert t.client.take().startswith(b"HTTP/1.1 502 ")
+        assert t.backend.aborted
+
+
+async def test_backpressure_crosses_in_both_directions() -> None:
+    with trace() as t:
+        t.downstream.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+        t.upstream.pause_writing()
+        assert t.client.paused
+        t.upstream.resume_writing()
+        assert not t.client.paused
+        t.downstream.data_received(b"defghi")
+        t.upstream.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        t.downstream.pause_writing()
+        assert t.backend.paused
+        t.downstream.resume_writing()
+        assert not t.backend.paused
+
+
+async def test_pipelined_bytes_are_held_up_to_a_bound() -> None:
+    with trace(limits=Limits(head_bytes=1000)) as t:
+        t.downstream.data_received(GET)
+        t.downstream.data_received(GET * 30)
+        assert not t.client.paused
+        t.downstream.data_received(GET * 5)
+        assert t.client.paused
+
+
+async def test_a_fault_of_our_own_is_a_500_and_one_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    with trace() as t:
+        monkeypatch.setattr("gatewayproxy.dataplane.protocols.exchange.rewrite_request", broken)
+        t.downstream.data_received(GET)
+        assert t.client.take().startswith(b"HTTP/1.1 500 ")
+        assert t.context.stats.reasons == {("default/gw/http", "internal_error"): 1}
+        monkeypatch.undo()
+        t.downstream.data_received(GET)
+        assert t.backend.take().startswith(b"GET /a ")
+    assert [record.exc_info is not None for record in caplog.records] == [True]
