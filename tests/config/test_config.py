@@ -15,6 +15,10 @@ FOLDERS = sorted(folder for folder in CONFIG.iterdir() if list(folder.glob("*.ya
 WARNED = {  # folder -> (object, what the warning is about)
     "cilium": [("HTTPRoute hr/hr", "NotAllowedByListeners")],
     "genestack": [("HTTPRoute grafana/grafana", "hostnames grafana, grafana.cluster.local")],
+    "novaedge": [
+        ("TCPRoute gateway-system/postgres-route", "v1alpha2"),
+        ("TLSRoute gateway-system/redis-tls-route", "v1alpha2"),
+    ],
     "nvcf": [("HTTPRoute sandbox/sandbox", "NotAllowedByListeners")],
 }
 

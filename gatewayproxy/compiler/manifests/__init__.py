@@ -37,6 +37,7 @@ class Kind:
 
     read: Callable[[Meta, Fields, str], Resource]  # metadata, the whole object, version
     versions: tuple[str, ...] = ("v1",)
+    deprecated: tuple[str, ...] = ()  # of the versions: served still, with a warning
     namespaced: bool = True
     name: Text = SUBDOMAIN
 
@@ -45,8 +46,10 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "GatewayClass"): Kind(read=gatewayclass.read, versions=("v1", "v1beta1"), namespaced=False),
     (GATEWAY_GROUP, "Gateway"): Kind(read=gateway.read, versions=("v1", "v1beta1")),
     (GATEWAY_GROUP, "HTTPRoute"): Kind(read=httproute.read, versions=("v1", "v1beta1")),
-    (GATEWAY_GROUP, "TCPRoute"): Kind(read=tcproute.read, versions=("v1", "v1alpha2")),
-    (GATEWAY_GROUP, "TLSRoute"): Kind(read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2")),
+    (GATEWAY_GROUP, "TCPRoute"): Kind(read=tcproute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),
+    (GATEWAY_GROUP, "TLSRoute"): Kind(
+        read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2"), deprecated=("v1alpha3", "v1alpha2")
+    ),
     (GATEWAY_GROUP, "ReferenceGrant"): Kind(read=referencegrant.read, versions=("v1", "v1beta1")),
     ("", "Service"): Kind(read=service.read, name=LABEL),
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),

@@ -76,6 +76,9 @@ def read_document(document: Document, *, tell: bool = True) -> ReadObject:
             meta=None, resource=None, problems=_problems(reading, _key_as_written(document, kind_name), document, tell)
         )
     root.ignore("status")
+    if version in kind.deprecated:
+        newest = _api_version(group, kind_name)
+        root.warn("apiVersion", f"version {version} of {kind_name} is deprecated", f"write apiVersion: {newest}")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
     resource = kind.read(meta, root, version)
     sound = reading.finish()

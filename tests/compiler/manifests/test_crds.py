@@ -120,6 +120,21 @@ def test_we_serve_the_versions_that_are_served(key: str) -> None:
     assert set(KINDS[GATEWAY_GROUP, key].versions) == {version for kind, version in schemas() if kind == key}
 
 
+@pytest.mark.parametrize("key", [key for group, key in KINDS if group == GATEWAY_GROUP])
+def test_we_warn_of_the_versions_that_are_deprecated(key: str) -> None:
+    folder = find_spec()
+    assert folder is not None
+    (crd,) = (
+        document
+        for file in (folder / "crds").glob(f"gateway.networking.k8s.io_{key.lower()}*.yaml")
+        for document in yaml.safe_load_all(file.read_text())
+        if document["kind"] == "CustomResourceDefinition" and document["spec"]["names"]["kind"] == key
+    )
+    served = [each for each in crd["spec"]["versions"] if each["served"]]
+    deprecated = {each["name"] for each in served if each.get("deprecated")}
+    assert set(KINDS[GATEWAY_GROUP, key].deprecated) == deprecated
+
+
 def test_the_sample_objects_use_every_field_of_the_schemas() -> None:
     missing = {}
     for (kind, version), schema in schemas().items():
