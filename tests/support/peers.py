@@ -110,8 +110,8 @@ async def redis_tls(certificate: Certificate, folder: Path) -> AsyncIterator[Add
 
 
 @contextlib.asynccontextmanager
-async def postgresql() -> AsyncIterator[Address]:
-    """Serve an empty PostgreSQL whose user "postgres" needs no password."""
+async def postgresql(certificate: Certificate | None = None) -> AsyncIterator[Address]:
+    """Serve an empty PostgreSQL whose user "postgres" needs no password; over TLS as well if *certificate* is given."""
     initdb, postgres = require("initdb"), require("postgres")
     # Not pytest's folder: PostgreSQL refuses root, and its user cannot enter a folder of root's.
     folder = Path(tempfile.mkdtemp(prefix="gatewayproxy-pg-"))
@@ -122,6 +122,11 @@ async def postgresql() -> AsyncIterator[Address]:
         assert code == 0, out
         port = free_port()
         command = [*prefix, postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
+        if certificate is not None:
+            chain, key = tls_files(certificate, folder)
+            key.chmod(0o600)
+            shutil.chown(key, folder.owner())
+            command += ["-l", "-c", f"ssl_cert_file={chain}", "-c", f"ssl_key_file={key}"]
         async with serving(command, ("127.0.0.1", port), folder / "postgres.log") as address:
             await _until_ready(address)
             yield address
