@@ -46,7 +46,7 @@ def tcp_route(name: str, backend: str, *, section: str, parent: str = "gw") -> T
         "parentRefs": [{"name": parent, "sectionName": section}],
         "rules": [{"backendRefs": [{"name": backend, "port": 80}]}],
     }
-    return {"apiVersion": f"{_API}/v1alpha2", "kind": "TCPRoute", "metadata": {"name": name}, "spec": spec}
+    return {"apiVersion": f"{_API}/v1", "kind": "TCPRoute", "metadata": {"name": name}, "spec": spec}
 
 
 def service(name: str, *endpoints: str, labels: Mapping[str, str] | None = None) -> Tree:
