@@ -33,6 +33,7 @@ __all__ = ["Supervisor", "run"]
 
 log = logging.getLogger(__name__)
 
+_SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT})
 _KILL_GRACE_S: Final = 3.0  # beyond Limits.drain_s, before a draining worker is killed
 
 
@@ -153,6 +154,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # blocked while we started: `__main__`
 
     def _on_reopen(self) -> None:
         log.info("reopening_logs")
