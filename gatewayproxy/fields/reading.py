@@ -111,9 +111,10 @@ class Reading:
         return len(self._found)
 
     def finish(self) -> bool:
-        """Note the fields no read has named; return whether the object is free of errors."""
+        """Note the fields no read has named; return whether the object is free of errors. Ends the reading."""
         for fields in self._opened:
             fields.report_unknown()
+        self._opened.clear()  # they name this reading: a cycle less for the collector, dozens of objects an HTTPRoute
         return not any(severity is Severity.ERROR for _, severity, _, _ in self._found)
 
     def problems(

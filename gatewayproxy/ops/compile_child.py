@@ -36,9 +36,12 @@ def _serve(sock: socket.socket) -> None:
         controller_name=settings["controller_name"], cluster_domain=settings["cluster_domain"], port_map=port_map
     )
     reloader = Reloader(settings["paths"], options)
+    # PERF: compiling makes millions of objects and no cycles; collecting took 1.2 of 5.4 CPU s for 10,000 HTTPRoutes.
+    gc.disable()
     while True:
         _, payload = read_frame(sock)
         _answer(sock, reloader.compile(from_json(payload)))
+        gc.collect(0)  # nobody waits now: what an odd path may have left, among the new objects only
 
 
 def _bound_memory(n_bytes: int) -> None:
@@ -51,7 +54,6 @@ def main() -> None:
     """Serve the supervisor until it is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    gc.set_threshold(50_000, 20, 20)
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         try:
             _serve(sock)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import Severity
 from tests.support.certs import certificate
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 GATEWAY = b"""
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -257,3 +260,16 @@ def test_no_text_makes_the_compiler_raise(data: st.DataObject) -> None:
 def test_a_field_that_is_emptied_fences_or_serves_but_never_raises(lost: bytes) -> None:
     found = compiled(GATEWAY.replace(lost, b"''"), ROUTE)
     assert found.status.problems
+
+
+@pytest.mark.parametrize("case", sorted(path.parent.name for path in GOLDEN.glob("*/in.yaml")))
+def test_a_compilation_leaves_nothing_to_the_collector(case: str) -> None:
+    sources = [Source("in.yaml", (GOLDEN / case / "in.yaml").read_bytes())]
+    Compiler().compile(sources, CompileOptions(), {})  # what is made once per process is there now
+    gc.collect()
+    gc.disable()
+    try:
+        Compiler().compile(sources, CompileOptions(), {})
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
