@@ -149,7 +149,7 @@ class Exchange:
             self.answer("ambiguous_path")
             return None
         if entry is None:
-            self.answer("no_rule")
+            self.answer("no_rule" if vhost.layers else "no_route")
         return entry
 
     def _same_rule(self, vhost: VirtualHost, entry: RouteEntry | None) -> bool:
