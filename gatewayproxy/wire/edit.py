@@ -43,7 +43,8 @@ def rewrite_request(head: RequestHead, own: bytes, edit: HeadEdit | None) -> byt
         own += b"transfer-encoding: chunked\r\n"
     if head.upgrade:
         own += b"connection: upgrade\r\nupgrade: websocket\r\n"
-    kept = join_kept(head.buf, head.fields_start, head.fields_end, cuts)
+    start, end = head.fields_start, head.fields_end
+    kept = join_kept(head.buf, start, end, cuts) if cuts else head.buf[start:end]
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, target, kept, own)
 
 
@@ -56,7 +57,7 @@ def rewrite_response(head: ResponseHead, own: bytes, edit: HeadEdit | None) -> b
         if cut:
             cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, cut)
         own += append
-    kept = join_kept(head.buf, start, head.fields_end, cuts)
+    kept = join_kept(head.buf, start, head.fields_end, cuts) if cuts else head.buf[start : head.fields_end]
     if start:
         return b"%b%b%b\r\n" % (_status_line(head), kept, own)
     return b"%b%b\r\n" % (kept, own)

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 __all__ = [
-    "BARE", "CONTENT_LENGTH", "FIELDS", "FIELD_LINE", "TEXT", "TOKEN", "Span", "cut_lines", "join_kept", "list_members",
+    "BARE", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_lines", "join_kept",
+    "list_members",
 ]  # fmt: skip
 
 Span = tuple[int, int]  # a line to drop: its first byte, and the byte behind its LF
@@ -21,7 +22,7 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"  # field-content and OWS, obs-text included
 FIELDS: Final = rb"((?:" + TOKEN + rb":" + TEXT + rb"\r\n)*+)"
 FIELD_LINE: Final = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")  # only over what FIELDS has accepted
-CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,18}+")  # below 2**63 for certain
+MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**63 for certain
 BARE: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\x00")  # what no line may hold; a last CR may still get its LF
 _TOKEN: Final = re.compile(TOKEN)
 

@@ -13,30 +13,28 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, CONTENT_LENGTH, FIELD_LINE, FIELDS, TOKEN, Span, cut_lines, list_members
-from gatewayproxy.wire.target import PATH, QUERY, check_authority, odd_path, parse_absolute
+from gatewayproxy.wire.grammar import BARE, FIELD_LINE, FIELDS, MAX_LENGTH_DIGITS, TOKEN, Span, cut_lines, list_members
+from gatewayproxy.wire.target import (
+    PLAIN_PATH,
+    QUERY,
+    check_authority,
+    is_origin_form,
+    odd_path,
+    parse_absolute,
+)
 
 __all__ = ["CHUNKED", "RequestHead", "parse_request"]
 
 CHUNKED: Final = -1  # RequestHead.length of a chunked body
 
-_REQUEST: Final = re.compile(
-    rb"("
-    + TOKEN
-    + rb") (?:("
-    + PATH
-    + rb")(\?"
-    + QUERY
-    + rb")?+(?= )|([\x21-\x7e]++)) HTTP/1\.([01])\r\n"
-    + FIELDS
-    + rb"\r\n"
-)
-# Lines that matter, by first letter: the engine drops a line of another name at its first byte. A name with "_" for "-"
-# is dropped too: CGI-style backends could not tell it from ours.
+# PERF: a plain path is known as such by the grammar; any other target is read again, out of line.
+_TARGET: Final = rb"(?:(" + PLAIN_PATH + rb")(\?" + QUERY + rb")?+(?= )|([\x21-\x7e]++))"
+_REQUEST: Final = re.compile(rb"(" + TOKEN + rb") " + _TARGET + rb" HTTP/1\.([01])\r\n" + FIELDS + rb"\r\n")
+# Lines that matter. A name with "_" for "-" is one of them too, to be dropped: CGI-style backends could not tell it
+# from ours. PERF: searched in a lower-case copy, which halves the time of a case-insensitive search.
 _HOT: Final = re.compile(
-    rb"\n([hH](?i:ost|ttp2-settings)|[cC](?i:on(?:nection|tent[-_]length))|[xX](?i:[-_]forwarded[-_][!-9;-~]+|[-_]real[-_]ip|"
-    rb"[-_]request[-_]id)|[tT](?i:e|ransfer[-_]encoding)|[eE](?i:xpect)|[kK](?i:eep-alive)|[uU](?i:pgrade)|"
-    rb"[fF](?i:orwarded)|[pP](?i:roxy-connection)|[mM](?i:ax-forwards)):([^\r]*+)\r"
+    rb"\n(host|http2-settings|con(?:nection|tent[-_]length)|x[-_](?:forwarded[-_][!-9;-~]++|real[-_]ip|request[-_]id)|te|"
+    rb"transfer[-_]encoding|expect|keep-alive|upgrade|forwarded|proxy-connection|max-forwards):([^\r]*+)\r"
 )
 _FIRST_LINE: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/1\.[01]")
 _OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]")
@@ -120,7 +118,6 @@ def parse_request(buf: bytes, limits: Limits, seen: int = 0) -> RequestHead | No
         head.path = path
         head.query = query[1:]
         head.target = path + query
-    head.odd = odd_path(head.path)
     _check_limits(head, limits)
     return head
 
@@ -131,12 +128,14 @@ def _read_fields(head: RequestHead) -> None:
     Repeated lines are joined by a comma, which no Host and no Content-Length may hold: so two of them are refused.
     """
     hot: dict[bytes, bytes] = {}
-    for found in _HOT.finditer(head.buf, head.fields_start - 1, head.fields_end):
-        name = found[1].lower()
-        value = found[2].strip(b" \t")
+    buf = head.buf
+    for found in _HOT.finditer(buf[: head.fields_end].lower(), head.fields_start - 1):
+        name = found[1]
+        start, end = found.span(2)
+        value = buf[start:end].strip(b" \t")
         hot[name] = hot[name] + b", " + value if name in hot else value
         if name not in _PASSED:
-            head.cuts.append((found.start() + 1, found.end() + 1))
+            head.cuts.append((found.start() + 1, end + 2))
     host = hot.get(b"host")
     if host is None:
         raise RemoteProtocolError("send exactly one Host field", reason="bad_host")
@@ -169,7 +168,7 @@ def _read_framing(head: RequestHead, length: bytes | None, te: bytes | None) -> 
             raise RemoteProtocolError("Transfer-Encoding other than chunked", reason="bad_framing")
         head.length = CHUNKED
     elif length is not None:
-        if CONTENT_LENGTH.fullmatch(length) is None:
+        if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
             raise RemoteProtocolError("Content-Length is not a number of bytes", reason="bad_framing")
         head.length = int(length)
 
@@ -182,7 +181,7 @@ def _read_expect(head: RequestHead, value: bytes) -> None:
 
 
 def _read_max_forwards(head: RequestHead, value: bytes) -> None:
-    if CONTENT_LENGTH.fullmatch(value) is None:
+    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
         raise RemoteProtocolError("Max-Forwards is not a number", reason="bad_header")
     head.max_forwards = int(value)
     head.cut(b"max-forwards")
@@ -214,11 +213,16 @@ def _read_connection(head: RequestHead, value: bytes, upgrade: bytes | None) -> 
 
 
 def _read_other_form(head: RequestHead, target: bytes) -> None:
-    """Read a target that is not in origin-form, RFC 9112 §3.2.2-§3.2.4."""
+    """Read a target that is not a plain path, RFC 9112 §3.2."""
     if head.method == b"CONNECT":
         raise RemoteProtocolError("CONNECT is not served here", status=405, reason="method_not_allowed")
     if target == b"*" and head.method == b"OPTIONS":
         head.target = head.path = target
+        return
+    if is_origin_form(target):
+        head.target = target
+        head.path, _, head.query = target.partition(b"?")
+        head.odd = odd_path(head.path)
         return
     parts = parse_absolute(target)
     head.scheme = parts.scheme
@@ -226,6 +230,7 @@ def _read_other_form(head: RequestHead, target: bytes) -> None:
     head.cut(b"host")
     head.path = parts.path
     head.query = parts.query or b""
+    head.odd = odd_path(head.path)
     head.target = parts.path if parts.query is None else parts.path + b"?" + parts.query
 
 

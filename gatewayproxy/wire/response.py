@@ -10,7 +10,7 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, CONTENT_LENGTH, FIELDS, TEXT, Span, cut_lines, list_members
+from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, list_members
 from gatewayproxy.wire.head import CHUNKED
 
 __all__ = ["UNTIL_CLOSE", "ResponseHead", "parse_response"]
@@ -18,11 +18,13 @@ __all__ = ["UNTIL_CLOSE", "ResponseHead", "parse_response"]
 UNTIL_CLOSE: Final = -2  # ResponseHead.length of a body that ends with the connection
 
 _RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})( " + TEXT + rb")?+\r\n" + FIELDS + rb"\r\n")
+# PERF: searched in a lower-case copy, which halves the time of a case-insensitive search.
 _HOT: Final = re.compile(
-    rb"\n([cC](?i:on(?:nection|tent-length))|[tT](?i:ransfer-encoding)|[kK](?i:eep-alive)|[uU](?i:pgrade)|"
-    rb"[pP](?i:roxy-connection)):([^\r]*+)\r"
+    rb"\n(con(?:nection|tent-length)|transfer-encoding|keep-alive|upgrade|proxy-connection):([^\r]*+)\r"
 )
+_PASSED: Final = frozenset((b"content-length",))
 _KEPT: Final = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"location"))
+_EMPTY: Final = frozenset((204, 304))
 _START: Final = b"HTTP/1."
 
 
@@ -69,45 +71,37 @@ def parse_response(buf: bytes, limits: Limits, *, bodiless: bool = False, seen: 
 
 
 def _read_fields(head: ResponseHead, bodiless: bool) -> None:
-    length: bytes | None = None
-    te: bytes | None = None
-    connection: bytes | None = None
-    upgrade: bytes | None = None
-    empty = bodiless or head.status in (204, 304) or head.status < 200
-    for found in _HOT.finditer(head.buf, head.fields_start - 1, head.fields_end):
-        name = found[1].lower()
-        if name == b"content-length":
-            if length is not None:
-                raise _bad("more than one Content-Length")
-            length = found[2].strip(b" \t")
-            if head.status != 204 and head.status >= 200:  # RFC 9110 §8.6: MUST NOT be sent in 1xx and 204
-                continue
-        elif name == b"transfer-encoding":
-            te = found[2] if te is None else te + b"," + found[2]
-        elif name == b"connection":
-            connection = found[2] if connection is None else connection + b"," + found[2]
-        elif name == b"upgrade":
-            upgrade = found[2]
-        head.cuts.append((found.start() + 1, found.end() + 1))
-    _read_framing(head, length, te, empty)
-    if connection is not None:
-        _read_connection(head, connection, upgrade)
+    """Read the lines that matter. Values are lower-case; repeated ones are joined, which no length may be."""
+    hot: dict[bytes, bytes] = {}
+    for found in _HOT.finditer(head.buf[: head.fields_end].lower(), head.fields_start - 1):
+        name = found[1]
+        value = found[2].strip(b" \t")
+        hot[name] = hot[name] + b"," + value if name in hot else value
+        if name not in _PASSED:
+            head.cuts.append((found.start() + 1, found.end() + 1))
+    if hot:
+        _read_framing(head, hot.get(b"content-length"), hot.get(b"transfer-encoding"))
+    status = head.status
+    if bodiless or status in _EMPTY or status < 200:
+        head.length = 0
+        if (status < 200 or status == 204) and b"content-length" in hot:  # RFC 9110 §8.6: MUST NOT be sent
+            head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, _PASSED))
+    if b"connection" in hot:
+        _read_connection(head, hot[b"connection"], hot.get(b"upgrade"))
 
 
-def _read_framing(head: ResponseHead, length: bytes | None, te: bytes | None, empty: bool) -> None:
+def _read_framing(head: ResponseHead, length: bytes | None, te: bytes | None) -> None:
     """Set the body length, RFC 9112 §6.3."""
     if te is not None:
         if length is not None:
             raise _bad("Content-Length beside Transfer-Encoding")
-        if te.strip(b" \t").lower() != b"chunked" or not head.keep_alive:  # keep_alive: still the version's default
+        if te != b"chunked" or not head.keep_alive:  # keep_alive: still the version's default
             raise _bad("Transfer-Encoding other than chunked")
         head.length = CHUNKED
     elif length is not None:
-        if CONTENT_LENGTH.fullmatch(length) is None:
+        if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
             raise _bad("Content-Length is not a number of bytes")
         head.length = int(length)
-    if empty:
-        head.length = 0
 
 
 def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) -> None:
@@ -119,7 +113,7 @@ def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) ->
     elif b"keep-alive" in options:
         head.keep_alive = True
     if b"upgrade" in options and upgrade is not None:
-        head.upgrade = upgrade.strip(b" \t").lower() == b"websocket"
+        head.upgrade = upgrade == b"websocket"
     listed = {each for each in options if each not in _KEPT}
     if listed - {b"close", b"keep-alive", b"upgrade"}:
         head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))

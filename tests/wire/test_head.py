@@ -131,6 +131,19 @@ def test_what_two_readers_could_read_differently_is_refused(raw: bytes, status: 
     assert refused.value.status == status
 
 
+@pytest.mark.parametrize(
+    ("target", "odd"),
+    [
+        (b"/", False), (b"/a/b/", False), (b"/a.b/.well-known/c?%zz;//", False), (b"/a%20b?x", False),
+        (b"/a/..b", False), (b"//a", True), (b"/a//", True), (b"/a;b", True), (b"/%61?q", True), (b"/a%2Fb", True),
+    ],
+)  # fmt: skip
+def test_a_target_goes_on_as_it_came_and_says_whether_it_is_odd(target: bytes, odd: bool) -> None:
+    head = head_of(start=b"GET " + target + b" HTTP/1.1")
+    path, _, query = target.partition(b"?")
+    assert (head.target, head.path, head.query, head.odd) == (target, path, query, odd)
+
+
 def test_an_absolute_target_replaces_host() -> None:
     head = head_of(start=b"GET http://B.test:81?x HTTP/1.1")
     assert (head.authority, head.target, head.scheme) == (b"B.test:81", b"/?x", b"http")
