@@ -167,6 +167,12 @@ def _grant(side: str) -> Callable[[Object], str]:
     return lambda tree: ",".join(one(each) for each in _items(tree, "spec", side))
 
 
+def _targets(tree: Object) -> str:
+    """Show `web:https,api`: the objects a policy is for, with the part of each that it names."""
+    refs = _items(tree, "spec", "targetRefs")
+    return ",".join(":".join(filter(None, (each.get("name"), each.get("sectionName")))) for each in refs)
+
+
 _ACCEPTED: Final = Column("ACCEPTED", _parent_condition("Accepted"), wide=True)
 _RESOLVED: Final = Column("RESOLVED-REFS", _parent_condition("ResolvedRefs"), wide=True)
 _ROUTE_WIDE: Final = (Column("PARENTS", _parents, wide=True), _ACCEPTED, _RESOLVED)
@@ -203,6 +209,10 @@ KINDS: Final = (
     KindInfo(
         kind="ReferenceGrant", plural="referencegrants", group=_GATEWAY_API, short=("refgrant",),
         columns=(Column("FROM", _grant("from"), wide=True), Column("TO", _grant("to"), wide=True)),
+    ),
+    KindInfo(
+        kind="BackendTLSPolicy", plural="backendtlspolicies", group=_GATEWAY_API, short=("btlspolicy",),
+        columns=(Column("TARGETS", _targets, wide=True),),
     ),
     KindInfo(
         kind="Service", plural="services", short=("svc",),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayproxy.compiler.manifests import (
+    backendtlspolicy,
     configmap,
     endpointslice,
     gateway,
@@ -51,6 +52,9 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
         read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2"), deprecated=("v1alpha3", "v1alpha2")
     ),
     (GATEWAY_GROUP, "ReferenceGrant"): Kind(read=referencegrant.read, versions=("v1", "v1beta1")),
+    (GATEWAY_GROUP, "BackendTLSPolicy"): Kind(
+        read=backendtlspolicy.read, versions=("v1", "v1alpha3"), deprecated=("v1alpha3",)
+    ),
     ("", "Service"): Kind(read=service.read, name=LABEL),
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
     ("", "Secret"): Kind(read=secret.read),

@@ -20,7 +20,7 @@ __all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_sourc
 
 # Kinds of the Gateway API that exist and are not served yet; a misspelt kind must not look like one of them.
 _LATER: Final = (
-    "BackendTLSPolicy", "GRPCRoute", "ListenerSet", "UDPRoute", "XBackend", "XBackendTrafficPolicy", "XListenerSet",
+    "GRPCRoute", "ListenerSet", "UDPRoute", "XBackend", "XBackendTrafficPolicy", "XListenerSet",
     "XMesh",
 )  # fmt: skip
 _GATEWAY_GROUPS: Final = (GATEWAY_GROUP, "gateway.networking.x-k8s.io")

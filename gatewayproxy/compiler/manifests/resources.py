@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from gatewayproxy.compiler.manifests.backendtlspolicy import BackendTLSPolicy
 from gatewayproxy.compiler.manifests.configmap import ConfigMap
 from gatewayproxy.compiler.manifests.endpointslice import EndpointSlice
 from gatewayproxy.compiler.manifests.gateway import Gateway
@@ -31,6 +32,7 @@ Resource = (
     | TCPRoute
     | TLSRoute
     | ReferenceGrant
+    | BackendTLSPolicy
     | Service
     | EndpointSlice
     | Secret
@@ -59,6 +61,7 @@ class Resources:
     tcp_routes: tuple[TCPRoute, ...] = ()
     tls_routes: tuple[TLSRoute, ...] = ()
     reference_grants: tuple[ReferenceGrant, ...] = ()
+    backend_tls_policies: tuple[BackendTLSPolicy, ...] = ()
     services: tuple[Service, ...] = ()
     endpoint_slices: tuple[EndpointSlice, ...] = ()
     secrets: tuple[Secret, ...] = ()
@@ -97,6 +100,7 @@ def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Reso
         tcp_routes=every(TCPRoute),
         tls_routes=every(TLSRoute),
         reference_grants=every(ReferenceGrant),
+        backend_tls_policies=every(BackendTLSPolicy),
         services=every(Service),
         endpoint_slices=every(EndpointSlice),
         secrets=every(Secret),

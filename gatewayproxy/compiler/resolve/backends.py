@@ -21,12 +21,14 @@ from gatewayproxy.compiler.resolve.endpoints import (
     from_annotation,
     from_slices,
 )
+from gatewayproxy.compiler.resolve.policies import BackendTls
 from gatewayproxy.compiler.resolve.references import Grants, Subject
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.model.plan import Cluster, Refusal
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.refusals import (
     BACKEND_NOT_FOUND,
+    BACKEND_TLS_UNSUPPORTED,
     INVALID_KIND,
     NO_ENDPOINTS,
     REF_NOT_PERMITTED,
@@ -37,7 +39,7 @@ from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["Backends", "Target"]
 
-# NO_ENDPOINTS is missing on purpose: the reference itself is resolved.
+# NO_ENDPOINTS and BACKEND_TLS_UNSUPPORTED are missing on purpose: the reference itself is resolved.
 _CONDITION: Final[dict[str, Reason]] = {
     BACKEND_NOT_FOUND: Reason.BACKEND_NOT_FOUND,
     INVALID_KIND: Reason.INVALID_KIND,
@@ -47,6 +49,7 @@ _CONDITION: Final[dict[str, Reason]] = {
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
 _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {"kubernetes.io/ws": AppProtocol.WS}
 _RESERVED: Final = "kubernetes.io/"
+_STREAMS: Final = frozenset({"TCPRoute", "TLSRoute"})
 
 
 class Target(NamedTuple):
@@ -70,6 +73,7 @@ class Backends:
 
     def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
         self._services = {(s.meta.namespace, s.meta.name): s for s in resources.services}
+        self._tls = BackendTls(resources, findings)
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for part in resources.endpoint_slices:
@@ -79,11 +83,11 @@ class Backends:
         self._grants = grants
         self._cluster_domain = cluster_domain
         self._findings = findings
-        self._targets: dict[tuple[str, str, int, bool], Target] = {}
+        self._targets: dict[tuple[str, str, int, str], Target] = {}
         self._blamed: set[tuple[str, str]] = set()
 
-    def target(self, ref: BackendObjectReference, subject: Subject, *, is_stream: bool = False) -> Target:
-        """Resolve *ref*; a stream (TCP, passthrough) takes any protocol, for it only carries bytes."""
+    def target(self, ref: BackendObjectReference, subject: Subject) -> Target:
+        """Resolve *ref* of a route, the *subject*."""
         namespace = ref.namespace or subject.namespace
         if ref.group or ref.kind != "Service" or ref.port is None:
             name = f"{namespace}/{ref.name}"
@@ -94,12 +98,12 @@ class Backends:
             name = f"{namespace}/{ref.name}:{ref.port}"
             needed = f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to Service"
             return _refused(name, REF_NOT_PERMITTED, f"Service {namespace}/{ref.name} needs {needed}")
-        key = (namespace, ref.name, ref.port, is_stream)
+        key = (namespace, ref.name, ref.port, subject.kind)
         if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._service_target(namespace, ref.name, ref.port, is_stream)
+            target = self._targets[key] = self._service_target(*key)
         return target
 
-    def _service_target(self, namespace: str, service_name: str, number: int, is_stream: bool) -> Target:
+    def _service_target(self, namespace: str, service_name: str, number: int, route_kind: str) -> Target:
         name = f"{namespace}/{service_name}:{number}"
         service = self._services.get((namespace, service_name))
         if service is None:
@@ -110,7 +114,12 @@ class Backends:
             known = ", ".join(str(p.port) for p in service.ports if p.protocol == "TCP") or "none"
             detail = f"Service {namespace}/{service_name} has no TCP port {number}; it has {known}"
             return _refused(name, BACKEND_NOT_FOUND, detail)
-        protocol = AppProtocol.HTTP if is_stream else _protocol(port.app_protocol)
+        policy = None if route_kind == "TLSRoute" else self._tls.policy_of(namespace, service_name, port.name)
+        if policy is not None:  # passed-through TLS is the client's own, all else would be plain text
+            detail = f"{policy} asks for TLS to Service {namespace}/{service_name}, which is not implemented yet"
+            return _refused(name, BACKEND_TLS_UNSUPPORTED, detail)
+        # A stream only carries bytes: whatever they mean will do.
+        protocol = AppProtocol.HTTP if route_kind in _STREAMS else _protocol(port.app_protocol)
         if protocol is None:
             detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
             return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which is not supported")

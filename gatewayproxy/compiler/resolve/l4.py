@@ -53,7 +53,7 @@ def _rule(index: int, rule: L4Rule, found: tuple[Backend, ...]) -> Rule:
 def _backend(
     route: TCPRoute | TLSRoute, ref: BackendRef, subject: Subject, backends: Backends, findings: Findings
 ) -> tuple[Backend, Condition | None]:
-    target = backends.target(ref.ref, subject, is_stream=True)
+    target = backends.target(ref.ref, subject)
     condition = target.condition
     if target.refusal is not None:
         reason = f"{condition.reason}: " if condition else ""

@@ -126,7 +126,7 @@ def test_we_warn_of_the_versions_that_are_deprecated(key: str) -> None:
     assert folder is not None
     (crd,) = (
         document
-        for file in (folder / "crds").glob(f"gateway.networking.k8s.io_{key.lower()}*.yaml")
+        for file in (folder / "crds").glob("gateway.networking.k8s.io_*.yaml")
         for document in yaml.safe_load_all(file.read_text())
         if document["kind"] == "CustomResourceDefinition" and document["spec"]["names"]["kind"] == key
     )
