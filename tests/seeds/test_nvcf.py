@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 import pytest
 
-from tests.support.manifests import Tree
-from tests.support.process import Gateway
-from tests.support.seeds import Seed, cli, curl, http_port, serving
+from tests.support.seed_peers import SERVICES, connect_proxy, grpc_check, grpc_list, grpc_server, nats, tokens
+from tests.support.seeds import Seed, Tree, cli, curl, hasty, http_port, serving
 from tests.support.threaded_backend import backend
-from tests.support.threaded_peer import peer, read_until, relay
+from tests.support.threaded_peer import peer, read_until
 
 D = "nvcf.localhost"
 GATEWAY = "envoy-gateway/nvcf-gateway"
@@ -209,3 +211,287 @@ def greet(sock: socket.socket) -> None:
 
 def n_requests(nvcf: Seed) -> int:
     return sum(each.n_requests for backends in nvcf.backends.values() for each in backends)
+
+
+# --- N8-N10: raw TCP
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seed]:
+    """The same with every timeout at half a second, so that outliving them takes two."""
+    folder = tmp_path_factory.mktemp("hurried")
+    with serving("nvcf", folder, peers=(*PEERS, "nvcf/llm"), arguments=hasty()) as seed:
+        seed.add(route("plain", f"plain.{D}", backend="llm"))
+        seed.add(route("limited", f"limited.{D}", backend="llm", timeouts={"request": "700ms"}))
+        seed.reload()
+        yield seed
+
+
+async def test_N8_grpc_health_check_and_list_work_through_tcp(nvcf: Seed) -> None:
+    async with grpc_server(nvcf.endpoint("nvcf/grpc")):
+        assert await grpc_check(nvcf.host, 10081)
+        listed = await grpc_list(nvcf.host, 10081)
+        assert all(service.encode() in listed for service in SERVICES)
+    line = nvcf.logged(protocol="tcp", route="TCPRoute envoy-gateway/grpc", listener=f"{GATEWAY}/tcp")
+    assert "reason" not in line
+
+
+def test_N8_bytes_are_relayed_untouched(nvcf: Seed) -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # and empty SETTINGS
+    sent = preface + random.Random(8).randbytes(300_000) + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01"
+    seen = bytearray()
+
+    def mirror(sock: socket.socket) -> None:
+        while data := sock.recv(65_536):
+            seen.extend(data)
+        sock.sendall(bytes(reversed(seen)))
+
+    with peer(nvcf.endpoint("nvcf/grpc"), mirror), socket.create_connection((nvcf.host, 10081), timeout=10) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        back = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert bytes(seen) == sent
+    assert back == sent[::-1]
+
+
+def test_N8_a_quiet_stream_outlives_every_timeout(hurried: Seed) -> None:
+    with (
+        peer(hurried.endpoint("nvcf/grpc"), echo),
+        socket.create_connection((hurried.host, 10081), timeout=10) as client,
+    ):
+        assert exchange(client, b"before") == b"before"
+        hurried.outlive_timeouts()
+        assert exchange(client, b"after") == b"after"
+
+
+def test_N9_a_server_that_speaks_first_is_dialled_at_accept(nvcf: Seed) -> None:
+    with (
+        peer(nvcf.endpoint("nats-system/nats"), nats),
+        socket.create_connection((nvcf.host, 4222), timeout=10) as client,
+    ):
+        info = read_until(client, b"\r\n")  # and we have not said a word
+        assert json.loads(info.removeprefix(b"INFO "))["max_payload"] == 1_048_576
+        client.sendall(b'CONNECT {"verbose":false}\r\nSUB work 1\r\nPING\r\n')
+        assert read_until(client, b"\r\n") == b"PONG\r\n"
+        client.sendall(b"PUB work 5\r\nhello\r\n")
+        assert read_until(client, b"hello\r\n") == b"MSG work 1 5\r\nhello\r\n"
+
+
+def test_N9_http_connect_of_workers_is_opaque(nvcf: Seed) -> None:
+    asked: list[bytes] = []
+    with backend("origin") as origin:
+        proxy = connect_proxy(asked, ("127.0.0.1", origin.port))
+        with peer(nvcf.endpoint("nvcf/worker"), proxy):
+            through = ["--proxytunnel", "--proxy", f"http://{nvcf.host}:10086", "--suppress-connect-headers"]
+            answer = curl(*through, "http://fn1.worker.internal:8443/run")
+    assert asked == [b"CONNECT fn1.worker.internal:8443 HTTP/1.1"]
+    assert (answer.backend, answer.seen["path"]) == ("origin", "/run")
+    assert answer.seen["headers"]["host"] == "fn1.worker.internal:8443"
+    assert "x-forwarded-for" not in answer.seen["headers"]  # no proxy was here but that of the worker
+
+
+def test_N10_section_name_binds_a_route_to_one_port(nvcf: Seed) -> None:
+    with ExitStack() as stack:
+        for service in PEERS:
+            stack.enter_context(peer(nvcf.endpoint(service), partial(say, service)))
+        assert [said(nvcf, port) for port in (10081, 10086, 4222)] == ["nvcf/grpc", "nvcf/worker", "nats-system/nats"]
+        with nvcf.changed():
+            nvcf.drop("TCPRoute", "envoy-gateway/worker")
+            nvcf.reload()
+            assert [said(nvcf, port) for port in (10081, 10086, 4222)] == ["nvcf/grpc", "", "nats-system/nats"]
+            assert nvcf.attached(GATEWAY) == {**OPENED, "worker": 0}
+
+
+def test_N10_without_a_section_name_a_route_attaches_to_all_tcp_listeners_and_no_other(nvcf: Seed) -> None:
+    with nvcf.changed(), peer(nvcf.endpoint("nvcf/grpc"), partial(say, "nvcf/grpc")):
+        for name in ("worker", "nats"):
+            nvcf.drop("TCPRoute", f"envoy-gateway/{name}")
+        del nvcf.tree("TCPRoute", "envoy-gateway/grpc")["spec"]["parentRefs"][0]["sectionName"]
+        nvcf.reload()
+        assert [said(nvcf, port) for port in (10081, 10086, 4222)] == ["nvcf/grpc"] * 3
+        assert nvcf.attached(GATEWAY) == OPENED
+        assert nvcf.conditions("tcproute", "envoy-gateway/grpc")["Accepted"] == ("True", "Accepted")
+        assert nvcf.ask(f"api.{D}").backend == "nvcf/api"
+
+
+# --- N11: streams have no hidden deadline
+
+
+@pytest.mark.parametrize(
+    "host", [pytest.param(f"llm.invocation.{D}", id="request: 0s"), pytest.param(f"plain.{D}", id="no timeouts")]
+)
+def test_N11_a_token_stream_completes_however_long_it_takes(hurried: Seed, host: str) -> None:
+    with streaming(hurried, host) as (answer, go_on):
+        hurried.outlive_timeouts()  # the model thinks
+        go_on()
+        response = answer()
+        assert response.status == 200
+        go_on()
+        assert response.readline() == b"data: one\n"
+        hurried.outlive_timeouts()  # the model thinks again
+        go_on()
+        assert response.read() == b"\ndata: [DONE]\n\n"
+
+
+def test_N11_a_deadline_that_is_set_holds(hurried: Seed) -> None:
+    with streaming(hurried, f"limited.{D}") as (answer, go_on):
+        assert answer().status == 504
+        hurried.logged(host=f"limited.{D}", status=504, reason="request_timeout")
+    with streaming(hurried, f"limited.{D}") as (answer, go_on):
+        go_on()
+        go_on()
+        response = answer()
+        assert response.readline() == b"data: one\n"
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            response.read()
+
+
+@contextmanager
+def streaming(seed: Seed, host: str) -> Iterator[tuple[Callable[[], http.client.HTTPResponse], Callable[[], None]]]:
+    """Ask *host* for a stream of tokens; yield (the answer, once its head is there; let the backend go on a step)."""
+    steps, arrived = threading.Semaphore(0), threading.Event()
+    handle = tokens(steps, lambda _: arrived.set())
+    with (
+        peer(seed.endpoint("nvcf/llm"), handle),
+        closing(http.client.HTTPConnection(seed.host, http_port(80), timeout=20)) as connection,
+    ):
+        connection.request("POST", "/v1/chat/completions", body=b"{}", headers={"Host": host})
+        assert arrived.wait(20)
+        try:
+            yield connection.getresponse, steps.release
+        finally:
+            steps.release(3)
+
+
+# --- N13, N15, N16: what the guide asks and does
+
+
+def test_N13_the_gateways_address_is_read_from_its_status(nvcf: Seed) -> None:
+    online = nvcf.get("gateway", "nvcf-gateway", "-n", "envoy-gateway", "-o", "jsonpath={.status.addresses[0].value}")
+    assert online == nvcf.host
+    where = ("-n", "envoy-gateway", "-f", str(nvcf.folder), "-o", "jsonpath={.status.addresses[0].value}")
+    assert cli("get", "gateway", "nvcf-gateway", *where) == nvcf.host
+    assert nvcf.gateway.objects()["Gateway", "nvcf-gateway"]["status"]["addresses"] == [
+        {"type": "IPAddress", "value": nvcf.host}
+    ]
+    assert curl("-H", f"Host: api.{D}", f"http://{online}:{http_port(80)}/health").status == 200
+
+
+def test_N15_https_comes_up_when_the_secret_is_written_and_follows_its_renewal(nvcf: Seed) -> None:
+    url = f"https://api.{D}:{http_port(443)}/health"
+    secret = nvcf.tree("Secret", "envoy-gateway/nvcf-tls")
+    with nvcf.changed():
+        nvcf.drop("Secret", "envoy-gateway/nvcf-tls")  # cert-manager has not issued yet
+        nvcf.reload()
+        assert nvcf.ask(f"api.{D}", "/health").status == 200
+        with pytest.raises(AssertionError, match="curl: exit"):
+            nvcf.curl(url)
+        assert https_condition(nvcf, "ResolvedRefs") == ("False", "InvalidCertificateRef")
+        assert https_condition(nvcf, "Programmed")[0] == "False"
+        nvcf.add(secret)
+        nvcf.reload()
+        assert https_condition(nvcf, "Programmed") == ("True", "Programmed")
+        answer = nvcf.curl(url)
+        assert (answer.status, answer.backend) == (200, "nvcf/api")
+        assert answer.seen["headers"]["x-forwarded-proto"] == "https"
+        first = certificate_of(nvcf, f"fn1.invocation.{D}")
+        nvcf.issue(secret, f"*.{D}", f"*.invocation.{D}", serial=1)
+        assert nvcf.reload()["result"] == "applied"
+        assert certificate_of(nvcf, f"fn1.invocation.{D}") != first
+
+
+def test_N15_the_acme_solver_wins_over_every_redirect_and_vanishes_cleanly(nvcf: Seed) -> None:
+    challenge = f"http://console.{D}:{http_port(80)}/.well-known/acme-challenge/demo-token"
+    answer = nvcf.curl(challenge)
+    assert (answer.status, answer.backend) == (200, "envoy-gateway/acme-solver")
+    with nvcf.changed():
+        everything = route("aaa-redirect", backend="")  # every host, as a redirect of a whole port is written
+        del everything["spec"]["rules"][0]["backendRefs"]
+        scheme = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
+        everything["spec"]["rules"][0]["filters"] = [scheme]
+        nvcf.add(everything, file="aaa.yaml")
+        nvcf.reload()
+        assert nvcf.ask(f"new.{D}", "/x").status == 301
+        assert nvcf.curl(challenge).backend == "envoy-gateway/acme-solver"
+        for other in (challenge + "2", challenge + "/", challenge[:-1]):
+            assert nvcf.curl(other).status == 301
+        assert nvcf.curl(f"{challenge}?x=1").backend == "envoy-gateway/acme-solver"
+        nvcf.drop("HTTPRoute", "envoy-gateway/acme-solver")
+        nvcf.drop("Service", "envoy-gateway/acme-solver")
+        report = nvcf.reload()
+        assert report["changes"]["rules_removed"] == [f"HTTPRoute envoy-gateway/acme-solver rule 0 on {GATEWAY}/http"]
+        answer = nvcf.curl(challenge)
+        assert (answer.status, answer.headers["location"]) == (
+            301, f"https://console.{D}/.well-known/acme-challenge/demo-token",
+        )  # fmt: skip
+    assert nvcf.curl(challenge).backend == "envoy-gateway/acme-solver"
+
+
+def test_N16_hosts_per_route(nvcf: Seed) -> None:
+    template = r'jsonpath={range .items[*]}{.metadata.name}: {.spec.hostnames[*]}{"\n"}{end}'
+    lines = nvcf.get("httproute", "-A", "-o", template).splitlines()
+    assert f"invocation-service: *.invocation.{D} invocation.{D}" in lines
+    assert len(lines) == len(nvcf.trees("HTTPRoute"))
+    hostnames = nvcf.get("httproute", "api-keys", "-n", "envoy-gateway", "-o", "jsonpath={.spec.hostnames}")
+    assert json.loads(hostnames) == [f"api-keys.{D}"]
+
+
+def test_N16_conditions_and_attached_counts(nvcf: Seed) -> None:
+    conditions = nvcf.get("gateway", "nvcf-gateway", "-n", "envoy-gateway", "-o", "jsonpath={.status.conditions}")
+    assert {each["type"]: each["status"] for each in json.loads(conditions)} == {
+        "Accepted": "True",
+        "Programmed": "True",
+    }
+    by_type = r'jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].reason}'
+    assert nvcf.get("httproute", "sandbox", "-n", "sandbox", "-o", by_type) == "NotAllowedByListeners"
+    counts = r'jsonpath={range .status.listeners[*]}{.name}={.attachedRoutes}{"\n"}{end}'
+    lines = nvcf.get("gateway", "nvcf-gateway", "-n", "envoy-gateway", "-o", counts).splitlines()
+    assert lines == [f"{name}={count}" for name, count in OPENED.items()]
+
+
+def test_N16_grants_labels_and_ports_exposed(nvcf: Seed) -> None:
+    grants = {tuple(line.split()[:2]) for line in nvcf.get("referencegrants", "-A").splitlines()[1:]}
+    assert grants == {(namespace, "from-envoy-gateway") for namespace in ("api-keys", "nvcf", "nats-system")}
+    tcp = [line.split()[:2] for line in nvcf.get("tcproute", "-A").splitlines()[1:]]
+    assert sorted(tcp) == [["envoy-gateway", name] for name in ("grpc", "nats", "worker")]
+    labels = {each["metadata"]["name"]: each["metadata"].get("labels", {}) for each in nvcf.get_json("ns")["items"]}
+    assert sorted(name for name, each in labels.items() if each.get("nvcf/platform") != "true") == ["sandbox"]
+    ports = nvcf.get("gateway", "nvcf-gateway", "-n", "envoy-gateway", "-o", "jsonpath={.spec.listeners[*].port}")
+    assert ports == "80 443 10081 10086 4222"
+
+
+def https_condition(nvcf: Seed, kind: str) -> tuple[str, str]:
+    """Return (status, reason) of a condition of listener https."""
+    status = nvcf.get_json("gateway", "nvcf-gateway", "-n", "envoy-gateway")["status"]
+    (listener,) = (each for each in status["listeners"] if each["name"] == "https")
+    (found,) = (each for each in listener["conditions"] if each["type"] == kind)
+    return found["status"], found["reason"]
+
+
+def certificate_of(nvcf: Seed, name: str) -> bytes:
+    """Return the certificate that *name* gets, verified for it."""
+    context = ssl.create_default_context(cafile=str(nvcf.authority))
+    with socket.create_connection((nvcf.host, http_port(443)), timeout=10) as raw:
+        with context.wrap_socket(raw, server_hostname=name) as tls:
+            return tls.getpeercert(binary_form=True) or b""
+
+
+def echo(sock: socket.socket) -> None:
+    while data := sock.recv(65_536):
+        sock.sendall(data)
+
+
+def exchange(sock: socket.socket, data: bytes) -> bytes:
+    """Send *data* and read as much."""
+    sock.sendall(data)
+    return read_until(sock, data)
+
+
+def say(word: str, sock: socket.socket) -> None:
+    sock.sendall(word.encode())
+
+
+def said(nvcf: Seed, port: int) -> str:
+    """Return all that a TCP port says."""
+    with socket.create_connection((nvcf.host, port), timeout=10) as client:
+        return b"".join(iter(lambda: client.recv(65_536), b"")).decode()

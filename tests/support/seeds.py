@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,12 +25,14 @@ from typing import Any
 
 import yaml
 
+from gatewayproxy.cli import limit_flag
+from gatewayproxy.model.limits import LIMITS
 from tests.support import certs, manifests
 from tests.support.peers import require
-from tests.support.process import Answer, Gateway, loopback_address, running
+from tests.support.process import Answer, Gateway, loopback_address, running, wait_until
 from tests.support.threaded_backend import Backend, backend
 
-__all__ = ["Seed", "Served", "curl", "http_port", "serving"]
+__all__ = ["Seed", "Served", "curl", "hasty", "http_port", "serving"]
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = "gatewayproxy.io/endpoints"
@@ -207,6 +210,19 @@ class Seed:
         parents = self.get_json(kind, name, "-n", namespace or "default")["status"]["parents"]
         return {each["type"]: (each["status"], each["reason"]) for each in parents[parent]["conditions"]}
 
+    def outlive_timeouts(self) -> None:
+        """Return when the gateway has closed an idle connection three times, after --idle-timeout each.
+
+        Where every other timeout is set to the same, each has then passed, by the gateway's own clock.
+        """
+        for _ in range(3):
+            with socket.create_connection((self.host, http_port(80)), timeout=20) as idle:
+                idle.sendall(b"GET /idle HTTP/1.1\r\nHost: idle.invalid\r\n\r\n")
+                answer = b""
+                while data := idle.recv(4096):
+                    answer += data
+                assert answer.startswith(b"HTTP/1.1 404 "), answer
+
     def logged(self, **fields: object) -> dict[str, Any]:
         """Wait for a line of the access log with these *fields*; return it."""
 
@@ -214,7 +230,16 @@ class Seed:
             lines = map(json.loads, self.gateway.output)
             return next((each for each in lines if all(each.get(k) == v for k, v in fields.items())), None)
 
-        return self.gateway.wait_until(found, f"{fields} in the access log")
+        try:
+            return wait_until(found, f"{fields} in the access log")
+        except AssertionError as error:
+            raise AssertionError("\n".join([f"{error}; its end:", *self.gateway.output[-20:]])) from None
+
+
+def hasty(seconds: float = 0.5) -> list[str]:
+    """Return flags that set every timeout which is on by default to *seconds*; draining is none."""
+    timeouts = (each for each in LIMITS if each.name.endswith("_s") and each.default and each.name != "drain_s")
+    return [f"{limit_flag(each)}={seconds}" for each in timeouts]
 
 
 def full_name(tree: Tree) -> str:
