@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["CompileOptions", "Source"]
+__all__ = ["MAX_SOURCE_BYTES", "CompileOptions", "Source"]
+
+MAX_SOURCE_BYTES: Final = 32 << 20  # one text; a larger one is a Problem, and not read
 
 
 class Source(NamedTuple):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gatewayproxy.compiler.documents import (
     MAX_DEPTH,
-    MAX_FILE_BYTES,
     MAX_FILE_PROBLEMS,
     MAX_FLAWS,
     MAX_NODES,
@@ -21,7 +20,7 @@ from gatewayproxy.compiler.documents import (
     ParsedFile,
     parse,
 )
-from gatewayproxy.model.source import Source
+from gatewayproxy.model.source import MAX_SOURCE_BYTES, Source
 
 GOOD = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\n"
 
@@ -284,7 +283,7 @@ def test_a_huge_file_is_refused_unread() -> None:
     (problem,) = parsed(text).problems
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert problem.message == f"has {len(text)} bytes, {MAX_FILE_BYTES} is the most"
+    assert problem.message == f"has {len(text)} bytes, {MAX_SOURCE_BYTES} is the most"
     assert peak < 1_000_000
 
 

@@ -29,15 +29,14 @@ from gatewayproxy.compiler.documents.events import (
 )
 from gatewayproxy.fields import Located, Path, path_text
 from gatewayproxy.model.names import Origin
-from gatewayproxy.model.source import Source
+from gatewayproxy.model.source import MAX_SOURCE_BYTES, Source
 from gatewayproxy.model.status import Problem, Severity
 
 __all__ = [
-    "MAX_DEPTH", "MAX_FILE_BYTES", "MAX_FILE_PROBLEMS", "MAX_FLAWS", "MAX_NODES", "MAX_OBJECTS", "MAX_OBJECT_CHARS",
+    "MAX_DEPTH", "MAX_FILE_PROBLEMS", "MAX_FLAWS", "MAX_NODES", "MAX_OBJECTS", "MAX_OBJECT_CHARS",
     "MAX_SCALAR_CHARS", "Document", "ParsedFile", "parse",
 ]  # fmt: skip
 
-MAX_FILE_BYTES: Final = 32 << 20  # a text; refused unread
 MAX_OBJECT_CHARS: Final = 3 << 20  # one object, what an API server takes in one request; fences it
 MAX_OBJECTS: Final = 50_000  # of a text; ends it
 MAX_FILE_PROBLEMS: Final = 1_000  # told of a text; the others are counted as one
@@ -115,8 +114,8 @@ class _Parsing:
 
     def decode(self, data: bytes) -> str | None:
         """Return the text of *data*; None, and an error, where it is none."""
-        if len(data) > MAX_FILE_BYTES:
-            self.add(0, f"has {len(data)} bytes, {MAX_FILE_BYTES} is the most", "split it into several files")
+        if len(data) > MAX_SOURCE_BYTES:
+            self.add(0, f"has {len(data)} bytes, {MAX_SOURCE_BYTES} is the most", "split it into several files")
             return None
         try:
             text = data.decode("utf-8-sig")

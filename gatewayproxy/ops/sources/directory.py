@@ -17,14 +17,13 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.model.names import Origin
-from gatewayproxy.model.source import Source
+from gatewayproxy.model.source import MAX_SOURCE_BYTES, Source
 from gatewayproxy.model.status import Problem, Severity
 
-__all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "ReadSet", "read_files", "read_paths"]
+__all__ = ["MAX_FILES", "MAX_TOTAL_BYTES", "ReadSet", "read_files", "read_paths"]
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_FILES: Final = 100_000  # files of all paths; more is a ConfigError
-MAX_FILE_BYTES: Final = 64 << 20  # one manifest; a larger one is a Problem and passed over
 MAX_TOTAL_BYTES: Final = 512 << 20  # all manifests; more is a ConfigError
 MAX_DEPTH: Final = 32  # folders within folders
 MAX_WANTED_BYTES: Final = 1 << 20  # a certificate or key file that manifests name
@@ -91,12 +90,12 @@ class _Reading:
                 if (info.st_dev, info.st_ino) in self._seen:
                     return
                 self._seen.add((info.st_dev, info.st_ino))
-                text = stream.read(MAX_FILE_BYTES + 1) if info.st_size <= MAX_FILE_BYTES else None
+                text = stream.read(MAX_SOURCE_BYTES + 1) if info.st_size <= MAX_SOURCE_BYTES else None
         except OSError as error:
             self._problem(file, f"cannot read: {error.strerror}", "check its permissions")
             return
-        if text is None or len(text) > MAX_FILE_BYTES:
-            self._problem(file, f"larger than {MAX_FILE_BYTES} bytes", "split it")
+        if text is None or len(text) > MAX_SOURCE_BYTES:
+            self._problem(file, f"has more than {MAX_SOURCE_BYTES} bytes", "split it into several files")
             return
         self._total += len(text)
         if self._total > MAX_TOTAL_BYTES:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatewayproxy.errors import ConfigError
+from gatewayproxy.model.source import MAX_SOURCE_BYTES
 from gatewayproxy.ops.sources import directory, read_files, read_paths
 
 
@@ -61,11 +62,11 @@ def test_a_broken_link_is_a_problem_and_the_rest_is_read(tmp_path: Path) -> None
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.yaml").open("wb") as file:
-        file.truncate(directory.MAX_FILE_BYTES + 1)
+        file.truncate(MAX_SOURCE_BYTES + 1)
     (tmp_path / "small.yaml").write_text("{}")
     read = read_paths([str(tmp_path)])
     assert [Path(s.file).name for s in read.sources] == ["small.yaml"]
-    assert "larger than" in read.problems[0].message
+    assert read.problems[0].message == f"has more than {MAX_SOURCE_BYTES} bytes"
 
 
 def test_a_named_pipe_in_a_folder_does_not_hang_the_reload(tmp_path: Path) -> None:
