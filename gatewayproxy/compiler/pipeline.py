@@ -14,6 +14,7 @@ from gatewayproxy.compiler.frontends import FRONTENDS
 from gatewayproxy.compiler.lower import lower
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
+from gatewayproxy.compiler.patches import apply_patches
 from gatewayproxy.compiler.resolve.secrets import wanted_files
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions, Source
@@ -59,4 +60,4 @@ class Compiler:
         for source in sources:
             key = (source.file, blake2b(source.text, digest_size=16).digest())
             self._read[key] = known.get(key) or read_source(source)
-        return gather_files(self._read.values())
+        return gather_files(apply_patches(self._read.values(), sources))

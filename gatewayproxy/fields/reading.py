@@ -118,15 +118,15 @@ class Reading:
         return not any(severity is Severity.ERROR for _, severity, _, _ in self._found)
 
     def problems(
-        self, key: ResourceKey | None, lines: Callable[[Collection[Path]], Mapping[Path, int]]
+        self, key: ResourceKey | None, origins: Callable[[Collection[Path]], Mapping[Path, Origin]]
     ) -> tuple[Problem, ...]:
-        """Return what was found as problems of object *key*; *lines* maps field paths to lines."""
+        """Return what was found as problems of object *key*; *origins* maps field paths to places."""
         if not self._found:
             return ()
-        line_of = lines({path for path, _, _, _ in self._found})
+        origin_of = origins({path for path, _, _, _ in self._found})
         return tuple(
             Problem(
-                origin=Origin(self.file, line_of[path]),
+                origin=origin_of[path],
                 severity=severity,
                 key=key,
                 field=path_text(path),

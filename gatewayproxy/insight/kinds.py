@@ -173,6 +173,10 @@ def _targets(tree: Object) -> str:
     return ",".join(":".join(filter(None, (each.get("name"), each.get("sectionName")))) for each in refs)
 
 
+def _target(tree: Object) -> str:
+    return f"{_at(tree, 'spec', 'target', 'kind')}/{_at(tree, 'spec', 'target', 'name')}"
+
+
 _ACCEPTED: Final = Column("ACCEPTED", _parent_condition("Accepted"), wide=True)
 _RESOLVED: Final = Column("RESOLVED-REFS", _parent_condition("ResolvedRefs"), wide=True)
 _ROUTE_WIDE: Final = (Column("PARENTS", _parents, wide=True), _ACCEPTED, _RESOLVED)
@@ -234,6 +238,10 @@ KINDS: Final = (
     KindInfo(
         kind="Secret", plural="secrets",
         columns=(Column("TYPE", lambda tree: _text(tree.get("type")) or "Opaque"), Column("DATA", _data_count)),
+    ),
+    KindInfo(
+        kind="Patch", plural="patches", group="gatewayproxy.io",
+        columns=(Column("TARGET", _target), Column("FILES", lambda tree: ",".join(map(_text, _items(tree, "spec", "files"))))),
     ),
     KindInfo(kind="ConfigMap", plural="configmaps", short=("cm",), columns=(Column("DATA", _data_count),)),
     KindInfo(

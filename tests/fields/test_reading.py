@@ -31,7 +31,7 @@ def read(tree: object, how: Callable[[Fields], object]) -> tuple[object, Told]:
     reading, fields, document = opened(tree)
     value = how(fields)
     reading.finish()
-    return value, [(p.field, p.message, p.hint) for p in reading.problems(None, document.lines)]
+    return value, [(p.field, p.message, p.hint) for p in reading.problems(None, document.origins)]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_all_problems_of_an_object_are_told_each_on_its_line() -> None:
         rule.integer("port", 1, 9)
         rule.text("name", WORD, "")
     assert not reading.finish()
-    found = reading.problems(None, document.lines)
+    found = reading.problems(None, document.origins)
     assert {(p.origin, p.field) for p in found} == {
         (Origin("f.yaml", 4), "spec.rules[0].port"),
         (Origin("f.yaml", 5), "spec.rules[1].port"),
@@ -223,14 +223,14 @@ def test_a_warning_leaves_the_object_sound() -> None:
     fields.ignore("a")
     fields.warn("a", "has no effect")
     assert reading.finish()
-    assert [p.severity for p in reading.problems(None, document.lines)] == [Severity.WARNING]
+    assert [p.severity for p in reading.problems(None, document.origins)] == [Severity.WARNING]
 
 
 def test_problems_of_an_object_are_bounded() -> None:
     reading, fields, document = opened({"a": [1] * 10_000})
     fields.texts("a")
     reading.finish()
-    found = reading.problems(None, document.lines)
+    found = reading.problems(None, document.origins)
     assert len(found) == MAX_PROBLEMS + 1
     assert found[-1].message == "has more problems than these"
 

@@ -17,4 +17,4 @@ def read_filter(kind: str, value: Mapping[str, object]) -> tuple[FilterSpec, lis
     reading = Reading(document.file)
     spec = FILTERS[kind].read(reading.open(document.tree))
     reading.finish()
-    return spec, [f"{problem.field}: {problem.message}" for problem in reading.problems(None, document.lines)]
+    return spec, [f"{problem.field}: {problem.message}" for problem in reading.problems(None, document.origins)]

@@ -34,7 +34,7 @@ from gatewayproxy.model.status import Problem, Severity
 
 __all__ = [
     "MAX_DEPTH", "MAX_FILE_PROBLEMS", "MAX_FLAWS", "MAX_NODES", "MAX_OBJECTS", "MAX_OBJECT_CHARS",
-    "MAX_SCALAR_CHARS", "Document", "ParsedFile", "parse",
+    "MAX_SCALAR_CHARS", "Document", "ParsedFile", "ParsedValues", "parse", "parse_values",
 ]  # fmt: skip
 
 MAX_OBJECT_CHARS: Final = 3 << 20  # one object, what an API server takes in one request; fences it
@@ -54,6 +54,10 @@ class Document:
     span: Span
     text: str = field(repr=False)  # the whole file's
 
+    def origins(self, paths: Collection[Path]) -> dict[Path, Origin]:
+        """Return the place of each path, as `lines` does."""
+        return {path: Origin(self.file, line) for path, line in self.lines(paths).items()}
+
     def lines(self, paths: Collection[Path]) -> dict[Path, int]:
         """Return the line of each path, that of the nearest enclosing field where a path does not exist."""
         found = find_lines(self.span.cut(self.text), self.span.line, _with_parents(paths))
@@ -67,6 +71,29 @@ class ParsedFile:
     file: str
     documents: tuple[Document, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedValues:
+    """The documents of a text that need be no objects, each with its line."""
+
+    values: tuple[tuple[object, int], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def parse_values(source: Source) -> ParsedValues:
+    """Parse one text whose documents are any values; one with a flaw is left out. Never raises for content."""
+    parsing = _Parsing(source.file)
+    text = parsing.decode(source.text)
+    values: list[tuple[object, int]] = []
+    try:
+        for raw in build(text) if text is not None else ():
+            parsing.report_flaws(text or "", raw)
+            if not raw.flaws and raw.tree is not None:
+                values.append((raw.tree, raw.span.line))
+    except BrokenTextError as error:
+        parsing.add(error.line, error.message, error.hint)
+    return ParsedValues(values=tuple(values), problems=parsing.result().problems)
 
 
 def parse(source: Source) -> ParsedFile:
@@ -127,7 +154,7 @@ class _Parsing:
 
     def take(self, text: str, raw: Raw) -> None:
         """Take the sound objects of a document; note what is wrong with the others."""
-        self._report_flaws(text, raw)
+        self.report_flaws(text, raw)
         tree = raw.tree
         if isinstance(tree, Located) and _is_list(tree):
             self._take_items(text, raw, tree)
@@ -137,6 +164,8 @@ class _Parsing:
             self._take_object(text, tree, raw.span)
         else:
             hint = "write apiVersion, kind, metadata and spec; separate objects by a line ---"
+            if isinstance(tree, list) and any(isinstance(item, Located) and "op" in item for item in tree):
+                hint = "this is a JSON Patch: name the file in a Patch, which says what to apply it to"
             self.add(raw.span.line, "is not an object, but a list or a word", hint)
 
     def _take_items(self, text: str, raw: Raw, tree: Located) -> None:
@@ -168,7 +197,8 @@ class _Parsing:
             raise BrokenTextError(span.line, f"holds more than {MAX_OBJECTS} objects", "split it into several files")
         self._documents.append(Document(file=self._file, tree=tree, span=span, text=text))
 
-    def _report_flaws(self, text: str, raw: Raw) -> None:
+    def report_flaws(self, text: str, raw: Raw) -> None:
+        """Note what is wrong inside of a document."""
         paths = [tuple(reversed(flaw.path)) for flaw in raw.flaws]
         duplicates = {path for path, flaw in zip(paths, raw.flaws, strict=True) if flaw.duplicate}
         first = find_lines(raw.span.cut(text), raw.span.line, duplicates) if duplicates else {}

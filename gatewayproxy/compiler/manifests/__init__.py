@@ -18,6 +18,7 @@ from gatewayproxy.compiler.manifests import (
     gatewayclass,
     httproute,
     namespace,
+    patch,
     referencegrant,
     secret,
     service,
@@ -59,5 +60,6 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
     ("", "Secret"): Kind(read=secret.read),
     ("", "ConfigMap"): Kind(read=configmap.read),
+    ("gatewayproxy.io", "Patch"): Kind(read=patch.read, versions=("v1alpha1",)),
     ("", "Namespace"): Kind(read=namespace.read, namespaced=False, name=LABEL),
 }

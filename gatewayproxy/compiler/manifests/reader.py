@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, Document, ParsedFile, parse
+from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, ParsedFile, parse
 from gatewayproxy.compiler.manifests import KINDS
 from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
-from gatewayproxy.fields import Fields, Reading, close_match
+from gatewayproxy.fields import Fields, Located, Path, Reading, close_match
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
-from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
 
@@ -33,6 +33,16 @@ class ReadFile:
     file: str
     objects: tuple[ReadObject, ...] = ()
     problems: tuple[Problem, ...] = ()  # of no object: what could not be parsed
+
+
+class Readable(Protocol):
+    """An object's tree, and where its fields are written."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def tree(self) -> Located: ...
+    def origins(self, paths: Collection[Path]) -> Mapping[Path, Origin]: ...
 
 
 def read_source(source: Source) -> ReadFile:
@@ -59,7 +69,7 @@ def gather_files(files: Iterable[ReadFile]) -> Resources:
     )
 
 
-def read_document(document: Document, *, tell: bool = True) -> ReadObject:
+def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
     """Read one object; without *tell* its problems are one, whatever they are."""
     reading = Reading(document.file)
     root = reading.open(document.tree)
@@ -87,11 +97,11 @@ def read_document(document: Document, *, tell: bool = True) -> ReadObject:
     )
 
 
-def _problems(reading: Reading, key: ResourceKey | None, document: Document, tell: bool) -> tuple[Problem, ...]:
+def _problems(reading: Reading, key: ResourceKey | None, document: Readable, tell: bool) -> tuple[Problem, ...]:
     """Return what was found; without *tell* only the worst of it, at the line the object starts."""
     if tell:
-        return reading.problems(key, document.lines)
-    found = reading.problems(key, lambda paths: dict.fromkeys(paths, document.tree.line))
+        return reading.problems(key, document.origins)
+    found = reading.problems(key, lambda paths: dict.fromkeys(paths, Origin(document.file, document.tree.line)))
     return tuple(sorted(found, key=lambda problem: problem.severity is not Severity.ERROR)[:1])
 
 
@@ -119,7 +129,7 @@ def _api_version(group: str, kind: str) -> str:
     return f"{group}/{version}" if group else version
 
 
-def _key_as_written(document: Document, kind: str) -> ResourceKey | None:
+def _key_as_written(document: Readable, kind: str) -> ResourceKey | None:
     """Name an object that is passed over, as far as it can be named."""
     metadata = document.tree.get("metadata")
     if not isinstance(metadata, dict) or not kind:

@@ -15,6 +15,7 @@ from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.namespace import Namespace
+from gatewayproxy.compiler.manifests.patch import Patch
 from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
 from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.compiler.manifests.service import Service
@@ -38,6 +39,7 @@ Resource = (
     | Secret
     | ConfigMap
     | Namespace
+    | Patch
 )
 T = TypeVar("T", bound=Resource)
 
