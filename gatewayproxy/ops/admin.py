@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import h11
@@ -125,7 +126,11 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply:
     ]
     if reply.status == 405:
         fields.append(("allow", "GET, HEAD"))
-    parts = [connection.send(h11.Response(status_code=reply.status, headers=fields))]
+    parts = [
+        connection.send(
+            h11.Response(status_code=reply.status, reason=HTTPStatus(reply.status).phrase.encode(), headers=fields)
+        )
+    ]
     if not head_only:
         parts.append(connection.send(h11.Data(data=reply.body)))
     parts.append(connection.send(h11.EndOfMessage()))

@@ -17,7 +17,7 @@ from typing import Final
 
 from gatewayproxy.ops import logs
 
-__all__ = ["BindKey", "ListeningSockets", "hint_for"]
+__all__ = ["BindKey", "ListeningSockets", "hint_for", "show_address"]
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,11 @@ class ListeningSockets:
             _close(slots)
             raise
         return slots
+
+
+def show_address(address: str, port: int) -> str:
+    """Return `127.0.0.1:80`, `[::1]:80`, or `*:80` for all interfaces."""
+    return f"[{address}]:{port}" if ":" in address else f"{address or '*'}:{port}"
 
 
 def hint_for(error: OSError, port: int) -> str:

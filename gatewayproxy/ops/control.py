@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.ops import logs
-from gatewayproxy.ops.binding import BindKey, ListeningSockets
+from gatewayproxy.ops.binding import BindKey, ListeningSockets, show_address
 from gatewayproxy.ops.compiling import Answer, CompilerProcess, Refused
 from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
 
@@ -56,7 +56,7 @@ class Control:
         begun_at = loop.time()
         started = datetime.datetime.now(datetime.UTC)
         report: dict[str, Any] = {"attempt": sum(self.results.values()) + 1}
-        report["started"] = started.isoformat(timespec="milliseconds")
+        report["started"] = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
             await self._compile_and_hand_over(report)
         except ConfigError as error:
@@ -102,6 +102,7 @@ class Control:
             same = old is not None and old.digest == head["digest"]  # then only sockets came or went
             slices = old.slices if old is not None and same else answer.slices
             await self._hand_over(TableBytes(head["generation"], head["digest"], slices, keys), report)
+            _log_ports(head["ports"], frozenset() if old is None else old.keys, keys)
             report["result"] = "applied"
         self.unbound = unbound
         self.status = answer.status
@@ -143,6 +144,15 @@ class Control:
 
 def _keys(head: dict[str, Any]) -> frozenset[BindKey]:
     return frozenset((address, port) for address, port, _, _ in head["ports"])
+
+
+def _log_ports(ports: list[Any], old: frozenset[BindKey], new: frozenset[BindKey]) -> None:
+    for address, port, kind, listeners in ports:
+        if (address, port) in new - old:
+            told = logs.fields(address=show_address(address, port), protocol=kind, listeners=",".join(listeners))
+            log.info("listening", extra=told)
+    for address, port in sorted(old - new):
+        log.info("listening_ended", extra=logs.fields(address=show_address(address, port)))
 
 
 def _log_problems(problems: list[dict[str, str]], *, of: int = 0) -> None:

@@ -14,7 +14,7 @@ from gatewayproxy.dataplane.stats import BUCKETS, RuleStats, Stats
 
 __all__ = ["BUCKETS", "Row", "RowName", "Snapshot", "Totals", "parts"]
 
-MAX_GONE_ROWS: Final = 100_000  # rows kept of replaced workers; beyond, they start anew, as after a restart
+MAX_GONE_ROWS: Final = 100_000  # names kept of replaced workers; beyond, they start anew, as after a restart
 _ROWS_PER_PART: Final = 200
 
 
@@ -75,6 +75,11 @@ class Snapshot:
             self._add_upstream(endpoint, values)
         self.dropped_lines += other.dropped_lines
 
+    @property
+    def size(self) -> int:
+        """Return how many names are counted."""
+        return len(self.rows) + len(self.reasons) + len(self.connections_total) + len(self.upstream)
+
     def settle(self) -> None:
         """Forget the gauges: what is left has happened, and stays counted."""
         self.rows = {name: row._replace(active=0) for name, row in self.rows.items()}
@@ -117,7 +122,7 @@ class Totals:
         snapshot = self._latest.pop(slot, None)
         if snapshot is not None:
             snapshot.settle()
-            if len(self._gone.rows) > MAX_GONE_ROWS:
+            if self._gone.size > MAX_GONE_ROWS:
                 self._gone = Snapshot()
             self._gone.add(snapshot)
 

@@ -21,7 +21,7 @@ import uvloop
 from gatewayproxy import __version__
 from gatewayproxy.ops import logs
 from gatewayproxy.ops.admin import AdminServer
-from gatewayproxy.ops.binding import ListeningSockets
+from gatewayproxy.ops.binding import ListeningSockets, show_address
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.options import RunOptions
@@ -48,6 +48,11 @@ def run(options: RunOptions) -> int:
 
 async def _run(options: RunOptions) -> int:
     return await Supervisor(options).run()
+
+
+def _why(error: OSError) -> str:
+    # The loop's own message of a failed bind repeats the address; a failed look-up has no errno of the system.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 class Supervisor:
@@ -142,10 +147,9 @@ class Supervisor:
             bound = await self._admin.open(host, port)
         except OSError as error:
             hint = "another gateway may run here: choose another --admin HOST:PORT, or none"
-            log.error("admin_failed", extra=logs.fields(address=f"{host}:{port}", error=str(error), hint=hint))
+            log.error("admin_failed", extra=logs.fields(address=f"{host}:{port}", error=_why(error), hint=hint))
             return False
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        log.info("admin_listening", extra=logs.fields(address=f"{shown}:{bound[1]}"))
+        log.info("admin_listening", extra=logs.fields(address=show_address(*bound)))
         return True
 
     def _watch_signals(self) -> None:

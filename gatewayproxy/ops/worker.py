@@ -38,7 +38,7 @@ log = logging.getLogger("gatewayproxy.ops.worker")  # started with -m, __name__ 
 
 _LOG_CLOSE_S: Final = 2.0  # how long the last access log lines may take at exit
 _PR_SET_PDEATHSIG: Final = 1
-MAX_ROWS: Final = 100_000  # (rule, backend) pairs counted; a reload that finds more starts the idle ones anew
+MAX_NAMES: Final = 100_000  # (rule, backend) pairs, or listeners, counted; a reload that finds more starts them anew
 
 
 class Worker:
@@ -129,7 +129,7 @@ class Worker:
         if table is None or self._plane is None:
             return
         applied = self._plane.apply(table, self._sockets, on_drained=self._on_retired)
-        _forget_rows(self._plane.context.stats)
+        _forget_names(self._plane.context.stats)
         self._close_unused(table)
         gc.freeze()
         gc.enable()
@@ -199,10 +199,14 @@ def _adopt(fd: int) -> socket.socket:
     return sock
 
 
-def _forget_rows(stats: Stats) -> None:
-    """Bound what renamed routes leave behind; a counter that starts anew is what scrapers know from restarts."""
-    if len(stats.rows) > MAX_ROWS:
+def _forget_names(stats: Stats) -> None:
+    """Bound what renamed routes and listeners leave behind; scrapers know counters that start anew from restarts."""
+    if len(stats.rows) > MAX_NAMES:
         stats.rows = {key: row for key, row in stats.rows.items() if row.active}
+    if len(stats.reasons) + len(stats.connections_total) > MAX_NAMES:
+        stats.reasons.clear()
+        stats.connections_total.clear()
+        stats.connections = {listener: n for listener, n in stats.connections.items() if n}
 
 
 def _report(generation: int, applied: Applied) -> dict[str, Any]:

@@ -37,6 +37,14 @@ async def test_it_compiles_again_and_again_in_one_process(folder: Path) -> None:
     await compiler.close()
 
 
+async def test_it_gives_way_to_the_workers(folder: Path) -> None:
+    compiler = CompilerProcess(RunOptions(paths=(str(folder),)))
+    await compiler.compile(REQUEST)
+    assert compiler.pid is not None
+    assert os.getpriority(os.PRIO_PROCESS, compiler.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    await compiler.close()
+
+
 async def test_a_compilation_over_the_deadline_fails_and_the_next_one_works(folder: Path) -> None:
     compiler = CompilerProcess(RunOptions(paths=(str(folder),), compile_deadline_s=0.001))
     with pytest.raises(ConfigError, match="longer than"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from gatewayproxy.dataplane.stats import BUCKETS, Stats
+from gatewayproxy.ops import snapshot
 from gatewayproxy.ops.snapshot import Row, RowName, Snapshot, Totals, parts
 from gatewayproxy.routing.table import RuleLabel
 
@@ -72,3 +75,14 @@ def test_a_sum_shares_nothing_with_its_parts() -> None:
     next(iter(first.rows.values())).classes[2] = 99
     second = totals.sum()
     assert second.connections["ns/gw/http"] == 3
+
+
+def test_what_dead_workers_leave_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "MAX_GONE_ROWS", 10)
+    totals = Totals()
+    for n in range(30):
+        shown = Snapshot()
+        shown.upstream = {f"10.0.0.{n}:80": [0, 0, 1, 0], f"10.0.1.{n}:80": [0, 0, 1, 0]}  # endpoints come and go
+        totals.show(0, shown)
+        totals.bury(0)
+    assert totals.sum().size <= 12

@@ -65,10 +65,12 @@ def test_listeners_come_and_go_and_the_others_do_not_notice(tmp_path: Path) -> N
             report = gw.reload()
             assert report["changes"]["listeners_added"] == [f"default/gw/more on {host}:8081"]
             assert http_get(host, 8081).status == 200
+            gw.wait_log(rf"listening address={host}:8081 protocol=HTTP listeners=default/gw/more")
             write(tmp_path, *_simple(host, app))
             report = gw.reload()
             assert report["changes"]["listeners_removed"] == [f"default/gw/more on {host}:8081"]
             gw.wait_until(lambda: _refused(host, 8081), "the port to be closed")
+            gw.wait_log(rf"listening_ended address={host}:8081")
             assert _backend_of(kept) == "app"
             kept.close()
 
