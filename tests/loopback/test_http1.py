@@ -584,6 +584,34 @@ async def test_a_websocket_becomes_a_tunnel_with_half_close_and_outlives_a_reloa
                 assert await c.rest() == b"bye"
     assert gateway.records[0].status == 101
     assert gateway.records[0].bytes_in == 1_000_000
+    assert gateway.records[0].reason == ""
+
+
+@pytest.mark.parametrize(("who", "reason"), [("client", "client_closed"), ("backend", "upstream_reset")])
+async def test_a_tunnel_that_is_cut_says_by_whom(who: str, reason: str) -> None:
+    cut = asyncio.Event()
+
+    async def switch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await cut.wait()
+        reset(writer)
+
+    def reset(writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with backend(switch) as app:
+        with serve(everything(forward(cluster(app.number)))) as gateway:
+            async with client(gateway.number) as c:
+                await upgraded(c)
+                if who == "client":
+                    reset(c.writer)
+                else:
+                    cut.set()
+                await until(lambda: gateway.records)
+                cut.set()
+    assert gateway.records[0].reason == reason
 
 
 async def test_a_silent_tunnel_ends() -> None:

@@ -259,7 +259,7 @@ class Exchange:
         """The response is complete."""
         self.upstream = None
         if self.tunnel:
-            upgrade.on_upstream_lost(self)
+            upgrade.on_upstream_lost(self, "upstream_closed")
             return
         self.finish()
         self.connection.on_exchange_done()
@@ -272,7 +272,7 @@ class Exchange:
         """The endpoint failed: try again where that is safe, answer 502 where we still can, else cut."""
         self.upstream = None
         if self.tunnel:
-            upgrade.on_upstream_lost(self)
+            upgrade.on_upstream_lost(self, error.kind)
         elif error.retryable and self.out and self.head.method in IDEMPOTENT:
             waiting.retry(self)
         elif self.status:
@@ -343,7 +343,8 @@ class Exchange:
 
     def on_client_lost(self) -> None:
         """The client is gone: so is the request."""
-        if not self.reason:
+        ended = self.tunnel and self.connection.tunnel_half_closed  # by both sides, one after the other
+        if not self.reason and not ended:
             self.reason = "client_closed"
         self._abandon_upstream()
         self.finish()

@@ -159,8 +159,11 @@ class Handshake(asyncio.Protocol):
         target = self._target = self._owner.find_server(self._name)
         if target is None:
             # RFC 6066 §3: abort with a fatal unrecognized_name(112) alert; never a certificate of another name.
-            detail = "no listener has this server name" if self._name else "no server name, and no listener without one"
-            self._refuse("unknown_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
+            if self._name:
+                self._refuse("unknown_sni", "no listener has this server name", alert=Alert.UNRECOGNIZED_NAME)
+            else:
+                detail = "no listener takes clients without a server name"
+                self._refuse("no_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
         try:
             offered = offered_protocols(self._hello)

@@ -63,6 +63,11 @@ def on_upstream_eof(exchange: Exchange) -> None:
         connection.transport.write_eof()
 
 
-def on_upstream_lost(exchange: Exchange) -> None:
-    """The endpoint is gone: what it sent is delivered, then the client's connection closes."""
+def on_upstream_lost(exchange: Exchange, reason: str) -> None:
+    """The endpoint is gone: what it sent is delivered, then the client's connection closes.
+
+    *reason* is told unless one direction had ended before: then this was the other one's turn.
+    """
+    if not exchange.connection.tunnel_half_closed:
+        exchange.reason = reason
     exchange.connection.close()
