@@ -177,6 +177,10 @@ def _target(tree: Object) -> str:
     return f"{_at(tree, 'spec', 'target', 'kind')}/{_at(tree, 'spec', 'target', 'name')}"
 
 
+def _patch_files(tree: Object) -> str:
+    return ",".join(map(_text, _items(tree, "spec", "files")))
+
+
 _ACCEPTED: Final = Column("ACCEPTED", _parent_condition("Accepted"), wide=True)
 _RESOLVED: Final = Column("RESOLVED-REFS", _parent_condition("ResolvedRefs"), wide=True)
 _ROUTE_WIDE: Final = (Column("PARENTS", _parents, wide=True), _ACCEPTED, _RESOLVED)
@@ -241,7 +245,7 @@ KINDS: Final = (
     ),
     KindInfo(
         kind="Patch", plural="patches", group="gatewayproxy.io",
-        columns=(Column("TARGET", _target), Column("FILES", lambda tree: ",".join(map(_text, _items(tree, "spec", "files"))))),
+        columns=(Column("TARGET", _target), Column("FILES", _patch_files)),
     ),
     KindInfo(kind="ConfigMap", plural="configmaps", short=("cm",), columns=(Column("DATA", _data_count),)),
     KindInfo(
