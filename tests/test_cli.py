@@ -14,6 +14,7 @@ from gatewayproxy.cli import limit_flag, main
 from gatewayproxy.model.limits import LIMITS, Limits
 from gatewayproxy.ops import supervisor
 from gatewayproxy.ops.options import RunOptions
+from tests.support.peers import require
 
 GATEWAY = """\
 apiVersion: gateway.networking.k8s.io/v1
@@ -246,7 +247,7 @@ def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(manifests: Path) -> None:
     command = f"{sys.executable} -m gatewayproxy get all -A -o json {manifests} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    done = subprocess.run([require("bash"), "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
 
 

@@ -1,10 +1,10 @@
-import shutil
 import subprocess
 
 import pytest
 
 from gatewayproxy.cli import main
 from gatewayproxy.insight.completion import SHELLS
+from tests.support.peers import require
 
 
 def completed(script: str, *words: str) -> list[str]:
@@ -14,8 +14,7 @@ COMP_WORDS=({" ".join(repr(word) for word in words)}) COMP_CWORD={len(words) - 1
 _gatewayproxy
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    bash = shutil.which("bash") or pytest.skip("no bash here")
-    done = subprocess.run([bash, "--norc", "-c", ask], capture_output=True, text=True, check=True)
+    done = subprocess.run([require("bash"), "--norc", "-c", ask], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout.split()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, Port, SniIndex, SniTarget
 from tests.support.certs import certificate, client_context
 from tests.support.https import https_port
+from tests.support.peers import require
 from tests.support.worker import cluster, forward, table, vhost
 
 MIB = 1 << 20
@@ -207,9 +207,7 @@ async def test_draining_closes_idle_connections_with_close_notify(served: Served
 
 
 async def test_curl_reaches_each_name(served: Served) -> None:
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("curl is not installed")
+    curl = require("curl")
     for name in NAMES:
         process = await asyncio.create_subprocess_exec(
             curl, "-sk", "--max-time", "20", "--resolve", f"{name}:{served.number}:127.0.0.1", "--data-binary", name,

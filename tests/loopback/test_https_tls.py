@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from gatewayproxy.model.plan import Certificate
 from gatewayproxy.routing.table import Port
 from tests.support.certs import certificate, client_context
 from tests.support.https import Running, echo_listener, https_port
+from tests.support.peers import require
 from tests.support.tls_client import Split, TlsClient, bytewise, records_of, whole
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -247,9 +247,7 @@ async def test_a_session_of_a_stranger_with_another_secret_does_not_resume() -> 
 
 
 async def test_openssl_resumes_its_saved_session(echo: Running, tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+    openssl = require("openssl")
 
     async def s_client(*options: str) -> str:
         process = await asyncio.create_subprocess_exec(
@@ -433,9 +431,7 @@ async def test_a_forged_record_ends_the_connection_with_an_alert(echo: Running) 
 
 
 async def test_renegotiation_is_refused(echo: Running) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+    openssl = require("openssl")
     process = await asyncio.create_subprocess_exec(
         openssl, "s_client", "-connect", f"127.0.0.1:{echo.number}", "-servername", "a.test", "-tls1_2",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -445,9 +441,7 @@ async def test_renegotiation_is_refused(echo: Running) -> None:
 
 
 async def test_a_key_update_is_answered_and_the_connection_goes_on(echo: Running) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+    openssl = require("openssl")
     process = await asyncio.create_subprocess_exec(
         openssl, "s_client", "-connect", f"127.0.0.1:{echo.number}", "-servername", "a.test", "-tls1_3", "-msg",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

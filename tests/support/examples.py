@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.peers import require
 from tests.support.process import http_get, loopback_address, wait_until
 
 __all__ = ["ROOT", "Example", "Fence", "Stage", "examples_of", "fences", "matches"]
@@ -104,6 +105,9 @@ class Stage:
 
     def shell(self, commands: list[str]) -> list[list[str]]:
         """Run *commands* in one shell; return the lines that each of them printed, errors included."""
+        bash = require("bash")
+        if any("curl " in command for command in commands):
+            require("curl")
         mark = "--8<-- next"
         server = f"{self.addresses['127.0.0.1']}:9901"
         script = ["shopt -s expand_aliases", "exec 2>&1", f"function cut {{ printf '\\n{mark}\\n'; }}"]
@@ -112,7 +116,7 @@ class Stage:
             served = command.replace("gatewayproxy get ", f"gatewayproxy get --server {server} ") if online else command
             script += [self.moved_command(served), "cut"]
         done = subprocess.run(
-            ["bash", "-c", "\n".join(script)], cwd=self.folder, env=self.environment(), text=True, timeout=60,
+            [bash, "-c", "\n".join(script)], cwd=self.folder, env=self.environment(), text=True, timeout=60,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         printed = self.moved_back(done.stdout).split(f"\n{mark}\n")
