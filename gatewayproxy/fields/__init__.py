@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gatewayproxy.fields.reading import ANY_TEXT, Fields, Located, Path, Reading, Text, close_match, path_text
+from gatewayproxy.fields.reading import Fields, Located, Reading
 from gatewayproxy.fields.shapes import BackendObjectReference, read_backend_object_reference
+from gatewayproxy.fields.text import ANY_TEXT, Text
+from gatewayproxy.fields.words import Path, close_match, path_text
 
 __all__ = [
     "ANY_TEXT", "BackendObjectReference", "Fields", "Located", "Path", "Reading", "Text", "close_match", "path_text",

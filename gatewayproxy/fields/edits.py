@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatewayproxy.fields.reading import Fields, Text
+from gatewayproxy.fields.reading import Fields
 from gatewayproxy.fields.shapes import HEADER_NAME, HEADER_VALUE
+from gatewayproxy.fields.text import Text
 from gatewayproxy.model.headops import Add, HeadOp, Path, Prefix, Remove, Set
 
 __all__ = ["OWN_FIELDS", "read_header_modifier", "read_path_modifier"]

@@ -8,35 +8,21 @@ yields a harmless stand-in, so that one pass finds every problem. Fields that no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
-from re import compile as regex
 from typing import Final, TypeVar, overload
 
+from gatewayproxy.fields.text import ANY_TEXT, Text
+from gatewayproxy.fields.words import Path, close_match, count, kind_of, one_of, path_text, quote, spelled
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.status import Problem, Severity
 
-__all__ = [
-    "ANY_TEXT",
-    "MAX_PROBLEMS",
-    "REQUIRED",
-    "Fields",
-    "Located",
-    "Path",
-    "Reading",
-    "Text",
-    "close_match",
-    "path_text",
-]
+__all__ = ["MAX_PROBLEMS", "REQUIRED", "Fields", "Located", "Reading"]
 
 T = TypeVar("T")
 D = TypeVar("D")
-Path = tuple[str | int, ...]  # ("spec", "rules", 0, "name")
 
 MAX_PROBLEMS: Final = 50  # told of one object
-
-_PLAIN_KEY: Final = regex(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class _Required(Enum):
@@ -51,31 +37,6 @@ class Located(dict[str, object]):
 
     __slots__ = ("line",)
     line: int
-
-
-class Text:
-    """The shape of a string: *expect* says it in words, *pattern* must match in full, lengths in characters."""
-
-    __slots__ = ("expect", "longest", "match", "shortest")
-
-    def __init__(self, expect: str, pattern: str | None = None, *, shortest: int = 0, longest: int = 1 << 30) -> None:
-        self.expect = expect
-        self.shortest = shortest
-        self.longest = longest
-        self.match = None if pattern is None else regex(pattern).fullmatch
-
-    def flaw(self, value: str) -> str:
-        """Return what is wrong with *value*, or ""."""
-        if len(value) < self.shortest:
-            return "must not be empty" if self.shortest == 1 else f"must have at least {self.shortest} characters"
-        if len(value) > self.longest:
-            return f"has {len(value)} characters, {self.longest} is the most"
-        if self.match is not None and not self.match(value):
-            return f"{_quote(value)} has the wrong form"
-        return ""
-
-
-ANY_TEXT: Final = Text("a string")
 
 
 class Reading:
@@ -149,8 +110,6 @@ class Fields:
         self.up = up
         self.name = name
 
-    # -- where and what ------------------------------------------------------------------------------------------
-
     @property
     def at(self) -> Origin:
         """The place this mapping starts."""
@@ -196,8 +155,6 @@ class Fields:
         """Note an error of entry *key* of mapping *name*."""
         self._reading.add((*self.path, name, key), message, hint)
 
-    # -- scalars -------------------------------------------------------------------------------------------------
-
     @overload
     def text(self, name: str, rule: Text = ...) -> str: ...
     @overload
@@ -216,7 +173,7 @@ class Fields:
                 return value
             self.error(name, rule.flaw(value), f"write {rule.expect}")
         else:
-            self._wrong_type(name, value, "a string", f"quote it: {name}: {_quote(_spelled(value))}")
+            self._wrong_type(name, value, "a string", f"quote it: {name}: {quote(spelled(value))}")
         return ""
 
     @overload
@@ -273,12 +230,10 @@ class Fields:
         if type(value) is str:
             if value in options:
                 return options[value]
-            self.error(name, f"{_quote(value)} is not a known value", _one_of(value, options))
+            self.error(name, f"{quote(value)} is not a known value", one_of(value, options))
         else:
-            self._wrong_type(name, value, "a string", _one_of("", options))
+            self._wrong_type(name, value, "a string", one_of("", options))
         return stand_in
-
-    # -- mappings ------------------------------------------------------------------------------------------------
 
     def child(self, name: str) -> Fields | None:
         """Return mapping *name*, or None where it is absent."""
@@ -301,14 +256,16 @@ class Fields:
             self.error(name, "is required", f"add the mapping {name}")
         return _Void(self._reading, self, name)
 
-    def text_map(self, name: str, rule: Text = ANY_TEXT, *, most: int = 1 << 30) -> dict[str, str]:
-        """Return a mapping of any keys to strings of shape *rule*; {} where absent."""
+    def text_map(
+        self, name: str, rule: Text = ANY_TEXT, *, most: int = 1 << 30, secret: bool = False
+    ) -> dict[str, str]:
+        """Return a mapping of any keys to strings of shape *rule*; {} where absent. No problem tells a *secret*."""
         self._seen.append(name)
         value = self._tree.get(name)
         if value is None:
             return {}
         if type(value) is not Located:
-            self._wrong_type(name, value, "a mapping of strings", f"write {name}: {{key: value}}")
+            self._wrong_type(name, None if secret else value, "a mapping of strings", f"write {name}: {{key: value}}")
             return {}
         if len(value) > most:
             self.error(name, f"has {len(value)} entries, {most} is the most", "remove some")
@@ -319,10 +276,10 @@ class Fields:
             elif type(item) is str:
                 self._reading.add((*self.path, name, key), flaw, f"write {rule.expect}")
             else:
-                self._bad_item(name, key, item)
+                shown = None if secret else item
+                hint = f"quote it: {key}: {quote(spelled(shown))}"
+                self.error_of_key(name, key, f"must be a string{_but(shown)}", hint)
         return out
-
-    # -- lists ---------------------------------------------------------------------------------------------------
 
     def items(self, name: str, *, most: int = 1 << 30, least: int = 0) -> list[Fields]:
         """Return the mappings of list *name*; [] where absent (an error if *least* > 0)."""
@@ -346,7 +303,7 @@ class Fields:
             elif flaw := rule.flaw(value):
                 self.error_at(name, index, flaw, f"write {rule.expect}")
             elif unique and value in out:
-                self.error_at(name, index, f"{_quote(value)} is listed twice", "remove one of the two")
+                self.error_at(name, index, f"{quote(value)} is listed twice", "remove one of the two")
             else:
                 out.append(value)
         return tuple(out)
@@ -401,27 +358,23 @@ class Fields:
         value = self._tree.get(name)
         if value is None:
             if least:
-                self.error(name, "is required", f"add the list {name} with at least {_count(least)}")
+                self.error(name, "is required", f"add the list {name} with at least {count(least)}")
             return ()
         if type(value) is not list:
             self._wrong_type(name, value, "a list", f'start each entry of {name} with "- "')
             return ()
         if len(value) < least:
-            self.error(name, f"has {len(value)} entries", f"write at least {_count(least)}")
+            self.error(name, f"has {len(value)} entries", f"write at least {count(least)}")
         if len(value) > most:
             self.error(name, f"has {len(value)} entries, {most} is the most", "split it into several objects")
             return value[:most]
         return value
 
-    def _bad_item(self, name: str, key: str, item: object) -> None:
-        hint = f"quote it: {key}: {_quote(_spelled(item))}"
-        self._reading.add((*self.path, name, key), f"must be a string, not {_kind(item)}", hint)
-
     def _wrong_type(self, name: str, value: object, wanted: str, hint: str) -> None:
-        self.error(name, f"must be {wanted}, not {_kind(value)}", hint)
+        self.error(name, f"must be {wanted}{_but(value)}", hint)
 
     def _wrong_item(self, name: str, index: int, value: object, wanted: str) -> None:
-        self.error_at(name, index, f"must be {wanted}, not {_kind(value)}", f"write {wanted} here")
+        self.error_at(name, index, f"must be {wanted}, not {kind_of(value)}", f"write {wanted} here")
 
 
 class _Void(Fields):
@@ -438,55 +391,5 @@ class _Void(Fields):
         return
 
 
-def close_match(word: str, known: Iterable[str]) -> str:
-    """Return the known word that *word* probably stands for, or ""."""
-    lower = {name.lower(): name for name in known}
-    found = get_close_matches(word.lower(), lower, 1, 0.7)
-    return lower[found[0]] if found else ""
-
-
-def path_text(path: Path) -> str:
-    """Return *path* as people write it."""
-    out = ""
-    for part in path:
-        if isinstance(part, int):
-            out += f"[{part}]"
-        elif _PLAIN_KEY.fullmatch(part):
-            out += f".{part}" if out else part
-        else:
-            out += f"[{_quote(part)}]"
-    return out
-
-
-def _one_of(value: str, options: Mapping[str, object]) -> str:
-    close = close_match(value, options)
-    every = ", ".join(options)
-    return f"did you mean {close}? One of: {every}" if close else f"write one of: {every}"
-
-
-def _count(n: int) -> str:
-    return "one entry" if n == 1 else f"{n} entries"
-
-
-def _quote(text: str) -> str:
-    """Return *text* in double quotes, control characters escaped, cut to a readable length."""
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) + '"'
-
-
-def _spelled(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else "..."
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return f"the boolean {_spelled(value)}"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the string {_quote(value)}"
-    return "a mapping" if isinstance(value, dict) else "a list"
+def _but(value: object) -> str:
+    return "" if value is None else f", not {kind_of(value)}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from re import compile as regex
 from typing import Final
 
-from gatewayproxy.fields.reading import Fields, Text
+from gatewayproxy.fields.reading import Fields
+from gatewayproxy.fields.text import Text
 from gatewayproxy.model.names import Origin
 
 __all__ = [

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gatewayproxy.fields.reading import Text
+from gatewayproxy.fields import Text
 from gatewayproxy.fields.shapes import (
     DURATION,
     GROUP,

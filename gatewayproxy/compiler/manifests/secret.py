@@ -25,7 +25,7 @@ def read(meta: Meta, root: Fields, version: str) -> Secret:
     """Read a Secret."""
     root.boolean("immutable", None)
     data = read_base64(root, "data")
-    texts = root.text_map("stringData")
+    texts = root.text_map("stringData", secret=True)
     return Secret(
         meta=meta,
         type=root.text("type", ANY_TEXT, "Opaque"),
@@ -36,7 +36,7 @@ def read(meta: Meta, root: Fields, version: str) -> Secret:
 def read_base64(fields: Fields, name: str) -> dict[str, bytes]:
     """Return map *name*, its values decoded. Line breaks are allowed, since block scalars end in one."""
     out: dict[str, bytes] = {}
-    for key, text in fields.text_map(name).items():
+    for key, text in fields.text_map(name, secret=True).items():
         try:
             out[key] = a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
         except (Error, UnicodeEncodeError):

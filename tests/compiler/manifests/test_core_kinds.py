@@ -136,6 +136,19 @@ def test_a_secret_keeps_its_data_out_of_its_repr() -> None:
     assert "topsecret" not in repr(secret)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "data: {a: 4711}", "stringData: {a: 4711}", "stringData: 'pin 4711'", "data: [4711]", "data: {a: [4711]}",
+        "data: {a: '=4711'}", "stringData: {a: !pin 4711}", "stringData: {a: 4711, a: 4711}", "data: 4711",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_secret_is_told_without_its_contents(body: str) -> None:
+    problems = resources("Secret", body).problems
+    assert problems
+    assert not [each for each in problems if "4711" in f"{each.message}{each.hint}{each.field}"]
+
+
 @pytest.mark.parametrize("text", ["plain text!", "aGVsbG8", "aGVsbG8==", "é"])
 def test_what_is_not_base64_is_refused(text: str) -> None:
     assert told("Secret", f"data: {{tls.key: '{text}'}}") == [('data["tls.key"]', "is not base64")]
