@@ -6,15 +6,13 @@ import http.client
 import json
 import random
 import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
 
-from tests.support.seed_peers import SERVICES, connect_proxy, grpc_check, grpc_list, grpc_server, nats, tokens
+from tests.support.seed_peers import SERVICES, connect_proxy, grpc_check, grpc_list, grpc_server, nats, streaming
 from tests.support.seeds import Seed, Tree, cli, curl, hasty, http_port, serving
 from tests.support.threaded_backend import backend
 from tests.support.threaded_peer import peer, read_until
@@ -321,7 +319,7 @@ def test_N10_without_a_section_name_a_route_attaches_to_all_tcp_listeners_and_no
     "host", [pytest.param(f"llm.invocation.{D}", id="request: 0s"), pytest.param(f"plain.{D}", id="no timeouts")]
 )
 def test_N11_a_token_stream_completes_however_long_it_takes(hurried: Seed, host: str) -> None:
-    with streaming(hurried, host) as (answer, go_on):
+    with hurried.http() as connection, streaming(hurried.endpoint("nvcf/llm"), connection, host) as (answer, go_on):
         hurried.outlive_timeouts()  # the model thinks
         go_on()
         response = answer()
@@ -334,33 +332,17 @@ def test_N11_a_token_stream_completes_however_long_it_takes(hurried: Seed, host:
 
 
 def test_N11_a_deadline_that_is_set_holds(hurried: Seed) -> None:
-    with streaming(hurried, f"limited.{D}") as (answer, go_on):
+    llm = hurried.endpoint("nvcf/llm")
+    with hurried.http() as connection, streaming(llm, connection, f"limited.{D}") as (answer, go_on):
         assert answer().status == 504
         hurried.logged(host=f"limited.{D}", status=504, reason="request_timeout")
-    with streaming(hurried, f"limited.{D}") as (answer, go_on):
+    with hurried.http() as connection, streaming(llm, connection, f"limited.{D}") as (answer, go_on):
         go_on()
         go_on()
         response = answer()
         assert response.readline() == b"data: one\n"
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             response.read()
-
-
-@contextmanager
-def streaming(seed: Seed, host: str) -> Iterator[tuple[Callable[[], http.client.HTTPResponse], Callable[[], None]]]:
-    """Ask *host* for a stream of tokens; yield (the answer, once its head is there; let the backend go on a step)."""
-    steps, arrived = threading.Semaphore(0), threading.Event()
-    handle = tokens(steps, lambda _: arrived.set())
-    with (
-        peer(seed.endpoint("nvcf/llm"), handle),
-        closing(http.client.HTTPConnection(seed.host, http_port(80), timeout=20)) as connection,
-    ):
-        connection.request("POST", "/v1/chat/completions", body=b"{}", headers={"Host": host})
-        assert arrived.wait(20)
-        try:
-            yield connection.getresponse, steps.release
-        finally:
-            steps.release(3)
 
 
 # --- N13, N15, N16: what the guide asks and does
@@ -394,10 +376,10 @@ def test_N15_https_comes_up_when_the_secret_is_written_and_follows_its_renewal(n
         answer = nvcf.curl(url)
         assert (answer.status, answer.backend) == (200, "nvcf/api")
         assert answer.seen["headers"]["x-forwarded-proto"] == "https"
-        first = certificate_of(nvcf, f"fn1.invocation.{D}")
+        first = nvcf.certificate(f"fn1.invocation.{D}")
         nvcf.issue(secret, f"*.{D}", f"*.invocation.{D}", serial=1)
         assert nvcf.reload()["result"] == "applied"
-        assert certificate_of(nvcf, f"fn1.invocation.{D}") != first
+        assert nvcf.certificate(f"fn1.invocation.{D}") != first
 
 
 def test_N15_the_acme_solver_wins_over_every_redirect_and_vanishes_cleanly(nvcf: Seed) -> None:
@@ -466,14 +448,6 @@ def https_condition(nvcf: Seed, kind: str) -> tuple[str, str]:
     (listener,) = (each for each in status["listeners"] if each["name"] == "https")
     (found,) = (each for each in listener["conditions"] if each["type"] == kind)
     return found["status"], found["reason"]
-
-
-def certificate_of(nvcf: Seed, name: str) -> bytes:
-    """Return the certificate that *name* gets, verified for it."""
-    context = ssl.create_default_context(cafile=str(nvcf.authority))
-    with socket.create_connection((nvcf.host, http_port(443)), timeout=10) as raw:
-        with context.wrap_socket(raw, server_hostname=name) as tls:
-            return tls.getpeercert(binary_form=True) or b""
 
 
 def echo(sock: socket.socket) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
@@ -14,9 +15,9 @@ from grpclib.const import Cardinality, Handler
 from grpclib.encoding.base import CodecBase
 from grpclib.server import Server, Stream
 
-from tests.support.threaded_peer import Handle, read_until, relay
+from tests.support.threaded_peer import Handle, peer, read_until, relay
 
-__all__ = ["GrpcServer", "connect_proxy", "grpc_check", "grpc_list", "grpc_server", "nats", "tokens"]
+__all__ = ["GrpcServer", "connect_proxy", "grpc_check", "grpc_list", "grpc_server", "nats", "streaming", "tokens"]
 
 CHECK = "/grpc.health.v1.Health/Check"
 LIST = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -136,3 +137,21 @@ def tokens(may_go_on: threading.Semaphore, on_head: Callable[[bytes], None]) -> 
         sock.sendall(b"0\r\n\r\n")
 
     return handle
+
+
+@contextmanager
+def streaming(
+    address: tuple[str, int], connection: http.client.HTTPConnection, host: str
+) -> Iterator[tuple[Callable[[], http.client.HTTPResponse], Callable[[], None]]]:
+    """Ask *host* for `tokens` from a backend at *address*.
+
+    Yield two functions: one returns the response as soon as its head is there, one lets the backend go on a step.
+    """
+    steps, arrived = threading.Semaphore(0), threading.Event()
+    with peer(address, tokens(steps, lambda _: arrived.set())):
+        connection.request("POST", "/v1/chat/completions", body=b"{}", headers={"Host": host})
+        assert arrived.wait(20), "no request reached the backend"
+        try:
+            yield connection.getresponse, steps.release
+        finally:
+            steps.release(3)
