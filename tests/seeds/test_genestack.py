@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from threading import Thread
 
 import pytest
+import yaml
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -80,6 +83,94 @@ class KeepAlive:
     def close(self) -> None:
         self.lines.close()
         self.tls.close()
+
+
+# --- a base and its patches
+
+
+@contextmanager
+def split_into_patches(seed: Seed) -> Iterator[Path]:
+    """Leave two listeners in the external Gateway, give each other one a patch file of its own, as upstream keeps them.
+
+    Yields the folder of the files; everything is put back when the block ends.
+    """
+    folder = seed.folder / "listeners"
+    with seed.changed():
+        gateway = seed.tree("Gateway", FLEX)
+        gateway["spec"]["listeners"], moved = gateway["spec"]["listeners"][:2], gateway["spec"]["listeners"][2:]
+        folder.mkdir()
+        for number, listener in enumerate(moved):
+            operation = {"op": "add", "path": "/spec/listeners/-", "value": listener}
+            (folder / f"{number:02}-{listener['name']}.json").write_text(json.dumps([operation], indent=4))
+        merged = {each: gateway[each] for each in ("apiVersion", "kind")}
+        merged["metadata"] = {"name": "flex-gateway", "namespace": "envoy-gateway", "annotations": ANNOTATIONS}
+        (folder / "letsencrypt.yaml").write_text("---\n" + yaml.safe_dump(merged))
+        seed.add(listener_patch("listeners/*.json", "listeners/letsencrypt.yaml"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+ANNOTATIONS = {
+    "acme.cert-manager.io/http01-edit-in-place": "true",
+    "cert-manager.io/cluster-issuer": "letsencrypt-prod",
+}
+
+
+def listener_patch(*files: str, name: str = "listeners") -> Tree:
+    """A Patch of the external Gateway."""
+    spec = {"target": {"kind": "Gateway", "name": "flex-gateway"}, "files": list(files)}
+    metadata = {"name": name, "namespace": "envoy-gateway"}
+    return {"apiVersion": "gatewayproxy.io/v1alpha1", "kind": "Patch", "metadata": metadata, "spec": spec}
+
+
+def test_G1_a_base_gateway_and_its_patch_files_are_28_listeners(genestack: Seed) -> None:
+    before = genestack.gateway.state()["digest"]
+    with split_into_patches(genestack) as folder:
+        assert len(list(folder.glob("*.json"))) == 26
+        assert genestack.reload()["errors"] == 0
+        gateway = genestack.get_json("gateway", "flex-gateway", "-n", "envoy-gateway")
+        names = [each["name"] for each in gateway["spec"]["listeners"]]
+        assert len(names) == len(set(names)) == 28
+        assert gateway["metadata"]["annotations"] == ANNOTATIONS
+        assert genestack.gateway.state()["digest"] == before  # the very same table as from one file
+        assert genestack.curl(f"https://nova.{D}:{HTTPS}/").backend == "openstack/nova"
+
+
+def test_G1_applying_the_patches_again_changes_nothing(genestack: Seed) -> None:
+    with split_into_patches(genestack):
+        genestack.reload()
+        genestack.add(listener_patch("listeners/*.json", "listeners/letsencrypt.yaml", name="once-more"))
+        report = genestack.reload()
+        assert (report["result"], report["errors"]) == ("unchanged", 0)
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        pytest.param(
+            {"op": "remove", "path": "/spec/listeners/28"}, '"28" is no item of a list of 28', id="no such item"
+        ),
+        pytest.param(
+            {"op": "add", "path": "/spec/listeners/-", "value": {"name": "nova-https", "port": 1, "protocol": "HTTP"}},
+            'another item is named "nova-https"', id="P12, a name taken twice",
+        ),
+    ],
+)  # fmt: skip
+def test_G1_a_patch_that_fails_is_named_by_file_and_line_and_keeps_the_table(
+    genestack: Seed, operation: Tree, told: str
+) -> None:
+    with split_into_patches(genestack) as folder:
+        genestack.reload()
+        digest = genestack.gateway.state()["digest"]
+        (folder / "99-broken.json").write_text(json.dumps([operation], indent=4))
+        report = genestack.gateway.reload()
+        assert report["result"] == "failed"
+        (problem,) = (each for each in report["problems"] if told in each["message"])
+        assert problem["origin"] == f"{folder}/99-broken.json:2"
+        assert genestack.gateway.state()["digest"] == digest
+        assert genestack.curl(f"https://nova.{D}:{HTTPS}/").backend == "openstack/nova"
 
 
 # --- certificates
