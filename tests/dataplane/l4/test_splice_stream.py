@@ -201,7 +201,7 @@ async def test_a_silent_stream_is_reset_after_the_idle_timeout_and_a_talking_one
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     route = entry(choice("b", server.sockets[0].getsockname()))
-    async with open_l4(tcp_port(route), limits=Limits(tcp_idle_timeout_s=0.4)) as l4:
+    async with open_l4(tcp_port(route), limits=Limits(tcp_idle_timeout_s=1.0)) as l4:
         silent, silent_writer = await asyncio.open_connection(*l4.address)
         reader, writer = await asyncio.open_connection(*l4.address)
         ended = asyncio.create_task(silent.read())
