@@ -106,10 +106,14 @@ def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
         pytest.param(["run", "a", "--workers", "0"], "1 or more", id="no workers"),
         pytest.param(["run", "a", "--drain", "-1"], "0 or more", id="negative seconds"),
         pytest.param(["run", "a", "--drain", "nan"], "0 or more", id="not a number"),
-        pytest.param(["run", "a", "--drian", "1"], "--drian", id="an unknown flag"),
-        pytest.param(["get"], "KIND", id="get nothing"),
+        pytest.param(["run", "a", "--drian", "1"], "did you mean --drain?", id="an unknown flag"),
+        pytest.param(["run", "a", "--controller-name", "x"], "example.com/gateway", id="a controller without domain"),
+        pytest.param(["get", "svc", "-o", "jsonpath"], "-o jsonpath='{", id="jsonpath without a template"),
+        pytest.param(["get", "svc", "-o", "xml"], "none of table, wide", id="an unknown output"),
+        pytest.param(["get"], "required: KIND\n", id="get nothing"),
         pytest.param(["get", "svc", "-A", "-n", "x"], "not allowed with", id="one and all namespaces"),
         pytest.param([], "COMMAND", id="nothing at all"),
+        pytest.param(["serve"], "'run', 'check'", id="an unknown command"),
     ],
 )
 def test_a_wrong_command_exits_2_and_says_what_to_write(
@@ -180,6 +184,8 @@ def test_get_says_what_it_did_not_find(manifests: Path, capsys: pytest.CaptureFi
     assert '"nope" not found' in capsys.readouterr().err
     assert main(["get", "httproute", "-n", "other", str(manifests)]) == 0
     assert "No resources found in other namespace" in capsys.readouterr().err
+    assert main(["get", "gatewayclass", str(manifests)]) == 0
+    assert capsys.readouterr().err == "No resources found\n"
 
 
 class StatusServer(http.server.BaseHTTPRequestHandler):
@@ -238,8 +244,9 @@ def test_help_shows_examples(command: list[str], capsys: pytest.CaptureFixture[s
         assert "examples:" in text
 
 
-def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == 0
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_version_names_what_matters(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
     text = capsys.readouterr().out
     assert text.startswith("gatewayproxy ")
     assert "OpenSSL" in text

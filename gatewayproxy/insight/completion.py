@@ -58,7 +58,7 @@ def _bash(program: str, commands: Sequence[Command]) -> str:
     return f"""\
 {function}() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command=${{COMP_WORDS[1]}}
-  local words='' flags='' first=''
+  local words='' flags='' valued='' first='' index=2 given=0
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W '{" ".join(command.name for command in commands)}' -- "$current"))
@@ -73,9 +73,18 @@ def _bash(program: str, commands: Sequence[Command]) -> str:
   fi
   case "$command" in
 {cases}  esac
-  if [ "${{current#-}}" != "$current" ]; then
+  while [ "$index" -lt "$COMP_CWORD" ]; do
+    case "$valued " in
+      *" ${{COMP_WORDS[index]}} "*) index=$((index + 1)) ;;
+      *) [ "${{COMP_WORDS[index]#-}}" != "${{COMP_WORDS[index]}}" ] || given=$((given + 1)) ;;
+    esac
+    index=$((index + 1))
+  done
+  if [ "$index" -gt "$COMP_CWORD" ]; then
+    COMPREPLY=($(compgen -f -- "$current"))
+  elif [ "${{current#-}}" != "$current" ]; then
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
-  elif [ -n "$first" ] && [ "$COMP_CWORD" -eq 2 ]; then
+  elif [ -n "$first" ] && [ "$given" -eq 0 ]; then
     COMPREPLY=($(compgen -W "$first" -- "$current"))
   else
     COMPREPLY=($(compgen -f -- "$current"))
@@ -87,7 +96,8 @@ complete -o filenames -F {function} {program}
 
 def _bash_case(command: Command) -> str:
     flags = " ".join(name for flag in command.flags for name in flag.names)
-    return f"    {command.name}) flags='{flags}' first='{' '.join(command.words)}' ;;\n"
+    valued = "".join(f" {name}" for flag in command.flags if flag.takes_value for name in flag.names)
+    return f"    {command.name}) flags='{flags}' valued='{valued}' first='{' '.join(command.words)}' ;;\n"
 
 
 def _fish(program: str, commands: Sequence[Command]) -> str:

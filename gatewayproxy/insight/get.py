@@ -17,7 +17,7 @@ from gatewayproxy.insight.jsonpath import render
 from gatewayproxy.insight.kinds import KINDS, KindInfo, find_kind
 from gatewayproxy.insight.yaml_text import to_yaml
 
-__all__ = ["OUTPUTS", "Asked", "Found", "ask", "choose", "show"]
+__all__ = ["OUTPUTS", "Asked", "Found", "ask", "choose", "known_output", "show"]
 
 Object = Mapping[str, Any]
 OUTPUTS: Final = ("table", "wide", "name", "json", "yaml", "jsonpath=TEMPLATE")
@@ -72,7 +72,7 @@ def choose(objects: Iterable[Object], asked: Asked) -> Found:
 
 def show(found: Found, asked: Asked, output: str, *, now: float) -> str:
     """Return *found* in the form *output*; *now* is Unix seconds, for ages. Raises UsageError."""
-    form, _, template = output.partition("=")
+    form, _, template = known_output(output).partition("=")
     if form in ("table", "wide"):
         return _tables(found.objects, asked, wide=form == "wide", now=now)
     if form == "name":
@@ -82,9 +82,18 @@ def show(found: Found, asked: Asked, output: str, *, now: float) -> str:
         return json.dumps(tree, indent=4, ensure_ascii=False) + "\n"
     if form == "yaml":
         return to_yaml(tree)
+    return render(template, tree)
+
+
+def known_output(output: str) -> str:
+    """Return *output* if it is one of OUTPUTS; raise UsageError."""
+    form, _, template = output.partition("=")
     if form == "jsonpath":
-        return render(template, tree)
-    raise UsageError(f"output {output!r} is none of {', '.join(OUTPUTS)}")
+        if not template:
+            raise UsageError("jsonpath wants a template: -o jsonpath='{.metadata.name}'")
+    elif output not in OUTPUTS:
+        raise UsageError(f"{output!r} is none of {', '.join(OUTPUTS)}")
+    return output
 
 
 def _list(objects: Sequence[Object]) -> Object:

@@ -145,6 +145,10 @@ def _service_ports(tree: Object) -> str:
     return ",".join(f"{each.get('port')}/{each.get('protocol', 'TCP')}" for each in _items(tree, "spec", "ports"))
 
 
+def _selector(tree: Object) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted((_at(tree, "spec", "selector") or {}).items()))
+
+
 def _slice_ports(tree: Object) -> str:
     return ",".join(_text(each.get("port")) for each in _items(tree, "ports"))
 
@@ -226,8 +230,10 @@ KINDS: Final = (
         kind="Service", plural="services", short=("svc",),
         columns=(
             Column("TYPE", lambda tree: _text(_at(tree, "spec", "type")) or "ClusterIP"),
-            Column("EXTERNAL-NAME", field("spec", "externalName")),
+            Column("CLUSTER-IP", field("spec", "clusterIP")),
+            Column("EXTERNAL-IP", field("spec", "externalName")),
             Column("PORT(S)", _service_ports),
+            Column("SELECTOR", _selector, wide=True),
             Column("ENDPOINTS", field("metadata", "annotations", _ENDPOINTS), wide=True),
         ),
     ),

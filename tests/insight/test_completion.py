@@ -32,6 +32,10 @@ def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
         pytest.param(("gatewayproxy", "get", "httpr"), ["httproutes"], id="kinds"),
         pytest.param(("gatewayproxy", "run", "--map"), ["--map-port"], id="flags"),
         pytest.param(("gatewayproxy", "run", "--log-level", "d"), ["debug"], id="values of a flag"),
+        pytest.param(("gatewayproxy", "get", "-o", "js"), ["json", "jsonpath="], id="forms of output"),
+        pytest.param(("gatewayproxy", "get", "-A", "-n", "shop", "httpr"), ["httproutes"], id="kinds after flags"),
+        pytest.param(("gatewayproxy", "get", "svc", "httpr"), [], id="a kind only once"),
+        pytest.param(("gatewayproxy", "get", "-n", "httpr"), [], id="no kind as the value of a flag"),
     ],
 )
 def test_bash_offers(bash_script: str, words: tuple[str, ...], offered: list[str]) -> None:

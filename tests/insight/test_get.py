@@ -147,3 +147,16 @@ def test_unknown_shapes_print_as_none() -> None:
     odd = {"apiVersion": f"{GROUP}/v1", "kind": "Gateway", "metadata": {"name": "odd"}, "spec": "?", "status": []}
     asked = get.ask("gateway", (), namespace=None)
     assert "odd" in get.show(get.choose([odd], asked), asked, "wide", now=NOW)
+
+
+def test_a_service_shows_what_kubectl_shows_and_where_it_listens() -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "db", "annotations": {"gatewayproxy.io/endpoints": "10.0.0.7:5432"}},
+        "spec": {"clusterIP": "None", "selector": {"tier": "db", "app": "pg"}, "ports": [{"port": 5432}]},
+    }
+    asked = get.ask("svc", (), namespace="default")
+    head, row = get.show(get.choose([service], asked), asked, "wide", now=NOW).splitlines()
+    assert head.split() == "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE SELECTOR ENDPOINTS".split()
+    assert row.split() == "db ClusterIP None <none> 5432/TCP <unknown> app=pg,tier=db 10.0.0.7:5432".split()

@@ -1,0 +1,302 @@
+"""Words into choices: the grammar of the command line, its help, and what it says when a command is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn
+
+from gatewayproxy.errors import UsageError
+from gatewayproxy.insight import completion, get
+from gatewayproxy.model.limits import LIMITS, Limit
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.options import DEFAULT_ADMIN
+
+__all__ = ["DEFAULT_SERVER", "PROGRAM", "Command", "grammar", "limit_flag", "port_map", "read"]
+
+Command = Callable[[argparse.Namespace], int]  # runs with what was read, returns the exit status
+
+PROGRAM: Final = "gatewayproxy"
+DEFAULT_SERVER: Final = f"http://{DEFAULT_ADMIN[0]}:{DEFAULT_ADMIN[1]}"
+MAX_PORT: Final = 65_535
+# GatewayClass.spec.controllerName: a domain-prefixed path
+_CONTROLLER_NAME: Final = re.compile(
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+)
+
+DESCRIPTION: Final = """\
+Serve Kubernetes Gateway API manifests from files: HTTP, HTTPS, TCP and TLS passthrough, reloaded on SIGHUP."""
+
+EPILOG: Final = """\
+start here:
+  gatewayproxy check manifests/            are they right? what is wrong, where, and what to write instead
+  gatewayproxy run manifests/              serve them
+  gatewayproxy get all -A                  what the running gateway makes of them
+  kill -HUP PID                            read them again; connections live on"""
+
+RUN_EPILOG: Final = """\
+examples:
+  gatewayproxy run manifests/ --map-port 80=8080 --map-port 443=8443      ports that need no privileges
+  gatewayproxy run base/ team-a/ extra.yaml --workers 4 --access-log -    several places, log to standard output
+  gatewayproxy run manifests/ --admin 127.0.0.1:0                         any free port; the log says which
+
+signals:
+  SIGHUP  read and compile again; on success every worker takes the new routes, connections live on
+  SIGTERM, SIGINT  not ready, stop accepting, finish what is under way within --drain seconds; twice: at once
+  SIGUSR1  reopen the access log"""
+
+CHECK_EPILOG: Final = """\
+examples:
+  gatewayproxy check manifests/            one problem a paragraph: file:line, what is wrong, -> what to write
+  gatewayproxy check manifests/ -o json    for programs
+
+exit status: 0 without errors (warnings are allowed), 1 with errors, 2 if the command itself is wrong"""
+
+GET_EPILOG: Final = """\
+examples:
+  gatewayproxy get gateways -A                         from the running gateway (--server)
+  gatewayproxy get httproute api -n shop -o yaml       one object with its computed status
+  gatewayproxy get all -A -o wide manifests/           from files; nothing needs to run
+  gatewayproxy get gateway web -o jsonpath='{.status.addresses[0].value}'
+  gatewayproxy get httproutes -A -o jsonpath='{range .items[*]}{.metadata.name}: {.spec.hostnames[*]}{"\\n"}{end}'
+
+words after KIND: one with a "/" or that names a file or folder is a CONFIG, any other is a NAME;
+-f CONFIG and KIND/NAME say which beyond doubt."""
+
+
+# --- reading arguments
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the examples as written; leave room for long flags."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36, width=110)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what to type next when the command is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n    -> {self.prog} --help\n")
+
+
+def read(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the words of a command, whose name is `command`; exit with 2, saying what to write, where they are wrong.
+
+    Words after a flag still belong to the list that stood before it.
+    """
+    parser, commands = _parser()
+    options, later = parser.parse_known_args(argv)
+    if options.version:
+        options.command = "version"
+    elif options.command is None:
+        parser.error(f"name a COMMAND: {', '.join(commands)}")
+    unknown = [word for word in later if word.startswith("-") or not options.rest]
+    if unknown:
+        _refuse(commands.get(options.command, parser), unknown[0])
+    if later:
+        getattr(options, options.rest).extend(later)
+    return options
+
+
+def grammar() -> list[completion.Command]:
+    """Return what completion needs to know of the commands."""
+    return [_grammar(name, parser) for name, parser in _parser()[1].items()]
+
+
+def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
+    known = [name for action in parser._actions for name in action.option_strings]
+    near = difflib.get_close_matches(word.partition("=")[0], known, 1) if word.startswith("-") else []
+    parser.error(f"unknown word {word}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser, and those of the subcommands by name."""
+    parser = _Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG, formatter_class=_Formatter)
+    parser.add_argument("--version", action="store_true", help="print versions, as `version` does")
+    parser.set_defaults(rest="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
+
+    def add(name: str, summary: str, epilog: str = "") -> _Parser:
+        return commands.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=epilog,
+            formatter_class=_Formatter, allow_abbrev=False,
+        )  # fmt: skip
+
+    _run_arguments(add("run", "serve manifests until told to stop", RUN_EPILOG))
+    _check_arguments(add("check", "list what is wrong with manifests", CHECK_EPILOG))
+    _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
+    add("version", "print versions")
+    shell = add("completion", "print a completion script: source <(gatewayproxy completion bash)")
+    shell.add_argument("shell", choices=completion.SHELLS)
+    return parser, dict(commands.choices)
+
+
+def _compile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choices that change what manifests mean; run, check and get must agree on them."""
+    group = parser.add_argument_group("what manifests mean")
+    defaults = CompileOptions()
+    group.add_argument(
+        "--controller-name", metavar="NAME", type=_controller_name, default=defaults.controller_name,
+        help="serve Gateways whose GatewayClass names this controller, or is absent (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--cluster-domain", metavar="DOMAIN", default=defaults.cluster_domain,
+        help="DNS suffix of Services that have no endpoints in the manifests (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--map-port", metavar="A=B", type=_port_pair, action="append", default=[],
+        help="bind port B where a listener says A; clients are still told A; may be repeated",
+    )  # fmt: skip
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="config")
+    parser.add_argument(
+        "config", nargs="+", metavar="CONFIG", help="file, or folder: its *.yaml, *.yml, *.json, recursively"
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=_number(int, least=1), default=0, help="worker processes (one per usable core)"
+    )
+    parser.add_argument(
+        "--admin", metavar="HOST:PORT", type=_host_port, default=DEFAULT_ADMIN,
+        help="where /healthz, /readyz, /metrics and /status are; none: nowhere (127.0.0.1:9901)",
+    )  # fmt: skip
+    logs = parser.add_argument_group("logs")
+    logs.add_argument("--access-log", metavar="FILE", help="one line per request or stream; -: standard output (none)")
+    logs.add_argument("--access-log-format", choices=("json", "text"), default="json", help="(%(default)s)")
+    logs.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="events, standard error (%(default)s)"
+    )
+    logs.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(%(default)s)"
+    )
+    _compile_arguments(parser)
+    group = parser.add_argument_group("limits", "what each bounds; what a client sees at it (default)")
+    for limit in LIMITS:
+        group.add_argument(
+            limit_flag(limit), dest=limit.name, metavar=_metavar(limit), default=limit.default,
+            type=_number(type(limit.default), least=0), help=f"{limit.meaning} (%(default)s)",
+        )  # fmt: skip
+    group.add_argument(
+        "--drain-delay", metavar="SECONDS", type=_number(float, least=0), default=0.0,
+        help="on SIGTERM, not ready for so long before accepting ends: time for a load balancer to notice (0)",
+    )  # fmt: skip
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="config")
+    parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
+    _compile_arguments(parser)
+
+
+def _get_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(rest="words")
+    parser.add_argument("kind", metavar="KIND", help="gateways, gtw, httproute, svc ...; several: a,b; every kind: all")
+    parser.add_argument("words", nargs="*", metavar="NAME|CONFIG", default=[], help="see below")
+    parser.add_argument("-f", "--filename", metavar="CONFIG", action="append", default=[], help="file or folder")
+    parser.add_argument("--server", metavar="URL", help=f"admin address of a running gateway ({DEFAULT_SERVER})")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", metavar="NS", default="default", help="(%(default)s)")
+    where.add_argument("-A", "--all-namespaces", action="store_true")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FORMAT",
+        type=_output,
+        default="table",
+        help=f"{', '.join(get.OUTPUTS)} (%(default)s)",
+    )
+    _compile_arguments(parser)
+
+
+def limit_flag(limit: Limit) -> str:
+    """Return the flag of *limit*: its name without the unit, which the metavar shows."""
+    bare = limit.name.removesuffix("_s")
+    clash = bare != limit.name and any(other.name == bare for other in LIMITS)
+    return "--" + (f"{bare}_wait" if clash else bare).replace("_", "-")
+
+
+def _metavar(limit: Limit) -> str:
+    if limit.name.endswith("_s"):
+        return "SECONDS"
+    return "BYTES" if limit.name.endswith("_bytes") else "N"
+
+
+def _number(kind: type[int] | type[float], *, least: int) -> Callable[[str], int | float]:
+    def read(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(-1)
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r}: write a number, {least} or more")
+        return value
+
+    return read
+
+
+def _port_pair(text: str) -> tuple[int, int]:
+    with contextlib.suppress(ValueError):
+        listener, bind = (int(part) for part in text.split("="))
+        if 0 < listener <= MAX_PORT and 0 < bind <= MAX_PORT:
+            return listener, bind
+    raise argparse.ArgumentTypeError(f"{text!r}: write two ports, the listener's and ours, like 80=8080")
+
+
+def port_map(pairs: Sequence[tuple[int, int]]) -> Mapping[int, int]:
+    """Return *pairs* as a mapping; raise UsageError where a port has two answers."""
+    mapping: dict[int, int] = {}
+    for listener, bind in pairs:
+        if mapping.setdefault(listener, bind) != bind:
+            raise UsageError(f"--map-port says both {listener}={mapping[listener]} and {listener}={bind}: keep one")
+    return mapping
+
+
+def _output(text: str) -> str:
+    try:
+        return get.known_output(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _controller_name(text: str) -> str:
+    if _CONTROLLER_NAME.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r}: write a domain and a path, like example.com/gateway")
+
+
+def _host_port(text: str) -> tuple[str, int] | None:
+    if text == "none":
+        return None
+    host, _, port = text.rpartition(":")
+    if host and port.isascii() and port.isdigit() and int(port) <= MAX_PORT:
+        return host.removeprefix("[").removesuffix("]"), int(port)
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: write an address and a port, like 127.0.0.1:9901 or [::1]:9901, or none"
+    )
+
+
+def _grammar(name: str, parser: argparse.ArgumentParser) -> completion.Command:
+    flags = tuple(
+        completion.Flag(tuple(action.option_strings), action.nargs != 0, _values(action), _plain_help(action))
+        for action in parser._actions
+        if action.option_strings
+    )
+    words = {"get": completion.KIND_WORDS, "completion": completion.SHELLS}.get(name, ())
+    return completion.Command(name, parser.description or "", flags, words)
+
+
+def _values(action: argparse.Action) -> tuple[str, ...]:
+    if action.metavar == "FORMAT":  # of get: one of them goes on with a template
+        return tuple(form.removesuffix("TEMPLATE") for form in get.OUTPUTS)
+    return tuple(action.choices or ())
+
+
+def _plain_help(action: argparse.Action) -> str:
+    return (action.help or "").partition(" (")[0].partition("(%")[0].strip()
