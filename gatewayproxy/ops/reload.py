@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Problem, Severity, StatusReport
 from gatewayproxy.ops.sources import SOURCES, read_files
 from gatewayproxy.routing.handover import slices
-from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable
+from gatewayproxy.routing.table import HostIndex, PathIndex, Port, RouteEntry, RoutingTable
 
 __all__ = ["Outcome", "Reloader", "changes"]
 
@@ -43,7 +43,7 @@ class _Outline:
 
     generation: int
     listeners: frozenset[str]
-    rules: Mapping[str, bytes]  # name -> fingerprint
+    rules: Mapping[str, int]  # name -> digest of its matches and of what it does, of this process
 
 
 class Reloader:
@@ -114,10 +114,11 @@ def changes(old: _Outline, new: _Outline) -> dict[str, Any]:
 
 
 def _outline(table: RoutingTable) -> _Outline:
-    rules: dict[str, bytes] = {}
-    for entry in _entries(table):
+    rules: dict[str, int] = {}
+    for claim, entry in _claims(table):
         label = entry.label
-        rules[f"{label.kind} {label.route} rule {label.rule} on {label.listener}"] = entry.fingerprint
+        name = f"{label.kind} {label.route} rule {label.rule} on {label.listener}"
+        rules[name] = rules.get(name, 0) + hash((claim, entry.fingerprint))  # a sum has no order
     listeners = frozenset(f"{x.name} on {_where(port)}" for port in table.ports for x in port.listeners)
     return _Outline(table.generation, listeners, rules)
 
@@ -127,20 +128,34 @@ def _where(port: Port) -> str:
     return f"{host}:{port.bind_port}"
 
 
-def _entries(table: RoutingTable) -> Iterator[RouteEntry]:
-    """Yield every entry of *table*, some more than once."""
+def _claims(table: RoutingTable) -> Iterator[tuple[Hashable, RouteEntry]]:
+    """Yield what leads to which entry, for every port; an entry comes once for each of its matches."""
     for port in table.ports:
         if port.tcp is not None:
-            yield port.tcp
+            yield None, port.tcp
         if port.sni is not None:
-            targets = (*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default)
-            yield from (target.entry for target in targets if target is not None and target.entry is not None)
+            named = (*port.sni.exact.items(), *port.sni.wildcard.items(), (None, port.sni.default))
+            yield from ((name, target.entry) for name, target in named if target is not None and target.entry)
         if port.http is not None:
-            hosts = (*port.http.exact.values(), *port.http.wildcard.values(), port.http.default)
-            layers = {id(layer): layer for host in hosts if host is not None for layer in host.layers}
-            for layer in layers.values():
-                for candidates in (*layer.exact.values(), *layer.prefix.values(), layer.regexes):
-                    yield from (candidate.entry for candidate in candidates)
+            for layer, hosts in _layers(port.http).items():
+                yield from _matches(layer, frozenset(hosts))
+
+
+def _layers(index: HostIndex) -> dict[PathIndex, list[bytes]]:
+    """Return every layer and the hosts it is the first one of: the route hostnames behind it."""
+    layers: dict[PathIndex, list[bytes]] = {}
+    for name, host in (*index.exact.items(), *index.wildcard.items(), (b"", index.default)):
+        for position, layer in enumerate(host.layers if host is not None else ()):
+            layers.setdefault(layer, []).extend([name] if position == 0 else ())
+    return layers
+
+
+def _matches(layer: PathIndex, hosts: Hashable) -> Iterator[tuple[Hashable, RouteEntry]]:
+    paths = (("=", layer.exact.items()), ("^", layer.prefix.items()), ("~", ((None, layer.regexes),)))
+    for kind, items in paths:
+        for path, candidates in items:
+            for each in candidates:
+                yield (hosts, kind, path, each.regex, each.method, each.headers, each.query), each.entry
 
 
 def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
