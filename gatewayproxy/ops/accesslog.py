@@ -45,7 +45,9 @@ def json_line(record: AccessRecord, timestamp: str) -> str:
         f',"client":{_text(r.client)}'
     ]
     if r.method:
-        parts.append(f',"method":{_bytes(r.method)},"target":{_bytes(r.target)},"status":{r.status}')
+        parts.append(f',"method":{_bytes(r.method)},"target":{_bytes(r.target)}')
+    if r.status:
+        parts.append(f',"status":{r.status}')
     if r.host:
         parts.append(f',"host":{_bytes(r.host)}')
     if r.reason:

@@ -1,15 +1,17 @@
-"""Log files of the real process: access log to a file and to standard output, rotation, the event log as JSON."""
+"""Log files of the real process: what a line says, a file and standard output, rotation, a full disk."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.manifests import gateway, http_route, listener, service, write
-from tests.support.process import http_get, loopback_address, running, wait_until
+from tests.support.process import free_port, http_get, loopback_address, running, wait_until
 from tests.support.threaded_backend import backend
 
 
@@ -39,6 +41,96 @@ def test_every_exchange_has_a_line_even_the_last_before_the_end(config: tuple, t
     assert served["generation"] == 1
     refused = next(line for line in lines if line["status"] == 404)
     assert refused["reason"] == "no_rule"
+
+
+_GET = b"GET %b HTTP/1.1\r\nHost: a.test\r\n%b\r\n"
+_R = "HTTPRoute default/reasons"
+
+
+def _rule(name: str, *backends: str, **rest: object) -> dict[str, object]:
+    references = [{"name": backend, "port": 80} for backend in backends]
+    return {"name": name, "matches": [{"path": {"value": f"/{name}"}}], "backendRefs": references, **rest}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A gateway whose rules have each a reason of their own to answer; the lines of its log."""
+    folder = tmp_path_factory.mktemp("reasons")
+    host = loopback_address()
+    route = http_route("reasons", "app")
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "b.test"}}
+    route["spec"] = {
+        "parentRefs": [{"name": "gw"}],
+        "hostnames": ["a.test"],
+        "rules": [
+            _rule("absent", "nobody"),
+            _rule("empty", "empty"),
+            _rule("dead", "dead"),
+            _rule("moved", filters=[redirect]),
+            _rule("hold", "app", timeouts={"request": "100ms"}),
+            _rule("app", "app"),
+            {"name": "foreign", "matches": [{"path": {"value": "/foreign"}}],
+             "backendRefs": [{"name": "app", "namespace": "elsewhere", "port": 80}]},
+        ],
+    }  # fmt: skip
+    arguments = ["--access-log", "-", "--head-timeout", "0.3", "--body-timeout", "0.3", "--body-bytes", "10"]
+    with backend() as app:
+        slices = {
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": [],
+            "metadata": {"name": "empty-1", "labels": {"kubernetes.io/service-name": "empty"}}, "ports": [{"port": 1}],
+        }  # fmt: skip
+        empty = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "empty"},
+            "spec": {"ports": [{"port": 80}]},
+        }
+        dead = service("dead", f"127.0.0.1:{free_port()}")
+        objects = [gateway("gw", host, listener("http", 8080)), route, service("app", app.endpoint), empty, slices]
+        write(folder, *objects, dead)
+        with running(folder, workers=1, arguments=arguments) as gw:
+            yield gw, host
+            app.release()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "reason", "route", "rule"),
+    [
+        pytest.param(_GET % (b"/app", b""), 200, "", _R, "5 (app)", id="the backend's own answer"),
+        pytest.param(_GET % (b"/absent", b""), 500, "backend_not_found", _R, "0 (absent)", id="no such Service"),
+        pytest.param(_GET % (b"/empty", b""), 503, "no_endpoints", _R, "1 (empty)", id="a Service without endpoints"),
+        pytest.param(_GET % (b"/dead", b""), 503, "connect_failed", _R, "2 (dead)", id="nobody listens"),
+        pytest.param(_GET % (b"/moved", b""), 302, "redirect", _R, "3 (moved)", id="a redirect"),
+        pytest.param(_GET % (b"/hold", b""), 504, "request_timeout", _R, "4 (hold)", id="a backend too slow"),
+        pytest.param(_GET % (b"/foreign", b""), 500, "ref_not_permitted", _R, "6 (foreign)", id="no grant"),
+        pytest.param(_GET % (b"/", b""), 404, "no_rule", "", "", id="no rule"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: c.test\r\n\r\n", 404, "no_route", "", "", id="no such host"),
+        pytest.param(_GET % (b"/app", b"Content-Length: 11\r\n"), 413, "body_too_large", None, None, id="too long"),
+        pytest.param(_GET % (b"/app", b"Content-Length: 3\r\n"), 408, "body_timeout", _R, "5 (app)", id="half a body"),
+        pytest.param(b"GET /app HTTP/1.1\r\nHo", 408, "head_timeout", "", "", id="half a head"),
+        pytest.param(b"GET  / HTTP/1.1\r\n\r\n", 400, "bad_request_line", "", "", id="a malformed request line"),
+        pytest.param(_GET % (b"/app", b"Host: b\r\n"), 400, "bad_host", "", "", id="two hosts"),
+        pytest.param(
+            _GET % (b"/app", b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400, "bad_framing", "", "",
+            id="two framings",
+        ),
+    ],
+)  # fmt: skip
+def test_every_answer_has_a_line_with_its_reason_and_rule(
+    answers: tuple, request_bytes: bytes, status: int, reason: str, route: str | None, rule: str | None
+) -> None:
+    gw, host = answers
+    n_before = len(gw.output)
+    with socket.create_connection((host, 8080), timeout=10) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 %d " % status)
+    line = json.loads(gw.wait_until(lambda: gw.output[n_before:], "a line of the access log")[0])
+    assert (line["status"], line.get("reason", "")) == (status, reason)
+    if route is not None:
+        assert (line["route"], line["rule"]) == (route, rule)
+    if reason:
+        counted = gw.get("/metrics").body.decode()
+        assert re.search(rf'local_answers_total\{{listener="default/gw/http",reason="{reason}"\}} [1-9]', counted)
 
 
 def test_standard_output_takes_text_lines(config: tuple) -> None:
