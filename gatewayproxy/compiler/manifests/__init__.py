@@ -42,6 +42,7 @@ class Kind:
     deprecated: tuple[str, ...] = ()  # of the versions: served still, with a warning
     namespaced: bool = True
     name: Text = SUBDOMAIN
+    annotations: tuple[str, ...] = ()  # those of ours that it may carry
 
 
 KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
@@ -56,9 +57,9 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "BackendTLSPolicy"): Kind(
         read=backendtlspolicy.read, versions=("v1", "v1alpha3"), deprecated=("v1alpha3",)
     ),
-    ("", "Service"): Kind(read=service.read, name=LABEL),
+    ("", "Service"): Kind(read=service.read, name=LABEL, annotations=(service.ENDPOINTS_ANNOTATION,)),
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
-    ("", "Secret"): Kind(read=secret.read),
+    ("", "Secret"): Kind(read=secret.read, annotations=(secret.CERT_FILE, secret.KEY_FILE)),
     ("", "ConfigMap"): Kind(read=configmap.read),
     ("gatewayproxy.io", "Patch"): Kind(read=patch.read, versions=("v1alpha1",)),
     ("", "Namespace"): Kind(read=namespace.read, namespaced=False, name=LABEL),

@@ -56,6 +56,8 @@ class EndpointSlice:
 
 def read(meta: Meta, root: Fields, version: str) -> EndpointSlice:
     """Read an EndpointSlice."""
+    if SERVICE_NAME_LABEL not in meta.labels:
+        root.warn("metadata", "belongs to no Service, ignored", f"add the label {SERVICE_NAME_LABEL}")
     address_type = root.choice("addressType", _ADDRESS_TYPES)
     return EndpointSlice(
         meta=meta,

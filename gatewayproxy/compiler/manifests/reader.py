@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, ParsedFile, parse
 from gatewayproxy.compiler.manifests import KINDS
-from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, read_meta
+from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, Meta, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
 from gatewayproxy.fields import Fields, Located, Path, Reading, close_match
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
@@ -23,6 +23,7 @@ _LATER: Final = (
     "GRPCRoute", "ListenerSet", "UDPRoute", "XBackend", "XBackendTrafficPolicy", "XListenerSet",
     "XMesh",
 )  # fmt: skip
+_OWN_PREFIX: Final = "gatewayproxy.io/"  # of annotations
 _GATEWAY_GROUPS: Final = (GATEWAY_GROUP, "gateway.networking.x-k8s.io")
 
 
@@ -90,6 +91,7 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
         newest = _api_version(group, kind_name)
         root.warn("apiVersion", f"version {version} of {kind_name} is deprecated", f"write apiVersion: {newest}")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
+    _check_annotations(reading, meta, kind.annotations)
     resource = kind.read(meta, root, version)
     sound = reading.finish()
     return ReadObject(
@@ -103,6 +105,16 @@ def _problems(reading: Reading, key: ResourceKey | None, document: Readable, tel
         return reading.problems(key, document.origins)
     found = reading.problems(key, lambda paths: dict.fromkeys(paths, Origin(document.file, document.tree.line)))
     return tuple(sorted(found, key=lambda problem: problem.severity is not Severity.ERROR)[:1])
+
+
+def _check_annotations(reading: Reading, meta: Meta, known: Sequence[str]) -> None:
+    """Warn of annotations under our name that mean nothing, at least here."""
+    for key in meta.annotations:
+        if key.startswith(_OWN_PREFIX) and key not in known:
+            close = close_match(key, known)
+            hint = f"did you mean {close}?" if close else f"known here: {', '.join(known) or 'none'}"
+            path = ("metadata", "annotations", key)
+            reading.add(path, "unknown annotation, ignored", hint, Severity.WARNING)
 
 
 def _report_unserved(root: Fields, name: str, group: str, version: str) -> None:

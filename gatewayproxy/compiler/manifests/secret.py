@@ -5,11 +5,15 @@ from __future__ import annotations
 from binascii import Error, a2b_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.fields import ANY_TEXT, Fields
 
-__all__ = ["Secret", "read", "read_base64"]
+__all__ = ["CERT_FILE", "KEY_FILE", "Secret", "read", "read_base64"]
+
+CERT_FILE: Final = "gatewayproxy.io/cert-file"
+KEY_FILE: Final = "gatewayproxy.io/key-file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from gatewayproxy.fields import ANY_TEXT, Fields, Text
 from gatewayproxy.fields.shapes import LABEL, PORT, PRECISE_HOSTNAME
 from gatewayproxy.model.names import Origin
 
-__all__ = ["PORT_NAME", "TRANSPORTS", "Service", "ServicePort", "read"]
+__all__ = ["ENDPOINTS_ANNOTATION", "PORT_NAME", "TRANSPORTS", "Service", "ServicePort", "read"]
 
+ENDPOINTS_ANNOTATION: Final = "gatewayproxy.io/endpoints"
 TRANSPORTS: Final = {"TCP": "TCP", "UDP": "UDP", "SCTP": "SCTP"}
 PORT_NAME: Final = Text(
     "a port name: at most 15 lower-case letters, digits and inner hyphens, with a letter",

@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
-from gatewayproxy.compiler.manifests.service import Service, ServicePort
+from gatewayproxy.compiler.manifests.service import ENDPOINTS_ANNOTATION, Service, ServicePort
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.endpoints import (
-    ENDPOINTS_ANNOTATION,
     EndpointsError,
     fallback_name,
     from_annotation,
@@ -46,6 +45,14 @@ _CONDITION: Final[dict[str, Reason]] = {
     REF_NOT_PERMITTED: Reason.REF_NOT_PERMITTED,
     UNSUPPORTED_PROTOCOL: Reason.UNSUPPORTED_PROTOCOL,
 }
+_HINTS: Final[dict[str, str]] = {
+    BACKEND_NOT_FOUND: "add or mend the Service, or correct name, namespace and port",
+    BACKEND_TLS_UNSUPPORTED: "remove the policy where plain text to the Service is acceptable",
+    INVALID_KIND: "name a Service and one of its ports",
+    NO_ENDPOINTS: "list ready endpoints in an EndpointSlice, or in the annotation gatewayproxy.io/endpoints",
+    REF_NOT_PERMITTED: "add that ReferenceGrant, or use a Service of the route's own namespace",
+    UNSUPPORTED_PROTOCOL: "remove appProtocol where the backend speaks HTTP/1.1",
+}
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
 _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {"kubernetes.io/ws": AppProtocol.WS}
 _RESERVED: Final = "kubernetes.io/"
@@ -66,6 +73,11 @@ class Target(NamedTuple):
         if reason is None or self.refusal is None:
             return None
         return Condition("ResolvedRefs", False, reason, self.refusal.detail)
+
+    @property
+    def hint(self) -> str:
+        """Return what to do about a refusal, "" where there is none."""
+        return _HINTS[self.refusal.reason] if self.refusal else ""
 
 
 class Backends:

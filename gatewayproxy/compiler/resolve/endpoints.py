@@ -15,9 +15,8 @@ from gatewayproxy.compiler.manifests.endpointslice import EndpointSlice
 from gatewayproxy.compiler.manifests.service import Service, ServicePort
 from gatewayproxy.model.plan import Endpoint
 
-__all__ = ["ENDPOINTS_ANNOTATION", "EndpointsError", "fallback_name", "from_annotation", "from_slices"]
+__all__ = ["EndpointsError", "fallback_name", "from_annotation", "from_slices"]
 
-ENDPOINTS_ANNOTATION: Final = "gatewayproxy.io/endpoints"
 MAX_ANNOTATED: Final = 1_000
 
 _ENTRY: Final = re.compile(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gatewayproxy.compiler.manifests.filters import Filter
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute, HTTPRouteMatch, HTTPRouteRule
 from gatewayproxy.compiler.manifests.references import BackendRef
-from gatewayproxy.compiler.resolve.backends import Backends
+from gatewayproxy.compiler.resolve.backends import Backends, Target
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import RESOLVED
 from gatewayproxy.compiler.resolve.references import Subject
@@ -73,7 +73,7 @@ class _Work:
     def rule(self, index: int, rule: HTTPRouteRule) -> Rule | None:
         """Return rule *index*; None where it can match nothing."""
         if flaw := next((flaw for match in rule.matches if (flaw := _flaw(match))), ""):
-            self._drop(index, rule, flaw)
+            self._drop(index, rule, flaw, "write it in the syntax of RE2: without look-around and back-references")
             return None
         matches = tuple(_match(match) for match in rule.matches)
         filters = self._chain(index, rule, rule.filters)
@@ -96,7 +96,7 @@ class _Work:
     def _backend(self, index: int, rule: HTTPRouteRule, backend: BackendRef) -> Backend:
         target = self.backends.target(backend.ref, self.subject)
         if target.refusal is not None:
-            self._note(backend.ref, target.condition, target.refusal.detail)
+            self._note(backend.ref, target, target.refusal.detail)
         return Backend(
             name=target.name,
             weight=backend.weight,
@@ -113,7 +113,7 @@ class _Work:
     def _filter(self, index: int, rule: HTTPRouteRule, each: Filter) -> FilterChain:
         if each.spec is None:
             detail = f"filter {each.type} is not supported"
-            self._drop(index, rule, f"{detail}, its requests get 500")
+            self._drop(index, rule, f"{detail}, its requests get 500", "remove the filter, or the rule")
             return FilterChain(refusal=refuse(FILTER_UNSUPPORTED, detail))
         clusters: dict[BackendObjectReference, Cluster] = {}
         for ref in each.references:
@@ -121,17 +121,18 @@ class _Work:
             if target.cluster is not None:
                 clusters[ref] = target.cluster
             elif target.refusal is not None:
-                self._note(ref, target.condition, f"not mirrored: {target.refusal.detail}")
+                self._note(ref, target, f"not mirrored: {target.refusal.detail}")
         return each.spec.lower(clusters)
 
-    def _drop(self, index: int, rule: HTTPRouteRule, flaw: str) -> None:
+    def _drop(self, index: int, rule: HTTPRouteRule, flaw: str, hint: str) -> None:
         self.flaws.setdefault(index, flaw)
-        self.findings.error(rule.at, self.route.meta.key, rule.path, f"{Reason.UNSUPPORTED_VALUE}: {flaw}")
+        self.findings.error(rule.at, self.route.meta.key, rule.path, f"{Reason.UNSUPPORTED_VALUE}: {flaw}", hint)
 
-    def _note(self, ref: BackendObjectReference, condition: Condition | None, detail: str) -> None:
+    def _note(self, ref: BackendObjectReference, target: Target, detail: str) -> None:
+        condition = target.condition
         self.resolved = condition if condition and self.resolved.status else self.resolved
         reason = f"{condition.reason}: " if condition else ""
-        self.findings.warn(ref.at, self.route.meta.key, ref.path, f"{reason}{detail}")
+        self.findings.warn(ref.at, self.route.meta.key, ref.path, f"{reason}{detail}", target.hint)
 
 
 def _flaw(match: HTTPRouteMatch) -> str:

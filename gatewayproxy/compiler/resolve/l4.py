@@ -57,6 +57,6 @@ def _backend(
     condition = target.condition
     if target.refusal is not None:
         reason = f"{condition.reason}: " if condition else ""
-        findings.warn(ref.ref.at, route.meta.key, ref.ref.path, f"{reason}{target.refusal.detail}")
+        findings.warn(ref.ref.at, route.meta.key, ref.ref.path, f"{reason}{target.refusal.detail}", target.hint)
     backend = Backend(name=target.name, weight=ref.weight, cluster=target.cluster, refusal=target.refusal)
     return backend, condition

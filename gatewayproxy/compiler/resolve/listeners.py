@@ -160,7 +160,11 @@ def _load_certificates(gateway: Gateway, draft: ListenerDraft, secrets: Secrets,
 
 
 def _report(gateway: Gateway, draft: ListenerDraft, findings: Findings) -> None:
-    for condition, tell in ((draft.accepted, findings.error), (draft.resolved, findings.warn)):
+    # References that do not resolve leave a listener serving by the others, or not at all.
+    for condition, tell in (
+        (draft.accepted, findings.error),
+        (draft.resolved, findings.warn if draft.serves else findings.error),
+    ):
         if not condition.status:
             tell(draft.spec.at, gateway.meta.key, draft.spec.path, f"{condition.reason}: {condition.message}")
     if draft.spec.tls is not None and draft.spec.tls.options:

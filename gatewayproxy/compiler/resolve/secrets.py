@@ -11,15 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from gatewayproxy.compiler.manifests import Resources
-from gatewayproxy.compiler.manifests.secret import Secret
+from gatewayproxy.compiler.manifests.secret import CERT_FILE, KEY_FILE, Secret
 from gatewayproxy.compiler.resolve.certificates import CertificateError, read_certificate
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.model.plan import Certificate
 
-__all__ = ["CERT_FILE", "KEY_FILE", "Secrets", "wanted_files"]
-
-CERT_FILE: Final = "gatewayproxy.io/cert-file"
-KEY_FILE: Final = "gatewayproxy.io/key-file"
+__all__ = ["Secrets", "wanted_files"]
 
 _TLS_TYPE: Final = "kubernetes.io/tls"
 

@@ -10,7 +10,7 @@ from gatewayproxy.compiler.manifests.reader import gather_files, read_source
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.plan import PathKind
 from gatewayproxy.model.source import Source
-from gatewayproxy.model.status import Problem
+from gatewayproxy.model.status import Problem, Severity
 
 GATEWAY = "apiVersion: gateway.networking.k8s.io/v1\n"
 
@@ -253,3 +253,32 @@ def test_a_filter_that_is_not_served_is_kept_as_such() -> None:
         ("CORS", None, ()),
         ("ExtensionRef", None, ()),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        pytest.param(
+            "kind: Service\nmetadata: {name: a, annotations: {gatewayproxy.io/endpoint: '1'}}\nspec: {}",
+            "gatewayproxy.io/endpoint", "did you mean gatewayproxy.io/endpoints?", id="misspelt",
+        ),
+        pytest.param(
+            "kind: ConfigMap\nmetadata: {name: a, annotations: {gatewayproxy.io/cert-file: a}}",
+            "gatewayproxy.io/cert-file", "known here: none", id="of another kind",
+        ),
+    ],
+)  # fmt: skip
+def test_an_annotation_of_ours_that_means_nothing_is_told(text: str, key: str, hint: str) -> None:
+    found = problem(f"apiVersion: v1\n{text}\n")
+    assert (found.severity, found.field, found.hint) == (Severity.WARNING, f'metadata.annotations["{key}"]', hint)
+
+
+def test_annotations_of_others_are_their_business() -> None:
+    assert resources(config_map("{name: a, annotations: {example.com/x: y}}")).problems == ()
+
+
+def test_a_slice_of_no_service_is_told() -> None:
+    found = problem(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4\nendpoints: []\n"
+    )
+    assert (found.severity, found.hint) == (Severity.WARNING, "add the label kubernetes.io/service-name")
