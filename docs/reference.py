@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayproxy.cli import limit_flag
 from gatewayproxy.compiler.manifests import KINDS as READERS
@@ -11,6 +14,8 @@ from gatewayproxy.filters import FILTERS
 from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS
 from gatewayproxy.model.refusals import REFUSALS
+from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.snapshot import BUCKETS, Row, RowName, Snapshot
 
 HEAD = """\
 # Reference
@@ -55,6 +60,31 @@ def reasons() -> str:
     return table(("reason", "status", "meaning"), sorted(rows))
 
 
+def metrics() -> str:
+    total = Snapshot()  # one of everything, so that every family has a sample to take its labels from
+    row = Row([0, 0, 1, 0, 0, 0], [0] * (len(BUCKETS) + 1), 0.0, 0, 0, 0, 0)
+    total.rows[RowName("ns/gw/http", "HTTPRoute", "ns/r", 0, "", "ns/s:80")] = row
+    total.reasons["ns/gw/http", "no_route"] = 1
+    total.connections["ns/gw/http"] = total.connections_total["ns/gw/http"] = 1
+    total.upstream["10.0.0.7:80"] = [0, 0, 0, 0]
+    state = ProcessState(
+        generation=1,
+        ready=True,
+        reloads={"applied": 1},
+        reload_at=0.0,
+        reload_s=0.0,
+        restarts={"worker-0": 0},
+        unbound=0,
+        pids={"supervisor": os.getpid()},
+    )
+    rows = []
+    for family in text_string_to_metric_families(expose(total, state).decode()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in family.samples[0].labels if label != "le")
+        rows.append((f"`{name}`", family.type, labels, family.documentation))
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
 def page() -> str:
     filters = ", ".join(f"`{name}`" for name in FILTERS)
     return "\n".join(
@@ -68,9 +98,12 @@ def page() -> str:
             "Flags of `run`. Sizes in bytes, times in seconds; per worker where it says so.\n",
             limits(),
             "## Reason codes\n",
-            "In the access log (`reason`) and in `gatewayproxy_local_answers_total`. Those of unreadable\n"
-            "requests and of streams are in [operations.md](operations.md).\n",
+            "In the access log (`reason`) and in `gatewayproxy_local_answers_total`. Those of connections\n"
+            "that end without an HTTP answer are in [operations.md](operations.md).\n",
             reasons(),
+            "## Metrics\n",
+            "On `/metrics`, summed over the workers. How many series there may be: [operations.md](operations.md).\n",
+            metrics(),
         ]
     )
 

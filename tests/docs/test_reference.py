@@ -6,7 +6,9 @@ from pathlib import Path
 
 from gatewayproxy.model.limits import LIMITS
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CODE = ROOT / "gatewayproxy"
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -20,6 +22,33 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_limit_is_explained() -> None:
     assert all(limit.meaning for limit in LIMITS)
+
+
+def _said_in_code(pattern: str) -> set[str]:
+    """Return the words that *pattern* finds in our sources."""
+    found = {word for file in CODE.rglob("*.py") for word in re.findall(pattern, file.read_text())}
+    assert len(found) > 10, "the pattern no longer fits the code"
+    return found
+
+
+def _quoted_in_docs() -> set[str]:
+    return {word for page in ("operations.md", "reference.md") for word in re.findall(r"`(\w+)`", _page(page))}
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def test_every_event_of_the_log_is_explained() -> None:
+    events = _said_in_code(r'\blog\.(?:info|warning|error|exception)\(\s*"([a-z_]+)')
+    assert events - _quoted_in_docs() == set()
+
+
+def test_every_reason_code_is_explained() -> None:
+    reasons = _said_in_code(
+        r'(?:\breason=|Cutoff\(|_refuse\(|\bcut\(|\.answer\(|UpstreamError\(|_give_up\()\s*"([a-z_]+)"'
+    )
+    assert reasons - _quoted_in_docs() == set()
 
 
 def test_links_between_pages_lead_somewhere() -> None:

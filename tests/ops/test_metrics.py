@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -56,3 +57,15 @@ def test_rows_beyond_the_bound_are_summed_under_other(monkeypatch: pytest.Monkey
     assert len(requests) == 101
     assert sum(requests.values()) == 150
     assert samples["gatewayproxy_downstream_connections", (("listener", "l"),)] == 9
+
+
+def test_names_follow_the_conventions_of_prometheus() -> None:
+    total = Snapshot()
+    total.rows[RowName("l", "HTTPRoute", "ns/r", 0, "", "b")] = _row(1)
+    for family in text_string_to_metric_families(expose(total, STATE).decode()):
+        assert re.fullmatch(r"gatewayproxy(_[a-z]+)+", family.name)
+        assert family.documentation.endswith(".")
+        assert not re.search(r"_(ms|milliseconds|minutes|kib|mib|percent|count|sum|bucket)$", family.name)
+        assert family.type in ("counter", "gauge", "histogram")
+        if family.type == "counter":
+            assert all(sample.name.endswith("_total") for sample in family.samples)
