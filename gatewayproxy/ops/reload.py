@@ -66,8 +66,8 @@ class Reloader:
             read = SOURCES["directory"](self._paths)
         except ConfigError as error:
             return Outcome(head={"ok": False, "error": str(error), "where": error.where, "hint": error.hint})
-        files = read_files(sorted(self._compiler.wanted_files(read.sources)))
         read_at = time.monotonic()
+        files = read_files(sorted(self._compiler.wanted_files(read.sources)))  # parses: the greater part of compiling
         compiled = self._compiler.compile(read.sources, self._options_for(request), files)
         head = _head(compiled, read.problems)
         if request["serving"] and head["unreadable"]:
