@@ -162,3 +162,23 @@ async def test_a_fault_of_our_own_is_a_500_and_one_traceback(
         t.downstream.data_received(GET)
         assert t.backend.take().startswith(b"GET /a ")
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+async def test_a_backend_that_has_not_taken_a_request_gets_no_second_one_behind_it() -> None:
+    with trace() as t:
+        t.downstream.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+        t.upstream.pause_writing()
+        t.upstream.data_received(OK)
+        assert t.client.take() == OK
+        assert t.backend.closed
+        assert t.pool.idle == []
+
+
+async def test_a_client_that_reads_again_after_its_last_answer_is_not_waited_for_longer() -> None:
+    """The linger of a connection must end, whatever its write buffer did before."""
+    with trace() as t:
+        t.downstream.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        t.upstream.data_received(OK)
+        t.downstream.pause_writing()
+        t.downstream.resume_writing()
+        assert t.downstream.deadline_at > 0

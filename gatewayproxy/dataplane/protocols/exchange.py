@@ -95,7 +95,7 @@ class Exchange:
         number = next(site.ids)
         request_id = b"%b%012x" % (site.id_prefix, number)
         if site.limits.trusted_hops:
-            own, request_id = forwarded.trusted_lines(head, connection.constant, request_id, connection.peer)
+            own, request_id = forwarded.trusted_lines(head, connection.constant, request_id)
         else:
             own = forwarded.own_lines(head, connection.constant, request_id)
         self.request_id = request_id
@@ -397,8 +397,8 @@ class Exchange:
             self.request_timer.cancel()
         if self.upstream_timer is not None:
             self.upstream_timer.cancel()
-        if self.mirrors and self.connection.state is BODY:
-            for each in self.mirrors:
+        for each in self.mirrors:
+            if not each.complete:
                 each.give_up()
         access = self.connection.site.context.access
         if access is not None:

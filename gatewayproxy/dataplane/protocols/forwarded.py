@@ -13,6 +13,7 @@ from gatewayproxy.wire.head import RequestHead
 
 __all__ = ["client_of", "constant_lines", "own_lines", "trusted_lines"]
 
+_BELIEVED: Final = frozenset((b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"))
 _ID: Final = re.compile(rb"[!-~]{1,128}+")
 
 
@@ -33,19 +34,19 @@ def own_lines(head: RequestHead, constant: bytes, request_id: bytes) -> bytes:
     return lines
 
 
-def trusted_lines(head: RequestHead, constant: bytes, request_id: bytes, peer: bytes) -> tuple[bytes, bytes]:
+def trusted_lines(head: RequestHead, constant: bytes, request_id: bytes) -> tuple[bytes, bytes]:
     """Return (our lines, the request id) when a trusted proxy may have said some of it already."""
     noted = head.hot
     request_id = valid_id(noted.get(b"x-request-id")) or request_id
-    lines = own_lines(head, constant, request_id)
-    chain = noted.get(b"x-forwarded-for")
-    if chain:
-        lines = lines.replace(b"x-forwarded-for: " + peer, b"x-forwarded-for: " + chain + b", " + peer, 1)
-    for name in (b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"):
+    lines = own_lines(head, constant, request_id).split(b"\r\n")
+    for index, line in enumerate(lines):
+        name, _, value = line.partition(b": ")
         said = noted.get(name)
-        if said and b"," not in said:
-            lines = re.sub(name + rb": [^\r]*+", lambda _, line=name + b": " + said: line, lines, count=1)  # type: ignore[misc]
-    return lines, request_id
+        if said and name == b"x-forwarded-for":
+            lines[index] = b"%b: %b, %b" % (name, said, value)
+        elif said and name in _BELIEVED and b"," not in said:
+            lines[index] = b"%b: %b" % (name, said)
+    return b"\r\n".join(lines), request_id
 
 
 def client_of(head: RequestHead, peer: bytes, trusted_hops: int) -> bytes:

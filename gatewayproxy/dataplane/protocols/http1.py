@@ -31,7 +31,7 @@ class Http1Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
+        "_at_eof", "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
         "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_vhost", "listener",
         "listener_name", "peer", "site", "state", "transport", "tunnel_half_closed",
     )  # fmt: skip
@@ -46,6 +46,7 @@ class Http1Connection(asyncio.Protocol):
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
         self.ending = False  # no further request is read: draining, or the client has ended its direction
+        self._at_eof = False  # the client has ended its direction; what it asked before is still answered
         self.deadline_at = 0.0  # monotonic, 0 = none; `Site` looks at it now and then
         self.tunnel_half_closed = False
         self.known_host = b""
@@ -94,7 +95,8 @@ class Http1Connection(asyncio.Protocol):
         """Keep our direction open where an answer, or the other half of a tunnel, is still due."""
         exchange = self.exchange
         if self.state is RESPONSE:
-            self.ending = True
+            self._at_eof = True
+            self.ending = self.ending or not self.buf
             # A half-close, or a client that is gone: TCP does not tell. It does not get for ever.
             self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
             return True
@@ -116,15 +118,22 @@ class Http1Connection(asyncio.Protocol):
         self._stalled = True
         self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.pause_reading()
+            self.exchange.upstream.hold_back()
 
     def resume_writing(self) -> None:
         self._stalled = False
-        self.deadline_at = self._body_deadline() if self.state is BODY else 0.0
-        if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.resume_reading()
-        elif self.state is IDLE:
-            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
+        exchange, state = self.exchange, self.state
+        if state is LINGER:
+            self.deadline_at = monotonic() + _LINGER_S
+        elif state is TUNNEL:
+            self.touch_tunnel()
+        elif state is RESPONSE and exchange is None:
+            self.on_exchange_done()  # it was waiting for this
+            return
+        else:
+            self.deadline_at = self._body_deadline() if state is BODY else 0.0
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.read_on()
 
     # Requests
 
@@ -257,16 +266,19 @@ class Http1Connection(asyncio.Protocol):
             return
         if not self.keep_alive or self.ending:
             self._close_politely()
-            return
-        if self.buf:
+        elif self._stalled:
+            pass  # who does not read is not read: `resume_writing` comes back here
+        elif self.buf:
             # By a turn of the loop, not by recursion; until then what arrives is held.
             self.site.loop.call_soon(self._next_request)
-            return
-        self.state = IDLE
-        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
+        elif self._at_eof:
+            self.close()
+        else:
+            self.state = IDLE
+            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
 
     def _next_request(self) -> None:
-        if self.state is not RESPONSE:
+        if self.state is not RESPONSE or self.exchange is not None or self._stalled:
             return
         self.state = IDLE
         data, self.buf = self.buf, b""
@@ -276,6 +288,8 @@ class Http1Connection(asyncio.Protocol):
             self._held_paused = False
             if not self._body_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
+        if self._at_eof and self.state in (IDLE, BODY):
+            self.close()  # the rest of this request will not come
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Answer a request that cannot be read, and close: where the next one begins is anyone's guess."""
@@ -289,7 +303,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _close_politely(self) -> None:
         """Close after the answer; where the client may still be sending, read on for a while first."""
-        if self.state is BODY:
+        if self.state is BODY or self.buf or self._held_paused:
             self._linger()
         else:
             self.close()
@@ -297,7 +311,8 @@ class Http1Connection(asyncio.Protocol):
     def _linger(self) -> None:
         self.state = LINGER
         self.buf = b""
-        self.deadline_at = monotonic() + _LINGER_S
+        unsent = self.transport.get_write_buffer_size()
+        self.deadline_at = monotonic() + (self.site.limits.idle_timeout_s if unsent else _LINGER_S)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         if self._body_paused or self._held_paused:

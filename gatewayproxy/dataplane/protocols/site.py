@@ -144,9 +144,10 @@ class Site:
         """Let connections whose deadline has passed act on it: one timer for all of them."""
         now = monotonic()
         late = [each for each in self.connections if 0.0 < each.deadline_at < now]
+        # First: what one connection may raise must not end the time of all.
+        self._timer = self.loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
         for connection in late:
             connection.on_deadline()
-        self._timer = self.loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
 
 
 def _label(port: Port) -> str:

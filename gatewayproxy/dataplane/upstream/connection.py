@@ -78,8 +78,8 @@ class UpstreamConnection(asyncio.Protocol):
     """See the module. *sent_all* is set by the sink once its request is complete; only then may we be used again."""
 
     __slots__ = (
-        "_bodiless", "_buf", "_chunks", "_keep", "_left", "_n_interim", "_state", "idle_since", "n_exchanges", "pool",
-        "sent_all", "sink", "transport",
+        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_left", "_n_interim", "_state", "idle_since",
+        "n_exchanges", "pool", "sent_all", "sink", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
@@ -94,6 +94,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._left = 0
         self._bodiless = False
         self._keep = True
+        self._full = False  # the endpoint takes no more just now
+        self._held_back = False  # the sink takes no more just now
         self._chunks: ChunkedReader | None = None
         self._n_interim = 0
 
@@ -112,6 +114,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._bodiless = bodiless
         self._state = _HEAD
         self.transport.write(out)
+
+    def hold_back(self) -> None:
+        """Read no more of the response until `read_on`."""
+        self._held_back = True
+        self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Undo `hold_back`."""
+        if self._held_back:
+            self._held_back = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """Drop the exchange and the connection with it."""
@@ -155,10 +168,12 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.sink is not None:
             self.sink.on_upstream_full()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.sink is not None:
             self.sink.on_upstream_ready()
 
@@ -266,8 +281,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end(self, sink: Sink, *, surplus: bool) -> None:
         self.sink = None
-        if self._keep and self.sent_all and not surplus:
+        # An endpoint that has not taken all of one request would get the next one behind it.
+        if self._keep and self.sent_all and not surplus and not self._full:
             self._state = _IDLE
+            if self._held_back:  # for the client of this response, not for that of the next one
+                self.read_on()
             self.pool.put(self)
         else:
             self.close()

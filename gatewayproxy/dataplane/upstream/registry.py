@@ -137,11 +137,11 @@ class Registry:
 
     def _sweep(self) -> None:
         now = monotonic()
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
         for pool in [*self._pools.values(), *self._retired]:
             pool.sweep(now)
         self._retired = [pool for pool in self._retired if pool.connections]
         self.collect()
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
 
 def clusters_of(table: RoutingTable) -> Iterator[Cluster]:
