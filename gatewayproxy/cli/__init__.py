@@ -41,12 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     options = arguments.read(argv)
     try:
-        return COMMANDS[options.command](options)
+        status = COMMANDS[options.command](options)
+        sys.stdout.flush()  # here, where a reader that has left is still no error
+        return status
     except GatewayProxyError as error:
         return _complain(error)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `gatewayproxy get ... | head`: nobody reads on, and flushing at exit must not say so
+    except BrokenPipeError:  # `gatewayproxy get ... | head`: flushing again at exit must not say so
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
