@@ -1,4 +1,4 @@
-"""Ten thousand HTTPRoutes: what a compilation may cost. CPU time, which other processes of the machine do not change."""
+"""Ten thousand HTTPRoutes: what a compilation may cost in CPU time, which other processes do not change."""
 
 from __future__ import annotations
 
