@@ -23,7 +23,7 @@ _SIZE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15}+)(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|" + _QUOTED + rb"))?+)*+\r\n"
 )
 _SIZE_START: Final = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;[^\n]*+|\r)?+")
-_TRAILERS: Final = re.compile(FIELDS + rb"\r\n")
+_TRAILERS: Final = re.compile(rb"(" + FIELDS + rb")\r\n")
 # Fields that frame, route, authenticate, condition or describe a message have no place behind it.
 _FORBIDDEN: Final = re.compile(
     rb"(?i:(?:content-[^:]*|transfer-encoding|host|connection|keep-alive|te|trailer|upgrade|expect|max-forwards|range|"

@@ -15,7 +15,9 @@ from gatewayproxy.wire.grammar import cut_lines, join_kept
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ResponseHead
 
-__all__ = ["edited_target", "location", "rewrite_request", "rewrite_response", "strip_query"]
+__all__ = [
+    "edited_lines", "edited_target", "line_starts", "location", "rewrite_request", "rewrite_response", "strip_query",
+]  # fmt: skip
 
 FRAMING: Final = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
 _HOST: Final = frozenset((b"host",))
@@ -33,11 +35,11 @@ def rewrite_request(head: RequestHead, own: bytes, edit: HeadEdit | None) -> byt
         host = edit.host or host
         cut, append = _editable(edit)
         if cut:
-            cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, cut)
+            cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, cut))
             own = _without(own, cut)
         own += append
     if host is not None:
-        cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, _HOST)
+        cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, _HOST))
         own += b"host: %b\r\n" % host
     if head.length == CHUNKED:
         own += b"transfer-encoding: chunked\r\n"
@@ -55,7 +57,7 @@ def rewrite_response(head: ResponseHead, own: bytes, edit: HeadEdit | None) -> b
     if edit is not None:
         cut, append = _editable(edit)
         if cut:
-            cuts = cuts + cut_lines(head.buf, head.fields_start, head.fields_end, cut)
+            cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, cut))
         own += append
     kept = join_kept(head.buf, start, head.fields_end, cuts) if cuts else head.buf[start : head.fields_end]
     if start:
@@ -87,6 +89,19 @@ def location(respond: Respond, authority: bytes, target: bytes) -> bytes:
         host = authority[: authority.find(b"]") + 1] if authority[:1] == b"[" else authority.partition(b":")[0]
     where = edited_target(target, respond.path, respond.prefix)
     return respond.scheme + b"://" + host + respond.port + where
+
+
+def line_starts(edit: HeadEdit | None) -> tuple[bytes, ...]:
+    """Return how the lines begin that *edit* drops, for `grammar.mentions`."""
+    return () if edit is None else tuple(b"\n%b:" % name for name in sorted(_editable(edit)[0]))
+
+
+def edited_lines(own: bytes, edit: HeadEdit | None) -> bytes:
+    """Return *own* lines and those of *edit*: all that it does to a head that mentions none of its `line_starts`."""
+    if edit is None:
+        return own
+    cut, append = _editable(edit)
+    return _without(own, cut) + append
 
 
 @lru_cache(maxsize=4096)

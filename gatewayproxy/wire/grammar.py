@@ -12,15 +12,16 @@ from functools import lru_cache
 from typing import Final
 
 __all__ = [
-    "BARE", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_lines", "join_kept",
-    "list_members",
+    "BARE", "FIELD", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_lines",
+    "join_kept", "list_members", "mentions",
 ]  # fmt: skip
 
 Span = tuple[int, int]  # a line to drop: its first byte, and the byte behind its LF
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"  # field-content and OWS, obs-text included
-FIELDS: Final = rb"((?:" + TOKEN + rb":" + TEXT + rb"\r\n)*+)"
+FIELD: Final = TOKEN + rb":" + TEXT + rb"\r\n"
+FIELDS: Final = rb"(?:" + FIELD + rb")*+"
 FIELD_LINE: Final = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")  # only over what FIELDS has accepted
 MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**63 for certain
 BARE: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\x00")  # what no line may hold; a last CR may still get its LF
@@ -46,7 +47,18 @@ def cut_lines(buf: bytes, start: int, end: int, names: Iterable[bytes]) -> list[
     return [(found.start() + 1, found.end() + 1) for found in pattern.finditer(buf, start - 1, end)]
 
 
-def join_kept(buf: bytes, start: int, end: int, cuts: list[Span]) -> bytes:
+def mentions(low: bytes, starts: tuple[bytes, ...]) -> bool:
+    """Return whether a line of the lower-case head *low* has one of *starts*, each LF, name and colon.
+
+    PERF: cut_lines with nothing to cut, 0.9 us; this, 0.1 us a name. Most edits name fields that nobody sends.
+    """
+    for start in starts:  # noqa: SIM110 - a generator costs more than the search
+        if start in low:
+            return True
+    return False
+
+
+def join_kept(buf: bytes, start: int, end: int, cuts: Iterable[Span]) -> bytes:
     """Return buf[start:end] without *cuts*; they need not be in order, and may repeat."""
     if not cuts:
         return buf[start:end]

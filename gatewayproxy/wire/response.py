@@ -19,9 +19,10 @@ UNTIL_CLOSE: Final = -2  # ResponseHead.length of a body that ends with the conn
 
 _RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})( " + TEXT + rb")?+\r\n" + FIELDS + rb"\r\n")
 # PERF: searched in a lower-case copy, which halves the time of a case-insensitive search.
-_HOT: Final = re.compile(
-    rb"\n(con(?:nection|tent-length)|transfer-encoding|keep-alive|upgrade|proxy-connection):([^\r]*+)\r"
-)
+_HOT_NAMES: Final = rb"con(?:nection|tent-length)|transfer-encoding|keep-alive|upgrade|proxy-connection"
+_HOT: Final = re.compile(rb"\n(" + _HOT_NAMES + rb"):([^\r]*+)\r")
+# PERF: most heads have one such line, a plain Content-Length; then its digits are all that this finds.
+_HOT_LENGTHS: Final = re.compile(rb"\n(?:content-length: ([0-9]{1,18}+)(?=\r)|(?:" + _HOT_NAMES + rb"):)")
 _PASSED: Final = frozenset((b"content-length",))
 _KEPT: Final = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"location"))
 _EMPTY: Final = frozenset((204, 304))
@@ -29,24 +30,27 @@ _START: Final = b"HTTP/1."
 
 
 class ResponseHead:
-    """A response head within *buf*; *length* of the body is a number, CHUNKED or UNTIL_CLOSE."""
+    """A response head within *buf*; *length* of the body is a number, CHUNKED or UNTIL_CLOSE.
 
-    __slots__ = (
-        "buf", "cuts", "end", "fields_end", "fields_start", "keep_alive", "length", "plain_line", "status", "upgrade",
-    )  # fmt: skip
+    *cuts* are the lines that must not go on; *intact*: buf[:fields_end] may go on as it came.
+    """
 
-    def __init__(self, buf: bytes, status: int, keep_alive: bool) -> None:
-        self.buf = buf
-        self.status = status
-        self.keep_alive = keep_alive
-        self.fields_start = self.fields_end = self.end = 0
-        self.length = UNTIL_CLOSE
-        self.cuts: list[Span] = []
-        self.plain_line = True  # the status line may go on as it came
-        self.upgrade = False  # to WebSocket
+    # PERF: as for RequestHead.
+    buf: bytes
+    low: bytes  # buf[:end] in lower case
+    status: int
+    keep_alive: bool
+    fields_start: int
+    fields_end: int
+    end: int
+    length: int
+    intact: bool
+    cuts: tuple[Span, ...] = ()
+    plain_line = True  # the status line may go on as it came
+    upgrade = False  # to WebSocket
 
 
-def parse_response(buf: bytes, limits: Limits, *, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:
+def parse_response(buf: bytes, limits: Limits, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:
     """Return the head at the start of *buf*, None while incomplete; *bodiless*: it answers a HEAD request."""
     if seen and buf.find(b"\r\n\r\n", max(seen - 3, 0)) < 0:
         _check_partial(buf, limits, seen)
@@ -57,35 +61,55 @@ def parse_response(buf: bytes, limits: Limits, *, bodiless: bool = False, seen: 
             raise _bad("malformed response head")
         _check_partial(buf, limits, 0)
         return None
-    head = ResponseHead(buf, int(found[2]), found[1] == b"1")
-    head.plain_line = head.keep_alive and found[3] is not None
-    head.fields_start, head.fields_end = found.span(4)
-    head.end = found.end()
+    minor, status, reason = found.groups()
+    head = ResponseHead()
+    head.buf = buf
+    head.status = code = int(status)
+    head.end = end = found.end()
+    head.fields_end = end - 2
+    head.fields_start = start = found.end(3 if reason is not None else 2) + 2
+    head.low = low = (buf if end == len(buf) else buf[:end]).lower()
+    lengths = _HOT_LENGTHS.findall(low, start - 1)
+    plain = minor == b"1" and reason is not None and code >= 200 and code not in _EMPTY and not bodiless
+    if plain and len(lengths) == 1 and lengths[0]:
+        head.length = int(lengths[0])
+        head.keep_alive = head.intact = True
+    else:
+        _read_all(head, minor, reason, bodiless)
+    # A field line has four bytes at least, so most heads need no counting.
     n_fields = limits.head_fields
-    if head.end > limits.head_bytes or (
-        head.end > 4 * n_fields and buf.count(b"\n", head.fields_start, head.fields_end) > n_fields
-    ):
+    if end > limits.head_bytes or (end > 4 * n_fields and buf.count(b"\n", start, end - 2) > n_fields):
         raise RemoteProtocolError("response head too large", status=502, reason="response_head_too_large")
-    _read_fields(head, bodiless)
     return head
+
+
+def _read_all(head: ResponseHead, minor: bytes, reason: bytes | None, bodiless: bool) -> None:
+    """Read what makes *head* more than a plain one."""
+    head.length = UNTIL_CLOSE
+    head.keep_alive = minor == b"1"
+    head.plain_line = head.keep_alive and reason is not None
+    _read_fields(head, bodiless)
+    head.intact = head.plain_line and not head.cuts
 
 
 def _read_fields(head: ResponseHead, bodiless: bool) -> None:
     """Read the lines that matter. Values are lower-case; repeated ones are joined, which no length may be."""
     hot: dict[bytes, bytes] = {}
-    for found in _HOT.finditer(head.buf[: head.fields_end].lower(), head.fields_start - 1):
+    cuts: list[Span] = []
+    for found in _HOT.finditer(head.low, head.fields_start - 1):
         name = found[1]
         value = found[2].strip(b" \t")
         hot[name] = hot[name] + b"," + value if name in hot else value
         if name not in _PASSED:
-            head.cuts.append((found.start() + 1, found.end() + 1))
+            cuts.append((found.start() + 1, found.end() + 1))
+    head.cuts = tuple(cuts)
     if hot:
         _read_framing(head, hot.get(b"content-length"), hot.get(b"transfer-encoding"))
     status = head.status
     if bodiless or status in _EMPTY or status < 200:
         head.length = 0
         if (status < 200 or status == 204) and b"content-length" in hot:  # RFC 9110 §8.6: MUST NOT be sent
-            head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, _PASSED))
+            head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, _PASSED))
     if b"connection" in hot:
         _read_connection(head, hot[b"connection"], hot.get(b"upgrade"))
 
@@ -116,7 +140,7 @@ def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) ->
         head.upgrade = upgrade == b"websocket"
     listed = {each for each in options if each not in _KEPT}
     if listed - {b"close", b"keep-alive", b"upgrade"}:
-        head.cuts.extend(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
+        head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
 
 
 def _check_partial(buf: bytes, limits: Limits, seen: int) -> None:

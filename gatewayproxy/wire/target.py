@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from gatewayproxy.errors import RemoteProtocolError
 
 __all__ = [
-    "PLAIN_PATH", "QUERY", "Target", "check_authority", "is_origin_form", "odd_path", "parse_absolute", "readings",
+    "PLAIN_AUTHORITY", "PLAIN_PATH", "QUERY", "Target", "check_authority", "is_origin_form", "odd_path",
+    "parse_absolute", "readings",
 ]  # fmt: skip
 
 # RFC 3986 pchar and "/", and "|" "[" "]", which user agents send as they are (WHATWG URL, path percent-encode set).
@@ -26,6 +27,8 @@ PLAIN_PATH: Final = rb"/(?:[" + _SEGMENT + rb"][" + _SEGMENT + rb".]*+/?+)*+"
 QUERY: Final = rb"[!$-;=?-~]*+"
 
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}))?")
+# An authority that `check_authority` takes for certain.
+PLAIN_AUTHORITY: Final = rb"[A-Za-z0-9.\-]++(?::[0-9]{1,4}+)?+"
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?#]*+)(" + _PATH + rb")?(?:\?(" + QUERY + rb"))?")
 _PLAIN: Final = re.compile(PLAIN_PATH)
 _ORIGIN: Final = re.compile(_PATH + rb"(?:\?" + QUERY + rb")?+")

@@ -19,7 +19,7 @@ from gatewayproxy.routing.table import HostIndex
 from tests.support.memory import MemoryTransport
 from tests.support.worker import cluster, forward, http_port, vhost
 
-CALLS = 30
+CALLS = 21
 
 REQUEST = (
     b"GET /api/v1/items/12345?page=2&size=50 HTTP/1.1\r\nHost: h07.example.com\r\nUser-Agent: Mozilla/5.0 (X11)\r\n"

@@ -154,7 +154,7 @@ async def test_a_fault_of_our_own_is_a_500_and_one_traceback(
         raise ZeroDivisionError
 
     with trace() as t:
-        monkeypatch.setattr("gatewayproxy.dataplane.protocols.exchange.rewrite_request", broken)
+        monkeypatch.setattr("gatewayproxy.dataplane.protocols.forwarded.standing_lines", broken)
         t.downstream.data_received(GET)
         assert t.client.take().startswith(b"HTTP/1.1 500 ")
         assert t.context.stats.reasons == {("default/gw/http", "internal_error"): 1}

@@ -25,7 +25,7 @@ def kept(head: RequestHead) -> bytes:
 def test_the_parts_of_a_plain_head_are_found() -> None:
     head = head_of(b"X-A: 1")
     assert (head.method, head.path, head.query, head.target) == (b"GET", b"/a/b", b"c=d", b"/a/b?c=d")
-    assert (head.authority, head.length, head.keep_alive, head.cuts) == (b"a.test", 0, True, [])
+    assert (head.authority, head.length, head.keep_alive, head.cuts) == (b"a.test", 0, True, ())
     assert head.end == len(head.buf)
 
 

@@ -28,6 +28,7 @@ from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import RouteEntry, VirtualHost
 from gatewayproxy.wire.edit import location, rewrite_request, rewrite_response
+from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead
 from gatewayproxy.wire.target import readings
@@ -48,8 +49,8 @@ class Exchange:
 
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at",
-        "generation", "head", "mirrors", "out", "payload_only", "pool", "reason", "request_id", "request_timer",
-        "started_at", "status", "target", "tried", "tunnel", "upstream", "upstream_timer", "vhost",
+        "generation", "head", "mirrors", "number", "out", "payload_only", "pool", "reason", "received_id",
+        "request_timer", "started_at", "status", "target", "tried", "tunnel", "upstream", "upstream_timer", "vhost",
     )  # fmt: skip
 
     def __init__(self, connection: Http1Connection, head: RequestHead) -> None:
@@ -69,7 +70,8 @@ class Exchange:
         self.upstream_timer: TimerHandle | None = None
         self.status = 0
         self.reason = self.detail = ""
-        self.request_id = b""
+        self.number = 0  # of those that this worker's port has sent on
+        self.received_id = b""  # X-Request-Id of a trusted proxy
         self.bytes_in = self.bytes_out = self.attempts = 0
         self.connect_s = self.first_at = 0.0
         self.tunnel = False
@@ -92,19 +94,17 @@ class Exchange:
         if cluster is None:
             self._answer_for(target)
             return
-        number = next(site.ids)
-        request_id = b"%b%012x" % (site.id_prefix, number)
-        if site.limits.trusted_hops:
-            own, request_id = forwarded.trusted_lines(head, connection.constant, request_id)
+        self.number = number = next(site.ids)
+        if connection.known_target is not target:
+            self._note_lines(target)
+        lines, starts = connection.known_lines, target.request_starts
+        if lines is None or not head.intact or (starts and mentions(head.low, starts)):
+            out = self._rewrite(target, body)
         else:
-            own = forwarded.own_lines(head, connection.constant, request_id)
-        self.request_id = request_id
-        out = rewrite_request(head, own, target.request)
+            out = b"%b%b%012x\r\n\r\n" % (head.buf[: head.fields_end], lines, number)
         if body:
             self.bytes_in = len(body)
             out += body
-        if target.mirrors:
-            self.mirrors = mirror.start(target, self, own, body)
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
         self.out = out
@@ -120,6 +120,36 @@ class Exchange:
         else:
             self.on_connection(idle)
 
+    def _note_lines(self, target: Target) -> None:
+        """Have ready what this request and those like it on its connection get; None if each needs its own.
+
+        PERF: making our lines and applying the edit for every request took 2.4 us, putting in ready ones 0.5.
+        """
+        connection = self.connection
+        site = connection.site
+        lines = None
+        if not site.limits.trusted_hops and not target.mirrors:
+            authority = self.head.authority
+            lines = forwarded.standing_lines(connection.constant, authority, target.request, site.id_prefix)
+        connection.known_target, connection.known_lines = target, lines
+
+    def _rewrite(self, target: Target, body: bytes) -> bytes:
+        """Return the head to send, made for this request alone; start the mirrors, whose copies differ by edits."""
+        head, connection = self.head, self.connection
+        if connection.site.limits.trusted_hops:
+            own, self.received_id = forwarded.trusted_lines(head, connection.constant, self.request_id)
+        else:
+            own = forwarded.own_lines(head, connection.constant, self.request_id)
+        if target.mirrors:
+            self.mirrors = mirror.start(target, self, own, body)
+        return rewrite_request(head, own, target.request)
+
+    @property
+    def request_id(self) -> bytes:
+        """X-Request-Id as the endpoint gets it; b"" for a request that was not sent on."""
+        number = self.number
+        return self.received_id or (b"%b%012x" % (self.connection.site.id_prefix, number) if number else b"")
+
     def _find(self, connection: Http1Connection) -> RouteEntry | None:
         """Return the entry that takes the request; answer it here where there is none."""
         head = self.head
@@ -131,6 +161,7 @@ class Exchange:
         else:
             vhost = find_host(index, host_key(head.authority))
             connection.known_host, connection.known_index, connection.known_vhost = head.authority, index, vhost
+            connection.known_target = None
         if vhost is None:
             self.answer("no_route")
             return None
@@ -178,7 +209,7 @@ class Exchange:
             waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
         head = self.head
         complete = connection.state is not BODY
-        upstream.start(self, self.out, bodiless=head.method == b"HEAD", sent_all=complete)
+        upstream.start(self, self.out, head.method == b"HEAD", complete)
         if not complete:
             self.out = b""  # a body is on its way: it cannot be sent twice
             connection.resume_body()
@@ -218,8 +249,21 @@ class Exchange:
         self.status = head.status
         if connection.site.context.access is not None:
             self.first_at = monotonic()
+        self.bytes_out = len(body)
+        usual = head.length >= 0 and connection.keep_alive and not connection.ending and connection.state is not BODY
+        starts = target.response_starts
+        if not usual or self.payload_only:
+            out = rewrite_response(head, self._framing_lines(head.length), target.response) + body
+        elif not head.intact or (starts and mentions(head.low, starts)):
+            out = rewrite_response(head, b"", target.response) + body
+        else:
+            out = b"%b%b%b" % (head.buf[: head.fields_end], target.response_tail, body)
+        connection.transport.write(out)
+
+    def _framing_lines(self, length: int) -> bytes:
+        """Return what is true of this answer on the client's connection; *length* as in ResponseHead."""
+        connection = self.connection
         own = b""
-        length = head.length
         if length == CHUNKED:
             if self.payload_only:
                 connection.keep_alive = False
@@ -233,9 +277,7 @@ class Exchange:
             own += b"connection: close\r\n"
         elif self.payload_only:
             own += b"connection: keep-alive\r\n"
-        self.bytes_out = len(body)
-        out = rewrite_response(head, own, target.response)
-        connection.transport.write(out + body if body else out)
+        return own
 
     def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on. RFC 9110 §15.2: not to an HTTP/1.0 client."""
@@ -261,8 +303,7 @@ class Exchange:
         if self.tunnel:
             upgrade.on_upstream_lost(self, "upstream_closed")
             return
-        self.finish()
-        self.connection.on_exchange_done()
+        self.connection.on_exchange_done(self.finish())
 
     def on_tunnel_eof(self) -> None:
         """Pass the endpoint's end of a tunnel on."""
@@ -318,8 +359,7 @@ class Exchange:
             lines += b"connection: keep-alive\r\n"
         self._count_refusal()
         connection.transport.write(answer_bytes(status, body, head_only=self.head.method == b"HEAD", lines=lines))
-        self.finish()
-        connection.on_exchange_done()
+        connection.on_exchange_done(self.finish())
 
     def _answer_for(self, target: Target) -> None:
         """Answer as the table says: a redirect or a refusal."""
@@ -381,16 +421,17 @@ class Exchange:
         site = self.connection.site
         site.context.stats.refuse(vhost.listener.name if vhost is not None else site.label, self.reason)
 
-    def finish(self) -> None:
-        """Count the exchange, once."""
+    def finish(self) -> float:
+        """Count the exchange, once; return the time, monotonic."""
+        now = monotonic()
         if self.finished:
-            return
+            return now
         self.finished = True
         target = self.target
         if target is not None:
             row = target.row
             row.active -= 1
-            row.done(self.status, monotonic() - self.started_at, self.bytes_in, self.bytes_out)
+            row.done(self.status, now - self.started_at, self.bytes_in, self.bytes_out)
             if self.attempts > 1:
                 row.retries += self.attempts - 1
         if self.request_timer is not None:
@@ -402,7 +443,8 @@ class Exchange:
                 each.give_up()
         access = self.connection.site.context.access
         if access is not None:
-            access(access_record(self))
+            access(access_record(self, now))
+        return now
 
 
 def _append(target: Target) -> bytes:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gatewayproxy.model.headops import HeadEdit
+from gatewayproxy.wire.edit import edited_lines
 from gatewayproxy.wire.head import RequestHead
 
-__all__ = ["client_of", "constant_lines", "own_lines", "trusted_lines"]
+__all__ = ["client_of", "constant_lines", "own_lines", "standing_lines", "trusted_lines"]
 
 _BELIEVED: Final = frozenset((b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"))
 _ID: Final = re.compile(rb"[!-~]{1,128}+")
@@ -32,6 +34,20 @@ def own_lines(head: RequestHead, constant: bytes, request_id: bytes) -> bytes:
     if head.max_forwards > 0:
         lines += b"max-forwards: %d\r\n" % (head.max_forwards - 1)
     return lines
+
+
+def standing_lines(constant: bytes, authority: bytes, edit: HeadEdit | None, id_prefix: bytes) -> bytes | None:
+    """Return what every plain request for *authority* that *edit* applies to gets: our lines but the end of its id.
+
+    None where that does not hold: *edit* changes the target or the host, or has something to say about the id.
+    """
+    if edit is not None:
+        if edit.host is not None or edit.path is not None or edit.prefix is not None:
+            return None
+        if b"x-request-id" in edit.cut or b"x-request-id" in edit.append.lower():
+            return None
+    own = b"%bx-forwarded-host: %b\r\n" % (constant, authority)
+    return b"%bx-request-id: %b" % (edited_lines(own, edit), id_prefix)
 
 
 def trusted_lines(head: RequestHead, constant: bytes, request_id: bytes) -> tuple[bytes, bytes]:

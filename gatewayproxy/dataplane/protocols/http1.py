@@ -15,7 +15,7 @@ from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answe
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines
 from gatewayproxy.dataplane.protocols.record import refusal_record
-from gatewayproxy.dataplane.protocols.site import Site
+from gatewayproxy.dataplane.protocols.site import Site, Target
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, RESPONSE, TUNNEL
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
@@ -32,8 +32,8 @@ class Http1Connection(asyncio.Protocol):
 
     __slots__ = (
         "_at_eof", "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
-        "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_vhost", "listener",
-        "listener_name", "peer", "site", "state", "transport", "tunnel_half_closed",
+        "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_lines", "known_target",
+        "known_vhost", "listener", "listener_name", "peer", "site", "state", "transport", "tunnel_half_closed",
     )  # fmt: skip
 
     def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
@@ -52,6 +52,8 @@ class Http1Connection(asyncio.Protocol):
         self.known_host = b""
         self.known_index: HostIndex | None = None
         self.known_vhost: VirtualHost | None = None
+        self.known_target: Target | None = None  # of the last request for known_host,
+        self.known_lines: bytes | None = None  # and what its plain requests get, `forwarded.standing_lines`
         self.peer = self.constant = b""
         self._left = 0
         self._chunks: ChunkedReader | None = None
@@ -128,7 +130,7 @@ class Http1Connection(asyncio.Protocol):
         elif state is TUNNEL:
             self.touch_tunnel()
         elif state is RESPONSE and exchange is None:
-            self.on_exchange_done()  # it was waiting for this
+            self.on_exchange_done(monotonic())  # it was waiting for this
             return
         else:
             self.deadline_at = self._body_deadline() if state is BODY else 0.0
@@ -166,7 +168,7 @@ class Http1Connection(asyncio.Protocol):
             self._begin_body(exchange, data[head.end :])
             return
         self.state = RESPONSE
-        self.buf = data[head.end :]
+        self.buf = data[head.end :] if head.end < len(data) else b""
         try:
             exchange.begin(b"")
         except Exception:  # our own fault must not cost more than this exchange
@@ -259,8 +261,8 @@ class Http1Connection(asyncio.Protocol):
 
     # After an answer
 
-    def on_exchange_done(self) -> None:
-        """Go on to the next request, or close."""
+    def on_exchange_done(self, now: float) -> None:
+        """Go on to the next request, or close; *now* is monotonic."""
         self.exchange = None
         if self.state is CLOSED:
             return
@@ -275,7 +277,7 @@ class Http1Connection(asyncio.Protocol):
             self.close()
         else:
             self.state = IDLE
-            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
+            self.deadline_at = now + self.site.limits.idle_timeout_s
 
     def _next_request(self) -> None:
         if self.state is not RESPONSE or self.exchange is not None or self._stalled:

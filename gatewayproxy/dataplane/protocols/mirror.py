@@ -104,7 +104,7 @@ class MirrorCall:
     def on_connection(self, connection: UpstreamConnection) -> None:
         """Send what there is."""
         self._upstream = connection
-        connection.start(self, self._out, bodiless=self._bodiless, sent_all=self.complete)
+        connection.start(self, self._out, self._bodiless, self.complete)
         self._out = b""
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:

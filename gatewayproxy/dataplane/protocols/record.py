@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["access_record", "refusal_record"]
 
 
-def access_record(exchange: Exchange) -> AccessRecord:
-    """Return the record of a finished exchange."""
+def access_record(exchange: Exchange, now: float) -> AccessRecord:
+    """Return the record of an exchange that ended *now*."""
     head, site = exchange.head, exchange.connection.site
     label = exchange.target.entry.label if exchange.target is not None else None
     rule = ""
     if label is not None:
         rule = f"{label.rule} ({label.rule_name})" if label.rule_name else str(label.rule)
-    now = monotonic()
     return AccessRecord(
         protocol=f"{site.scheme.decode()}/1.{head.minor}",
         listener=exchange.vhost.listener.name if exchange.vhost is not None else site.label,

@@ -16,6 +16,7 @@ from gatewayproxy.dataplane.stats import RuleStats
 from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import BackendChoice, BackendGroup, HostIndex, Port, RouteEntry
+from gatewayproxy.wire.edit import edited_lines, line_starts
 
 __all__ = ["EntryState", "Site", "Target", "Watched"]
 
@@ -40,13 +41,20 @@ class Watched(Protocol):
 class Target:
     """Where requests of one (entry, choice) go, looked up once per table."""
 
-    __slots__ = ("choice", "cluster", "entry", "mirror_turns", "mirrors", "request", "response", "row")
+    __slots__ = (
+        "choice", "cluster", "entry", "mirror_turns", "mirrors", "request", "request_starts", "response",
+        "response_starts", "response_tail", "row",
+    )  # fmt: skip
 
     def __init__(self, entry: RouteEntry, choice: BackendChoice, context: Context) -> None:
         self.entry = entry
         self.choice = choice
         self.request = choice.request
         self.response = choice.response
+        # What the edits come to for heads that have none of the fields they drop, see `wire.edit.edited_lines`.
+        self.request_starts = line_starts(choice.request)
+        self.response_starts = line_starts(choice.response)
+        self.response_tail = edited_lines(b"", choice.response) + b"\r\n"
         self.row: RuleStats = context.stats.row(entry.label, choice.name)
         self.cluster: ClusterState | None = None
         if choice.cluster is not None:

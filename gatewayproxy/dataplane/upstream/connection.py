@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Return whether this connection carries its first exchange."""
         return self.n_exchanges <= 1
 
-    def start(self, sink: Sink, out: bytes, *, bodiless: bool, sent_all: bool) -> None:
+    def start(self, sink: Sink, out: bytes, bodiless: bool, sent_all: bool) -> None:
         """Send *out*, the head and first body bytes of a request; *bodiless*: it is a HEAD."""
         self.sink = sink
         self.sent_all = sent_all
@@ -199,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
         if seen:
             data = self._buf + data
         try:
-            head = parse_response(data, self.pool.limits, bodiless=self._bodiless, seen=seen)
+            head = parse_response(data, self.pool.limits, self._bodiless, seen)
         except RemoteProtocolError as error:
             self._fail(sink, error)
             return
@@ -221,7 +221,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._left = left
                 self._state = _BODY
             elif self.sink is sink:
-                self._end(sink, surplus=left < 0)
+                self._end(sink, left < 0)
         elif length == CHUNKED:
             self._start_chunks(sink, head, data[head.end :])
         else:
@@ -254,7 +254,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._state = _CHUNKS
         sink.on_head(head, out)
         if chunks.done and self.sink is sink:
-            self._end(sink, surplus=bool(surplus))
+            self._end(sink, bool(surplus))
 
     def _read_body(self, sink: Sink, data: bytes) -> None:
         left = self._left - len(data)
@@ -264,7 +264,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         sink.on_body(data if left == 0 else data[:left])
         if self.sink is sink:
-            self._end(sink, surplus=left < 0)
+            self._end(sink, left < 0)
 
     def _read_chunks(self, sink: Sink, data: bytes) -> None:
         chunks = self._chunks
@@ -277,9 +277,9 @@ class UpstreamConnection(asyncio.Protocol):
         if out:
             sink.on_body(out)
         if chunks.done and self.sink is sink:
-            self._end(sink, surplus=bool(surplus))
+            self._end(sink, bool(surplus))
 
-    def _end(self, sink: Sink, *, surplus: bool) -> None:
+    def _end(self, sink: Sink, surplus: bool) -> None:
         self.sink = None
         # An endpoint that has not taken all of one request would get the next one behind it.
         if self._keep and self.sent_all and not surplus and not self._full:
