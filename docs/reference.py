@@ -75,6 +75,7 @@ def metrics() -> str:
         reload_s=0.0,
         restarts={"worker-0": 0},
         unbound=0,
+        held=0,
         pids={"supervisor": os.getpid()},
     )
     rows = []

@@ -13,9 +13,11 @@ from hashlib import blake2b
 from gatewayproxy.compiler.frontends import FRONTENDS
 from gatewayproxy.compiler.lower import lower
 from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.accepted import Accepted, accepted_of, hold
 from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
 from gatewayproxy.compiler.patches import apply_patches
 from gatewayproxy.compiler.resolve.secrets import wanted_files
+from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import StatusReport
@@ -36,11 +38,18 @@ class Compiled:
 class Compiler:
     """Compiles again and again; a text that is there unchanged is not read twice.
 
-    Kept from one compilation to the next are the texts of the last call alone: the cache is as large as its input.
+    An object that has errors is compiled as it was when last accepted: in the compilation that `adopt` was last called
+    for. Kept from one compilation to the next are the texts of the last call and the accepted objects, no more.
     """
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, bytes], ReadFile] = {}
+        self._files: list[ReadFile] = []  # of the last call, accepted versions in place
+        self._accepted: dict[ResourceKey, Accepted] = {}
+
+    def adopt(self, generation: int) -> None:
+        """Take what was compiled last as accepted: it serves, as *generation*."""
+        self._accepted = accepted_of(self._files, generation)
 
     def wanted_files(self, sources: Sequence[Source]) -> frozenset[str]:
         """Return the paths that annotations of Secrets name, resolved against their manifest's folder."""
@@ -60,4 +69,5 @@ class Compiler:
         for source in sources:
             key = (source.file, blake2b(source.text, digest_size=16).digest())
             self._read[key] = known.get(key) or read_source(source)
-        return gather_files(apply_patches(self._read.values(), sources))
+        self._files = hold(apply_patches(self._read.values(), sources), self._accepted)
+        return gather_files(self._files)

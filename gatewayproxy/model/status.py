@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gatewayproxy.model.names import Origin, ResourceKey
 
-__all__ = ["Condition", "ObjectStatus", "Problem", "Reason", "Severity", "StatusReport"]
+__all__ = ["Condition", "Held", "ObjectStatus", "Problem", "Reason", "Severity", "StatusReport"]
 
 
 class Severity(Enum):
@@ -75,6 +75,14 @@ class Condition(NamedTuple):
     message: str = ""
 
 
+class Held(NamedTuple):
+    """An object whose text has errors, so that its last accepted version stays in force."""
+
+    key: ResourceKey
+    origin: Origin  # of the text with the errors
+    generation: int  # the newest one that had the version in force as its text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStatus:
     """An object of ours with its computed status, as Kubernetes would show it."""
@@ -87,7 +95,8 @@ class ObjectStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """Every object read, in source order, and every problem found."""
+    """Every object in force, in source order, and every problem found."""
 
     objects: tuple[ObjectStatus, ...] = ()
     problems: tuple[Problem, ...] = ()
+    held: tuple[Held, ...] = ()

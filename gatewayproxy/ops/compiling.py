@@ -22,6 +22,7 @@ _OUT_OF_MEMORY: Final = 12  # exit status of the child at its memory bound
 class Answer:
     """What the child made: a table in slices (none if the digest is the one in force), the objects, the rest."""
 
+    number: int = 0  # of the request
     head: dict[str, Any] = field(default_factory=dict)
     slices: list[bytes] = field(default_factory=list)
     status: bytes = b""
@@ -42,6 +43,8 @@ class CompilerProcess:
         self._options = options
         self._child: Child | None = None
         self._answer = Answer()
+        self._n_requests = 0
+        self._adopted = 0  # number of the answer that serves
         self._n_bytes = 0
         self._done: asyncio.Future[Answer] | None = None
 
@@ -57,10 +60,11 @@ class CompilerProcess:
         """
         if self._child is None:
             self._child = self._start()
-        self._answer = Answer()
+        self._n_requests += 1
+        self._answer = Answer(self._n_requests)
         self._n_bytes = 0
         self._done = asyncio.get_running_loop().create_future()
-        self._child.send(Kind.COMPILE, request)
+        self._child.send(Kind.COMPILE, {**request, "number": self._n_requests, "adopted": self._adopted})
         try:
             async with asyncio.timeout(self._options.compile_deadline_s):
                 answer = await self._done
@@ -73,6 +77,10 @@ class CompilerProcess:
         if not answer.head["ok"]:
             raise Refused(answer.head)
         return answer
+
+    def adopt(self, answer: Answer) -> None:
+        """Take note that *answer* serves: its objects are what later ones with errors are held at."""
+        self._adopted = answer.number
 
     async def close(self) -> None:
         """End the child."""

@@ -27,6 +27,13 @@ log = logging.getLogger(__name__)
 
 EMPTY_STATUS: Final = b'{"apiVersion":"v1","kind":"List","items":[]}'
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
+_TOLD: Final = (  # of a compilation, in the report
+    "digest", "objects", "rules", "errors", "warnings", "held", "held_objects", "problems", "read_ms", "compile_ms",
+    "changes",
+)  # fmt: skip
+_LOGGED: Final = (  # of a report
+    "generation", "digest", "objects", "rules", "errors", "warnings", "held", "total_ms", "compile_ms", "handover_ms",
+)  # fmt: skip
 
 
 class Control:
@@ -40,6 +47,7 @@ class Control:
         self.results = dict.fromkeys(("applied", "unchanged", "failed"), 0)
         self.succeeded_at = 0.0  # Unix seconds
         self.unbound: dict[BindKey, str] = {}
+        self.held = 0  # objects that serve as they were accepted, not as they are written now
         self._compiler = compiler
         self._sockets = sockets
 
@@ -91,8 +99,7 @@ class Control:
         answer, unbound = await self._compile_and_bind()
         head = answer.head
         _log_problems(head["problems"], of=head["errors"] + head["warnings"])
-        told = ("digest", "objects", "rules", "errors", "warnings", "problems", "read_ms", "compile_ms", "changes")
-        report |= {name: head[name] for name in told}
+        report |= {name: head[name] for name in _TOLD}
         report["unbound"] = [{"address": a, "port": p, "error": why} for (a, p), why in unbound.items()]
         keys = _keys(head) - unbound.keys()
         old = self.table
@@ -105,7 +112,9 @@ class Control:
             _log_ports(head["ports"], frozenset() if old is None else old.keys, keys)
             report["result"] = "applied"
         self.unbound = unbound
+        self.held = head["held"]
         self.status = answer.status
+        self._compiler.adopt(answer)
 
     async def _compile_and_bind(self) -> tuple[Answer, dict[BindKey, str]]:
         """Compile and bind; compile again where a port cannot be bound, so that the status says so."""
@@ -170,7 +179,6 @@ def _log_report(report: dict[str, Any]) -> None:
         told = logs.fields(**{name: report.get(name) or None for name in ("error", "where", "hint", "generation")})
         log.error("reload_failed", extra=told)
         return
-    names = ("generation", "digest", "objects", "rules", "errors", "warnings", "total_ms", "compile_ms", "handover_ms")
-    told = {name: report.get(name) for name in names}
+    told = {name: report.get(name) for name in _LOGGED}
     changed = {name: n for name, n in counts.items() if n}
     log.info(f"reload_{report['result']}", extra=logs.fields(**told, **changed, **report.get("connections", {})))  # noqa: G004

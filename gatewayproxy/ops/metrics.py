@@ -41,6 +41,7 @@ class ProcessState:
     reload_s: float  # how long the last reload took
     restarts: Mapping[str, int]  # by worker
     unbound: int  # addresses and ports that could not be bound
+    held: int  # objects whose text has errors, so that their last accepted version serves
     pids: Mapping[str, int] = field(default_factory=dict)  # by process name
 
 
@@ -160,6 +161,11 @@ def _process(state: ProcessState, dropped_lines: int) -> Iterator[Metric]:
     yield GaugeMetricFamily("gatewayproxy_config_generation", "Generation in force.", value=state.generation)
     yield GaugeMetricFamily(
         "gatewayproxy_config_unbound_ports", "Addresses and ports that could not be bound.", value=state.unbound
+    )
+    yield GaugeMetricFamily(
+        "gatewayproxy_config_held_objects",
+        "Objects whose text has errors, so that their last accepted version serves.",
+        value=state.held,
     )
     reloads = CounterMetricFamily("gatewayproxy_config_reloads", "Reloads by result.", labels=("result",))
     for result, n in state.reloads.items():

@@ -123,5 +123,6 @@ class Pages:
             reload_s=control.report.get("total_ms", 0.0) / 1e3,
             restarts={f"worker-{slot.index}": slot.restarts for slot in control.slots},
             unbound=len(control.unbound),
+            held=control.held,
             pids={name: pid for name, pid in pids.items() if pid is not None},
         )

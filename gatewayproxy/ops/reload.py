@@ -17,7 +17,7 @@ from gatewayproxy.compiler.pipeline import Compiled, Compiler
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.source import CompileOptions
-from gatewayproxy.model.status import Problem, Severity, StatusReport
+from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
 from gatewayproxy.ops.sources import SOURCES, read_files
 from gatewayproxy.routing.handover import slices
 from gatewayproxy.routing.table import HostIndex, PathIndex, Port, RouteEntry, RoutingTable
@@ -53,15 +53,19 @@ class Reloader:
         self._paths = tuple(paths)
         self._options = options
         self._compiler = Compiler()
+        self._compiled = 0  # number of the request that was compiled last
         self._outlines: list[_Outline] = []  # the table in force, if it is ours, and the newest one
 
     def compile(self, request: Mapping[str, Any]) -> Outcome:
         """Compile what is on disk now.
 
         A document of which not even the object's name can be read fails the compilation, unless nothing serves yet.
-        *request*: `generation` to give, `serving` (generation in force, 0 = none), `digest` in force, `unbindable`.
+        *request*: its `number`, the number whose outcome was `adopted` last (0 = none), `generation` to give,
+        `serving` (generation in force, 0 = none), `digest` in force, `unbindable`.
         """
         begun_at = time.monotonic()
+        if self._compiled and self._compiled == request["adopted"]:
+            self._compiler.adopt(request["serving"])
         try:
             read = SOURCES["directory"](self._paths)
         except ConfigError as error:
@@ -69,6 +73,7 @@ class Reloader:
         read_at = time.monotonic()
         files = read_files(sorted(self._compiler.wanted_files(read.sources)))  # parses: the greater part of compiling
         compiled = self._compiler.compile(read.sources, self._options_for(request), files)
+        self._compiled = request["number"]
         head = _head(compiled, read.problems)
         if request["serving"] and head["unreadable"]:
             return Outcome(head=_refused(head))
@@ -176,6 +181,8 @@ def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
         "rules": compiled.table.n_entries,
         "errors": n_errors,
         "warnings": len(problems) - n_errors,
+        "held": len(compiled.status.held),
+        "held_objects": [_held(held) for held in compiled.status.held[:MAX_LISTED]],
         "problems": [_problem(problem) for problem in problems[:MAX_LISTED]],
     }
 
@@ -190,6 +197,10 @@ def _refused(head: dict[str, Any]) -> dict[str, Any]:
         "where": first["origin"],
         "hint": first.get("hint") or "mend it, then reload",
     }
+
+
+def _held(held: Held) -> dict[str, Any]:
+    return {"object": str(held.key), "origin": str(held.origin), "generation": held.generation}
 
 
 def _problem(problem: Problem) -> dict[str, str]:

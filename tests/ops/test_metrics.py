@@ -15,7 +15,7 @@ from gatewayproxy.ops.snapshot import Row, RowName, Snapshot
 
 STATE = ProcessState(
     generation=3, ready=True, reloads={"applied": 2, "unchanged": 0, "failed": 1}, reload_at=1.5, reload_s=0.25,
-    restarts={"worker-0": 1}, unbound=0, pids={"supervisor": os.getpid(), "gone": 2**22 - 1},
+    restarts={"worker-0": 1}, unbound=0, held=2, pids={"supervisor": os.getpid(), "gone": 2**22 - 1},
 )  # fmt: skip
 
 

@@ -25,15 +25,23 @@ def config() -> dict[str, Any]:
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in objects}  # type: ignore[index]
 
 
+def request(number: int) -> dict[str, Any]:
+    """Return what the supervisor asks when every compilation before has been applied."""
+    before = number - 1
+    return {
+        "number": number, "adopted": before, "generation": number, "serving": before, "digest": "", "unbindable": [],
+    }  # fmt: skip
+
+
 def told(folder: Path, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """Return the changes that a reload reports after *change*."""
     reloader = Reloader([str(folder)], CompileOptions())
     objects = config()
     write(folder, *objects.values())
-    reloader.compile({"generation": 1, "serving": 0, "digest": "", "unbindable": []})
+    reloader.compile(request(1))
     change(objects)
     write(folder, *objects.values())
-    head = reloader.compile({"generation": 2, "serving": 1, "digest": "", "unbindable": []}).head
+    head = reloader.compile(request(2)).head
     return {name: found for name, found in head["changes"].items() if found and name != "counts"}
 
 

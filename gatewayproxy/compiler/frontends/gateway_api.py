@@ -41,7 +41,7 @@ class Resolved:
 
 def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, bytes | None]) -> Resolved:
     """Return plan and status; *files* are the contents of the files that Secrets name."""
-    findings = Findings()
+    findings = Findings({held.key: held.origin for held in resources.held})
     grants = Grants(resources.reference_grants)
     secrets = Secrets(resources, files, options.now, findings)
     classes = Classes(resources, options.controller_name)
@@ -113,4 +113,4 @@ def _report(
     for meta in resources.fenced:
         writer.add_fenced(meta, ours)
     problems = sorted((*resources.problems, *findings.problems), key=lambda problem: problem.origin)
-    return StatusReport(objects=writer.objects(resources.metas), problems=tuple(problems))
+    return StatusReport(objects=writer.objects(resources.metas), problems=tuple(problems), held=resources.held)

@@ -77,22 +77,27 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
     api_version = root.text("apiVersion")
     kind_name = root.text("kind")
     group, _, version = api_version.rpartition("/")
-    kind = KINDS.get((group, kind_name))
-    if kind is None or version not in kind.versions:
+    kind = KINDS.get((group, kind_name)) if api_version else None
+    if kind is None:
         if api_version and kind_name:
-            _report_unserved(root, kind_name, group, version)
+            _report_unserved(root, kind_name, group)
         root.ignore(*document.tree)
         reading.finish()
         return ReadObject(
             meta=None, resource=None, problems=_problems(reading, _key_as_written(document, kind_name), document, tell)
         )
     root.ignore("status")
-    if version in kind.deprecated:
-        newest = _api_version(group, kind_name)
-        root.warn("apiVersion", f"version {version} of {kind_name} is deprecated", f"write apiVersion: {newest}")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
     _check_annotations(reading, meta, kind.annotations)
-    resource = kind.read(meta, root, version)
+    if version in kind.versions:
+        if version in kind.deprecated:
+            newest = _api_version(group, kind_name)
+            root.warn("apiVersion", f"version {version} of {kind_name} is deprecated", f"write apiVersion: {newest}")
+        resource = kind.read(meta, root, version)
+    else:
+        _report_version(root, kind_name, group, version)
+        root.ignore(*document.tree)
+        resource = None
     sound = reading.finish()
     return ReadObject(
         meta=meta, resource=resource if sound else None, problems=_problems(reading, meta.key, document, tell)
@@ -117,13 +122,14 @@ def _check_annotations(reading: Reading, meta: Meta, known: Sequence[str]) -> No
             reading.add(path, "unknown annotation, ignored", hint, Severity.WARNING)
 
 
-def _report_unserved(root: Fields, name: str, group: str, version: str) -> None:
-    """Say why the object is passed over: no such version, a kind we do not serve (yet), or not a gateway's business."""
-    kind = KINDS.get((group, name))
-    if kind is not None:
-        served = ", ".join(f"{group}/{known}" if group else known for known in kind.versions)
-        root.error("apiVersion", f"{name} has no version {version!r:.80}", f"write one of: {served}")
-    elif group in _GATEWAY_GROUPS and name in _LATER:
+def _report_version(root: Fields, name: str, group: str, version: str) -> None:
+    served = ", ".join(f"{group}/{known}" if group else known for known in KINDS[group, name].versions)
+    root.error("apiVersion", f"{name} has no version {version!r:.80}", f"write one of: {served}")
+
+
+def _report_unserved(root: Fields, name: str, group: str) -> None:
+    """Say why the object is passed over: a kind we do not serve (yet), or not a gateway's business."""
+    if group in _GATEWAY_GROUPS and name in _LATER:
         root.warn("kind", f"{name} is not implemented yet, passed over", "do not rely on it")
     elif group in _GATEWAY_GROUPS:
         known_here = [known for known_group, known in KINDS if known_group == group]

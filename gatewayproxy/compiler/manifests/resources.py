@@ -22,7 +22,7 @@ from gatewayproxy.compiler.manifests.service import Service
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.model.names import ResourceKey
-from gatewayproxy.model.status import Problem, Severity
+from gatewayproxy.model.status import Held, Problem, Severity
 
 __all__ = ["ReadObject", "Resource", "Resources", "gather"]
 
@@ -51,6 +51,7 @@ class ReadObject:
     meta: Meta | None
     resource: Resource | None
     problems: tuple[Problem, ...] = ()
+    held: Held | None = None  # the text has errors; *meta* and *resource* are the version in force
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Resources:
     namespaces: tuple[Namespace, ...] = ()
     fenced: tuple[Meta, ...] = ()  # have errors: shown, never served
     metas: tuple[Meta, ...] = ()  # of every object, the fenced ones too, in source order
+    held: tuple[Held, ...] = ()  # served as they were accepted, not as they are written
     problems: tuple[Problem, ...] = ()
 
 
@@ -79,6 +81,7 @@ def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Reso
     seen: dict[ResourceKey, Meta] = {}
     by_type: defaultdict[type, list[Resource]] = defaultdict(list)
     fenced: list[Meta] = []
+    held: list[Held] = []
     found = list(problems)
     for item in read:
         found.extend(item.problems)
@@ -91,6 +94,7 @@ def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Reso
             fenced.append(item.meta)
         else:
             by_type[type(item.resource)].append(item.resource)
+            held.extend((item.held,) if item.held is not None else ())
 
     def every(kind: type[T]) -> tuple[T, ...]:
         return tuple(cast("list[T]", by_type[kind]))
@@ -110,6 +114,7 @@ def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Reso
         namespaces=every(Namespace),
         fenced=tuple(fenced),
         metas=tuple(seen.values()),
+        held=tuple(held),
         problems=tuple(found),
     )
 

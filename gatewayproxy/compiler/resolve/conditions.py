@@ -6,7 +6,7 @@ condition before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,10 +27,11 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 
 
 class Findings:
-    """Collects problems in the order they are found."""
+    """Collects problems in the order they are found; *places* are of objects whose lines are no longer there."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Mapping[ResourceKey, Origin] | None = None) -> None:
         self.problems: list[Problem] = []
+        self._places = places or {}
 
     def warn(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "") -> None:
         """Note something that serves otherwise than a reader would expect."""
@@ -41,9 +42,8 @@ class Findings:
         self._add(Severity.ERROR, origin, key, field, message, hint)
 
     def _add(self, severity: Severity, origin: Origin, key: ResourceKey, field: str, message: str, hint: str) -> None:
-        self.problems.append(
-            Problem(origin=origin, severity=severity, key=key, field=field, message=message, hint=hint)
-        )
+        at = self._places.get(key, origin)
+        self.problems.append(Problem(origin=at, severity=severity, key=key, field=field, message=message, hint=hint))
 
 
 class ConditionWriter:

@@ -1,0 +1,73 @@
+"""Accepted versions: what stays in force when the text of an object goes bad. Pure.
+
+An API server refuses an update that is structurally wrong, and the version before it serves on. `hold` does the same
+for files: an object with errors is stood for by the version that was accepted last, as long as the object is written
+down at all. One that was never accepted has none, and is fenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.manifests.reader import ReadFile
+from gatewayproxy.compiler.manifests.resources import ReadObject, Resource
+from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.status import Held, Problem, Severity
+
+__all__ = ["Accepted", "accepted_of", "hold"]
+
+
+class Accepted(NamedTuple):
+    """A version of an object that serves."""
+
+    meta: Meta
+    resource: Resource
+    generation: int  # the newest one that had it as its text
+
+
+def accepted_of(files: Iterable[ReadFile], generation: int) -> dict[ResourceKey, Accepted]:
+    """Return the versions in *files*, which serve as *generation*; those that `hold` put there keep their own."""
+    accepted: dict[ResourceKey, Accepted] = {}
+    for file in files:
+        for each in file.objects:
+            if each.meta is not None and each.resource is not None:
+                since = each.held.generation if each.held is not None else generation
+                accepted.setdefault(each.meta.key, Accepted(each.meta, each.resource, since))
+    return accepted
+
+
+def hold(files: Iterable[ReadFile], accepted: Mapping[ResourceKey, Accepted]) -> list[ReadFile]:
+    """Return *files*, with the accepted version in the place of each object that has errors."""
+    seen: set[ResourceKey] = set()
+    held: list[ReadFile] = []
+    for file in files:
+        objects = tuple(_held(each, accepted, seen) for each in file.objects)
+        held.append(file if objects == file.objects else replace(file, objects=objects))
+    return held
+
+
+def _held(found: ReadObject, accepted: Mapping[ResourceKey, Accepted], seen: set[ResourceKey]) -> ReadObject:
+    if found.meta is None or found.meta.key in seen:
+        return found  # of two objects with one key the first counts
+    seen.add(found.meta.key)
+    version = accepted.get(found.meta.key) if found.resource is None else None
+    if version is None:
+        return found
+    return ReadObject(
+        meta=version.meta,
+        resource=version.resource,
+        problems=tuple(_told(found.problems, version.generation)),
+        held=Held(found.meta.key, found.meta.origin, version.generation),
+    )
+
+
+def _told(problems: Iterable[Problem], generation: int) -> Iterator[Problem]:
+    """Yield *problems*; the errors say what serves meanwhile."""
+    for problem in problems:
+        if problem.severity is Severity.ERROR:
+            hint = f"{problem.hint or 'mend it'}; until then the version of generation {generation} stays in force"
+            problem = replace(problem, hint=hint)
+        yield problem
