@@ -24,11 +24,13 @@ _SIZE: Final = re.compile(
 )
 _SIZE_START: Final = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;[^\n]*+|\r)?+")
 _TRAILERS: Final = re.compile(rb"(" + FIELDS + rb")\r\n")
-# Fields that frame, route, authenticate, condition or describe a message have no place behind it.
+# Fields that frame, route, authenticate, condition or describe a message have no place behind it; neither has a name
+# with "_" for "-", which CGI-style backends could not tell from them.
 _FORBIDDEN: Final = re.compile(
-    rb"(?i:(?:content-[^:]*|transfer-encoding|host|connection|keep-alive|te|trailer|upgrade|expect|max-forwards|range|"
-    rb"if-[^:]*|authorization|proxy-[^:]*|www-authenticate|cookie|set-cookie|forwarded|via|x[-_]forwarded[-_][^:]*|"
-    rb"x[-_]request[-_]id|x[-_]real[-_]ip|age|cache-control|expires|date|location|retry-after|vary|warning|pragma):)"
+    rb"(?i:(?:content[-_][^:]*|transfer[-_]encoding|host|connection|keep[-_]alive|te|trailer|upgrade|expect|origin|"
+    rb"max[-_]forwards|range|if[-_][^:]*|authorization|proxy[-_][^:]*|www[-_]authenticate|cookie|set[-_]cookie|forwarded|"
+    rb"via|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id|x[-_]real[-_]ip|age|cache[-_]control|expires|date|location|"
+    rb"retry[-_]after|vary|warning|pragma|sec[-_][^:]*|http2[-_]settings):)"
     rb"[^\n]*+\n"
 )
 _ANY_LINE: Final = re.compile(rb"[^\n]*+\n")

@@ -35,8 +35,11 @@ _ORIGIN: Final = re.compile(_PATH + rb"(?:\?" + QUERY + rb")?+")
 _PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 _SEPARATOR: Final = re.compile(rb"/|%2[fF]|%5[cC]")
 _DOTS: Final = frozenset((b".", b".."))
-_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
-_TWO_READINGS: Final = re.compile(rb"//|;|%(?:2[fFdDeE]|5[cCfF]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|7[eE])")
+_ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+# Encodings of what a path, and so a rule, may also hold as it is: pchar and "/"; a backslash, which some take for "/".
+_NEEDLESS: Final = rb"%(?:2[146-9A-Fa-f]|3[0-9ABDabd]|4[0-9A-Fa-f]|5[0-9ACFacf]|6[1-9A-Fa-f]|7[0-9AEae])"
+_NEEDLESSLY_ENCODED: Final = re.compile(_NEEDLESS)
+_TWO_READINGS: Final = re.compile(rb"//|;|" + _NEEDLESS)
 
 
 class Target(NamedTuple):
@@ -91,7 +94,7 @@ def odd_path(path: bytes) -> bool:
     if _PERCENT.search(path) is not None:
         raise RemoteProtocolError("path: invalid percent-encoding", reason="bad_target")
     for segment in _SEPARATOR.split(path):
-        if _decoded(segment.partition(b";")[0]) in _DOTS:
+        if _decoded(segment).partition(b";")[0] in _DOTS:
             raise RemoteProtocolError("path: remove dot segments before sending", reason="ambiguous_path")
     return _TWO_READINGS.search(path) is not None
 
@@ -100,9 +103,9 @@ def readings(path: bytes) -> tuple[bytes, ...]:
     """Return the other paths that common backends take *path* for.
 
     They decode percent-encodings (some before they split segments), drop path parameters, and merge slashes. A gateway
-    whose rules tell these readings apart must not choose one.
+    whose rules tell these readings apart must not choose one. What a rule can only hold encoded (%20) stays encoded.
     """
-    decoded = _decoded(path)
+    decoded = _NEEDLESSLY_ENCODED.sub(_octet, path)
     slashed = decoded.replace(b"\\", b"/")
     bare = re.sub(rb";[^/]*+", b"", slashed)
     candidates = (decoded, slashed, bare, _merged(path), _merged(slashed), _merged(bare))
@@ -110,7 +113,11 @@ def readings(path: bytes) -> tuple[bytes, ...]:
 
 
 def _decoded(text: bytes) -> bytes:
-    return _ENCODED.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), text) if b"%" in text else text
+    return _ENCODED.sub(_octet, text) if b"%" in text else text
+
+
+def _octet(found: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(found[0][1:].decode("ascii"))
 
 
 def _merged(path: bytes) -> bytes:

@@ -61,3 +61,8 @@ def test_trailers_pass_but_not_those_that_frame_or_route() -> None:
 def test_broken_coding_is_refused_at_once(data: bytes, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
         read(data, size)
+
+
+def test_a_trailer_cannot_pass_for_a_field_by_an_underscore() -> None:
+    out, _, _ = read(b"0\r\nContent_Length: 9\r\nX_Forwarded_For: 6\r\nSet_Cookie: a\r\nx-t_u: 1\r\n\r\n")
+    assert out == b"0\r\nx-t_u: 1\r\n\r\n"

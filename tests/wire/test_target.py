@@ -23,6 +23,10 @@ def test_a_plain_path_has_one_reading(path: bytes) -> None:
         pytest.param(b"/;/admin", b"/admin", id="path parameter"),
         pytest.param(b"/admin;v=1/x", b"/admin/x", id="parameter within"),
         pytest.param(b"/%2fadmin", b"/admin", id="encoded slash, then merged"),
+        pytest.param(b"/%40fs/x", b"/@fs/x", id="encoded at sign"),
+        pytest.param(b"/a%2Bb%3ac", b"/a+b:c", id="encoded delimiters"),
+        pytest.param(b"/admin%3bx/y", b"/admin/y", id="encoded semicolon, then a parameter"),
+        pytest.param(b"/a%20b%2Fc", b"/a%20b/c", id="what must be encoded stays so"),
     ],
 )
 def test_an_odd_path_has_the_readings_of_common_backends(path: bytes, reading: bytes) -> None:
@@ -40,6 +44,7 @@ def test_an_odd_path_has_the_readings_of_common_backends(path: bytes, reading: b
         b"/%2e%2E/a",
         b"/.%2e/a",
         b"/a/..;x/b",
+        b"/a/..%3bx/b",
         b"/a/..%2fb",
         b"/a/..%5Cb",
         b"/%zz",
