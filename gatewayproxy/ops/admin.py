@@ -7,6 +7,7 @@ while workers drain, die or hang, and everything a client can make it hold is bo
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -45,11 +46,13 @@ class AdminServer:
         self._pages = pages
         self._server: asyncio.Server | None = None
         self._n_connections = 0
+        self._local = False  # bound to a loopback address
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
         """Listen; return the bound address and port. Raise OSError where that fails."""
         self._server = await asyncio.start_server(self._connected, host, port, backlog=MAX_CONNECTIONS)
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        self._local = _is_address(bound_host) and ipaddress.ip_address(bound_host).is_loopback
         return bound_host, bound_port
 
     def close(self) -> None:
@@ -86,6 +89,9 @@ class AdminServer:
             connection.start_next_cycle()
 
     async def _answer(self, request: h11.Request) -> Reply:
+        if self._local and not _is_direct(dict(request.headers).get(b"host", b"")):
+            # A name that a page of the web made to point here: its script would read what is meant for this machine.
+            return _error(421, "the admin server is asked by address, or as localhost")
         path = request.target.partition(b"?")[0].decode("latin-1")
         page = self._pages.get(path)
         if page is None:
@@ -137,6 +143,21 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply:
     writer.write(b"".join(part for part in parts if part))
     async with asyncio.timeout(SEND_TIMEOUT_S):
         await writer.drain()
+
+
+def _is_direct(host: bytes) -> bool:
+    """Return whether Host value *host* is none that a stranger's zone can hold: absent, an address, one label."""
+    name = host.decode("latin-1").lower()
+    name = name[1 : name.find("]")] if name[:1] == "[" else name.partition(":")[0]
+    return "." not in name or name.endswith(".localhost") or _is_address(name)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _error(status: int, message: str) -> Reply:

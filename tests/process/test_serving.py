@@ -77,6 +77,10 @@ def test_status_shows_no_secret(tmp_path: Path) -> None:
         pytest.param(
             b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 405, id="a method that writes"
         ),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: localhost:9\r\n\r\n", 200, id="localhost"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: [::1]:9\r\n\r\n", 200, id="an address"),
+        pytest.param(b"GET /healthz HTTP/1.0\r\n\r\n", 200, id="no host"),
+        pytest.param(b"GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421, id="a name of someone's zone"),
         pytest.param(b"nonsense\r\n\r\n", 400, id="no HTTP"),
         pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, 431, id="an endless head"),
     ],

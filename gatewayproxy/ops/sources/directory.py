@@ -51,7 +51,7 @@ def read_paths(paths: Sequence[str]) -> ReadSet:
 
 
 def read_files(paths: Iterable[str]) -> dict[str, bytes | None]:
-    """Return the contents of files that manifests name; None for one that cannot be read or is over the bound."""
+    """Return the contents of regular files that manifests name; None for one unreadable or over the bound."""
     return {path: _read_wanted(path) for path in paths}
 
 
@@ -130,7 +130,9 @@ def _open_file(path: str, flags: int) -> int:
 def _read_wanted(path: str) -> bytes | None:
     try:
         with open(path, "rb", opener=_open_file) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return None
             text = stream.read(MAX_WANTED_BYTES + 1)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path that no file can have, with a NUL in it
         return None
-    return text if text is not None and len(text) <= MAX_WANTED_BYTES else None
+    return text if len(text) <= MAX_WANTED_BYTES else None

@@ -96,5 +96,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 def test_wanted_files_come_with_their_contents_or_none(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_bytes(b"PEM")
     (tmp_path / "huge").write_bytes(bytes(directory.MAX_WANTED_BYTES + 1))
-    paths = [str(tmp_path / name) for name in ("tls.crt", "absent", "huge")]
-    assert list(read_files(paths).values()) == [b"PEM", None, None]
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    paths = [str(tmp_path / name) for name in ("tls.crt", "absent", "huge", "pipe", "endless", ".", "nul\0")]
+    assert list(read_files(paths).values()) == [b"PEM", *[None] * 6]
