@@ -11,6 +11,7 @@ import pytest
 
 from gatewayproxy.dataplane.listeners.http import HttpListener
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.table import BackendChoice, HostIndex, Mirror, RouteEntry
@@ -164,3 +165,14 @@ async def test_a_last_answer_survives_requests_behind_it() -> None:
                 c.writer.transport.resume_reading()  # type: ignore[attr-defined]
                 status, _, body = await c.response()
                 assert (status, len(body)) == (200, 300_000)
+
+
+async def test_filters_act_on_answers_of_our_own_without_doubling_fields() -> None:
+    edit = HeadEdit(cut=frozenset((b"location", b"content-type")), append=b"Location: /x\r\nContent-Type: text/x\r\n")
+    respond = Respond(status=302, scheme=b"http", host=b"b.test", port=b"")
+    with serve(everything(entry(respond=respond, response=edit))) as gateway:
+        async with client(gateway.number) as c:
+            status, head, _ = await c.ask(GET)
+    assert status == 302
+    assert head.lower().count(b"location:") == 1
+    assert b"Location: /x\r\n" in head

@@ -60,7 +60,8 @@ def answer_body(status: int, reason: str) -> bytes:
 
 def answer_bytes(status: int, body: bytes, *, head_only: bool, lines: bytes) -> bytes:
     """Return a complete response; *lines* are further field lines, each ended by CRLF."""
-    kind = b"content-type: text/plain; charset=utf-8\r\n" if body else b""
+    told = lines.lower().startswith(b"content-type:") or b"\ncontent-type:" in lines.lower()  # by a response filter
+    kind = b"content-type: text/plain; charset=utf-8\r\n" if body and not told else b""
     head = b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
         status, _PHRASES.get(status, b"Error"), kind, len(body), lines,
     )  # fmt: skip

@@ -27,7 +27,7 @@ from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import RouteEntry, VirtualHost
-from gatewayproxy.wire.edit import location, rewrite_request, rewrite_response
+from gatewayproxy.wire.edit import edited_lines, location, rewrite_request, rewrite_response
 from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead
@@ -367,10 +367,10 @@ class Exchange:
         respond = choice.respond
         if respond is None:
             refusal = choice.refusal or Refusal(500, "no_backends")
-            self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=_append(target))
+            self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=edited_lines(b"", target.response))
             return
         where = location(respond, self.head.authority, self.head.target)
-        lines = b"location: %b\r\n%b" % (where, _append(target))
+        lines = edited_lines(b"location: %b\r\n" % where, target.response)
         self.answer_with(respond.status, "redirect", lines=lines, body=b"")
 
     def cut(self, reason: str) -> None:
@@ -445,8 +445,3 @@ class Exchange:
         if access is not None:
             access(access_record(self, now))
         return now
-
-
-def _append(target: Target) -> bytes:
-    """Return the lines that response filters add to an answer of our own (there is nothing in it to remove)."""
-    return target.response.append if target.response is not None else b""

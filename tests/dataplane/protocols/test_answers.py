@@ -34,6 +34,11 @@ def test_an_answer_is_a_whole_response_that_names_its_reason(reason: str) -> Non
     assert reason.encode() in body
 
 
+def test_a_content_type_that_a_filter_gives_is_the_only_one() -> None:
+    raw = answer_bytes(500, b"gone", head_only=False, lines=b"a: b\r\nContent-Type: text/html\r\n")
+    assert raw.lower().count(b"content-type:") == 1
+
+
 def test_an_answer_to_head_has_the_length_but_not_the_body() -> None:
     raw = answer_bytes(404, b"gone", head_only=True, lines=b"")
     assert raw.endswith(b"content-length: 4\r\n\r\n")
