@@ -7,28 +7,19 @@ descriptors the connections stay in the kernel's accept queue, unharmed, until t
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gatewayproxy.dataplane.context import Gate
+from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
 
 __all__ = ["Acceptor"]
 
 log = logging.getLogger(__name__)
 
 _PER_TURN: Final = 64  # connections taken before others get the loop
-_RETRY_S: Final = 0.1  # pause after running out of descriptors or memory
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# accept(2): errors of the connection that was about to be taken; the next one may be well.
-_ABORTED: Final = frozenset(
-    {
-        errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.ENETDOWN, errno.EHOSTDOWN,
-        errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EINTR,
-    }
-)  # fmt: skip
 
 
 class Acceptor:
@@ -112,16 +103,14 @@ class Acceptor:
         return True
 
     def _survive(self, sock: socket.socket, error: OSError) -> bool:
-        if error.errno in _ABORTED:
+        to_do = after_failure(error, str(sock.getsockname()))
+        if to_do is Next.ANOTHER:
             return True
-        if error.errno in _EXHAUSTED:
-            log.warning("accept_paused errno=%s hint=%r", errno.errorcode[error.errno], "raise the descriptor limit")
-            if not self._stopped:
-                self._pause()
-                self._loop.call_later(_RETRY_S, self._resume)
-            return False
-        log.error("accept_failed socket=%s error=%r", sock.fileno(), str(error))
-        self._loop.remove_reader(sock)
+        if to_do is Next.NEVER:
+            self._loop.remove_reader(sock)
+        elif not self._stopped:
+            self._pause()
+            self._loop.call_later(RETRY_S, self._resume)
         return False
 
     async def _attach(self, conn: socket.socket) -> None:

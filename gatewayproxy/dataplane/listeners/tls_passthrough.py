@@ -28,7 +28,9 @@ class TlsPassthroughListener(StreamListener):
     def begin(self, client: Client) -> None:
         """Wait for the client's first message."""
         self.context.handshakes.enter()
-        self._pending[PendingHello(self.reactor, client, self._decide)] = None
+        hello = PendingHello(self.reactor, client, self._decide)
+        self._pending[hello] = None
+        hello.begin()
 
     def abort(self) -> None:
         """Close connections that have not said whom they want, and reset every stream."""

@@ -7,7 +7,8 @@ copying when less than that came for a while; raising no edge, the rest would ot
 
 Backpressure is the kernel's: a sink that takes no more leaves at most one buffer's rest (`_tail`) or one pipe's content
 with us, and its source is not read again until the sink has room. All descriptors are edge-triggered: a direction reads
-until it is told that nothing is left, or knows it from a short read.
+until it is told that nothing is left, or knows it from a short read. Where the event told of the peer's end, nothing
+can have come behind that read: then the end itself need not be read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import socket
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.protocols.splice_pipes import PIPE_BYTES, Pipe
-from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
+from gatewayproxy.dataplane.protocols.splice_reactor import EDGES, Reactor
+from gatewayproxy.dataplane.protocols.splice_socket import set_option, shutdown
 
 __all__ = ["Half", "HalfOwner"]
 
@@ -32,9 +34,8 @@ _REFRAIN: Final = -4_096  # full reads to wait before trying splice again: 64 Mi
 _NO_SPLICE: Final = (errno.EINVAL, errno.ENOSYS)
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
-# EPOLLPRI: a read stops short at urgent data, though more is there.
-_TO_END: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
-_READABLE: Final = select.EPOLLIN | _TO_END
+_SHORT: Final = select.EPOLLPRI | select.EPOLLERR  # a read stops short at urgent data, though more is there
+_READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | _SHORT
 
 _BUFFER: Final = memoryview(bytearray(_COPY_BYTES))  # one event loop a process: never in use across a call
 _BUFFERS: Final = (_BUFFER,)
@@ -48,48 +49,53 @@ class HalfOwner(Protocol):
     def ended(self) -> None:
         """Both directions have come to their end."""
 
-    def broken(self, culprit: socket.socket, error: OSError | None) -> None:
-        """The connection of *culprit* failed with *error* (None: ask its SO_ERROR)."""
+    def broken(self, culprit: int, error: OSError | None) -> None:
+        """The connection of the descriptor *culprit* failed with *error* (None: ask its SO_ERROR)."""
 
     def crashed(self) -> None:
         """A half raised: our bug."""
 
 
 class Half:
-    """Bytes from *source* to *sink*. *moved* counts what was taken from the source, *done* that its end went on."""
+    """Bytes from *source* to *sink*. *moved* counts what was taken from the source, *done* that its end went on.
+
+    *events*: what is watched of the sink. *exact*: a short read of the source leaves nothing; so it is with TCP only.
+    """
 
     __slots__ = (
-        "_full", "_owner", "_pipe", "_piped", "_reactor", "_seen", "_sink_fd", "_source_fd", "_tail", "_to_end", "done",
+        "_ending", "_events", "_exact", "_full", "_owner", "_pipe", "_piped", "_reactor", "_seen", "_tail", "done",
         "moved", "peer", "sink", "source",
     )  # fmt: skip
 
     peer: Half  # the other direction
 
-    def __init__(self, reactor: Reactor, owner: HalfOwner, source: socket.socket, sink: socket.socket) -> None:
+    def __init__(self, reactor: Reactor, owner: HalfOwner, source: int, sink: int, *, events: int, exact: bool) -> None:
         self._reactor = reactor
         self._owner = owner
         self.source = source
         self.sink = sink
-        self._source_fd = source.fileno()
-        self._sink_fd = sink.fileno()
+        self._events = events
+        self._exact = exact  # else read on until EAGAIN or the end
+        self._ending = False  # the source's end has arrived
         self._tail: memoryview | None = None  # copied bytes that the sink has not taken yet
         self._pipe: Pipe | None = None
         self._piped = 0  # bytes in the pipe
         self._full = 0  # full reads in a row; _FULL_READS = bulk
         self._seen = False  # spliced since the last sweep
-        self._to_end = False  # short reads prove nothing: read until EAGAIN or the end
         self.moved = 0
         self.done = False
 
     def ready(self, events: int) -> None:
-        """Act on the events of the source's descriptor: it may also be writable again for the other direction."""
+        """Act on the events of the source: it may also be writable again for the other direction."""
         if events & select.EPOLLOUT:
             peer = self.peer
             if peer._tail is not None or peer._piped:
                 peer.move()
         if events & _READABLE and not self.done:
-            if events & _TO_END:
-                self._to_end = True
+            if events & _SHORT:
+                self._exact = False
+            if events & select.EPOLLRDHUP:
+                self._ending = True
             self.move()
         # What came before a reset has gone on as far as the sink took it; the reset itself does not wait.
         if events & select.EPOLLERR and not self._owner.closed:
@@ -136,7 +142,7 @@ class Half:
             self._give_back()
 
     def _copy(self) -> None:
-        source, sink = self._source_fd, self._sink_fd
+        source, sink = self.source, self.sink
         for _ in range(_COPY_ROUNDS):
             n = os.readv(source, _BUFFERS)
             if not n:
@@ -152,6 +158,7 @@ class Half:
                 return
             if written < n:
                 self._tail = memoryview(bytes(_BUFFER[written:n]))
+                self._await_room()
                 return
             if n == _COPY_BYTES:
                 self._full += 1
@@ -161,22 +168,28 @@ class Half:
                     return
             else:
                 self._full = min(self._full, 0)
-                if not self._to_end:
-                    return  # a short read: drained
+                if self._exact:
+                    if self._ending:
+                        self._finish()
+                    return
         self._reactor.call_again(self)
 
     def _flush(self) -> bool:
         """Write what the sink did not take; return whether it is gone."""
         assert self._tail is not None
         try:
-            written = os.write(self._sink_fd, self._tail)
+            written = os.write(self.sink, self._tail)
         except BlockingIOError:
-            return False
+            written = 0
         except OSError as error:
             self._owner.broken(self.sink, error)
             return False
-        self._tail = self._tail[written:] if written < len(self._tail) else None
-        return self._tail is None
+        if written == len(self._tail):
+            self._tail = None
+            return True
+        self._tail = self._tail[written:]
+        self._await_room()
+        return False
 
     def _splice(self) -> None:
         if self._pipe is None:
@@ -204,7 +217,7 @@ class Half:
     def _fill(self, pipe: Pipe) -> bool:
         """Take from the source; False where it has come to its end or cannot be spliced: it was copied then."""
         try:
-            n = os.splice(self._source_fd, pipe.write, PIPE_BYTES, flags=_FLAGS)
+            n = os.splice(self.source, pipe.write, PIPE_BYTES, flags=_FLAGS)
         except OSError as error:
             if error.errno not in _NO_SPLICE:
                 raise
@@ -224,8 +237,9 @@ class Half:
         """Give the pipe's bytes to the sink; return whether it took them all."""
         try:
             while self._piped:
-                self._piped -= os.splice(pipe.read, self._sink_fd, self._piped, flags=_FLAGS)
+                self._piped -= os.splice(pipe.read, self.sink, self._piped, flags=_FLAGS)
         except BlockingIOError:
+            self._await_room()
             return False
         except OSError as error:
             if error.errno not in _NO_SPLICE:
@@ -250,12 +264,18 @@ class Half:
             self._owner.ended()
             return
         try:
-            self.sink.shutdown(socket.SHUT_WR)
+            shutdown(self.sink, socket.SHUT_WR)
         except OSError as error:
             self._owner.broken(self.sink, error)
 
+    def _await_room(self) -> None:
+        """Have the sink's next edge bring us back."""
+        if self._events != EDGES:
+            self._events = EDGES
+            self._reactor.watch_room(self.sink)
+
     def _lowat(self, n: int) -> None:
-        self.source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n)
+        set_option(self.source, socket.SOL_SOCKET, socket.SO_RCVLOWAT, n)
 
     def _give_back(self) -> None:
         assert self._pipe is not None

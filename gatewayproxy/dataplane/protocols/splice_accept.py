@@ -1,13 +1,10 @@
-"""Accepting for the Reactor: sockets to clients, within the bounds of the worker.
+"""Accepting for the Reactor: descriptors to clients, within the bounds of the worker.
 
-accept() that fails for want of descriptors or memory is tried again in 0.1 s; a bound that is reached (`Gate`) leaves
-connections in the accept queue until there is room. Any other failure ends the listening, loudly.
+A bound that is reached (`Gate`) leaves connections in the accept queue until there is room.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
 import select
 import socket
 from abc import ABC, abstractmethod
@@ -16,25 +13,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from gatewayproxy.dataplane.context import Context, Gate
-from gatewayproxy.dataplane.protocols.splice_dial import TCP_OPTIONS
+from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
+from gatewayproxy.dataplane.protocols.splice_dial import KEEPALIVE
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor, reactor_of
 from gatewayproxy.dataplane.protocols.splice_record import Client
+from gatewayproxy.dataplane.protocols.splice_socket import accept, set_option
 from gatewayproxy.dataplane.protocols.splice_streams import Streams
 from gatewayproxy.routing.table import Port
 
 __all__ = ["Acceptor", "StreamListener"]
 
-log = logging.getLogger(__name__)
-
 _BATCH: Final = 32  # connections per event, then others come first
 _LAST: Final = 8_192  # connections taken at most when listening ends: twice the usual backlog
-_RETRY_S: Final = 0.1
-_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_CLIENT_GONE: Final = (
-    # accept(2): errors of the new connection, not of the listener
-    errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
-    errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM, errno.ETIMEDOUT,
-)  # fmt: skip
 
 
 class StreamListener(ABC):
@@ -84,23 +74,31 @@ class StreamListener(ABC):
         return self.streams.fingerprints()
 
 
-class Acceptor:
-    """One listening socket."""
+# An accepted socket inherits them. Urgent data stays in its place.
+_INHERITED: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
+    *KEEPALIVE,
+)
 
-    __slots__ = ("_exhausted", "_gates", "_listener", "_reactor", "_sock", "_stopped")
+
+class Acceptor:
+    """One listening socket, its own from now on."""
+
+    __slots__ = ("_exhausted", "_fd", "_gates", "_listener", "_reactor", "_sock", "_stopped")
 
     def __init__(self, listener: StreamListener, sock: socket.socket, gates: Sequence[Gate]) -> None:
         self._listener = listener
         self._reactor: Reactor = listener.reactor
+        sock.setblocking(False)
         self._sock = sock
+        self._fd = sock.fileno()
         self._gates = gates
         self._stopped = False
         self._exhausted = False  # and said so
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            for level, option, value in TCP_OPTIONS:  # accepted sockets inherit them
-                sock.setsockopt(level, option, value)
-        self._reactor.watch(sock, self, select.EPOLLIN)
+        for level, option, value in _INHERITED:
+            set_option(self._fd, level, option, value)
+        self._reactor.watch(self._fd, self, select.EPOLLIN)
 
     def ready(self, events: int) -> None:
         """Accept a batch."""
@@ -114,55 +112,45 @@ class Acceptor:
     def stop(self) -> None:
         """Take what is in the queue, bounds or not, then close."""
         self._stopped = True
-        self._reactor.unwatch(self._sock)
+        self._reactor.unwatch(self._fd)
         for _ in range(_LAST):
             if not self._accept():
                 break
-        self._reactor.discard(self._sock)
+        self._reactor.discard(self._sock.detach())
 
     def _room(self) -> bool:
         for gate in self._gates:
-            if gate.full:
-                self._reactor.unwatch(self._sock)
+            if gate.count >= gate.bound:  # PERF: `full` as a property is one more call for every connection
+                self._reactor.unwatch(self._fd)
                 gate.when_room(self._resume)
                 return False
         return True
 
     def _resume(self) -> None:
         if not self._stopped:
-            self._reactor.watch(self._sock, self, select.EPOLLIN)
+            self._reactor.watch(self._fd, self, select.EPOLLIN)
 
     def _accept(self) -> bool:
         """Begin one connection; return whether to try for another."""
         try:
-            sock, address = self._sock.accept()
-        except BlockingIOError:
-            return False
+            accepted = accept(self._fd)
         except OSError as error:
             return self._failed(error)
+        if accepted is None:
+            return False
         self._exhausted = False
-        sock.setblocking(False)
-        client = self._listener.streams.admit(sock, address[0] if isinstance(address, tuple) else "")
-        self._listener.begin(client)
+        self._listener.begin(self._listener.streams.admit(*accepted))
         return True
 
     def _failed(self, error: OSError) -> bool:
         """Judge a failed accept; return whether to try again at once."""
-        if error.errno in _CLIENT_GONE:
+        to_do = after_failure(error, self._listener.label, told=self._exhausted)
+        if to_do is Next.ANOTHER:
             return True
         if self._stopped:
             return False
-        self._reactor.unwatch(self._sock)
-        if error.errno in _EXHAUSTED:
-            if not self._exhausted:
-                log.warning(
-                    "accept_exhausted listener=%s error=%r hint=%r", self._listener.label, error.strerror, _HINT
-                )
+        self._reactor.unwatch(self._fd)
+        if to_do is Next.LATER:
             self._exhausted = True
-            self._reactor.loop.call_later(_RETRY_S, self._resume)
-        else:
-            log.error("accept_failed listener=%s error=%r: no more connections", self._listener.label, error.strerror)
+            self._reactor.loop.call_later(RETRY_S, self._resume)
         return False
-
-
-_HINT: Final = "raise the open files limit (ulimit -n) or lower Limits.connections"

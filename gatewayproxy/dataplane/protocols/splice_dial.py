@@ -1,34 +1,34 @@
-"""Dialling: from an Endpoint to a socket that connects, without waiting for it."""
+"""Dialling: from an Endpoint to a descriptor that connects, without waiting for it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from gatewayproxy.dataplane.protocols.splice_socket import connect, set_option
 from gatewayproxy.model.plan import Endpoint
 
-__all__ = ["TCP_OPTIONS", "Target", "begin_connect", "target_of"]
+__all__ = ["KEEPALIVE", "Target", "begin_connect", "keep_alive", "target_of"]
 
 # A stream may be silent for hours; a peer that is gone is found out within four minutes.
-TCP_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),  # urgent data stays in its place
+KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
+_PATH_BYTES: Final = 108  # of struct sockaddr_un
 
 
 class Target(NamedTuple):
-    """An endpoint as the socket layer wants it, and as people read it."""
+    """An endpoint as connect(2) wants it."""
 
-    family: socket.AddressFamily
-    address: str | tuple[str, int] | tuple[str, int, int, int]
-    text: str
+    family: int
+    address: bytes  # a sockaddr
 
 
 @lru_cache(maxsize=4_096)
@@ -36,31 +36,32 @@ def target_of(endpoint: Endpoint) -> Target:
     """Return the Target of *endpoint*, an IP literal or "unix:" and a path. Raises OSError for a name."""
     host, port = endpoint
     if host.startswith("unix:"):
-        return Target(socket.AF_UNIX, host.removeprefix("unix:"), host)
+        return _unix(os.fsencode(host.removeprefix("unix:")))
     try:
         # AI_NUMERICHOST: no look-up, so no waiting; reads scope ids too (fe80::1%eth0).
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         raise OSError(errno.EADDRNOTAVAIL, f"{host} is no IP address") from None
     family, _, _, _, address = found[0]
-    if family == socket.AF_INET:
-        return Target(socket.AF_INET, (host, port), f"{host}:{port}")
-    assert isinstance(address[1], int)
-    assert len(address) == 4
-    return Target(socket.AF_INET6, address, f"[{host}]:{port}")
+    ip = socket.inet_pton(family, str(address[0]).partition("%")[0])
+    if len(address) == 2:  # sockaddr_in
+        return Target(family, struct.pack("=H", family) + struct.pack("!H4s8x", port, ip))
+    _, _, flow, scope = address
+    return Target(family, struct.pack("=H", family) + struct.pack("!HI16s", port, flow, ip) + struct.pack("=I", scope))
 
 
-def begin_connect(target: Target) -> socket.socket:
-    """Return a non-blocking socket that connects to *target*: writable or failed later. Raises OSError at once."""
-    sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if target.family != socket.AF_UNIX:
-            for level, option, value in TCP_OPTIONS:
-                sock.setsockopt(level, option, value)
-        error = sock.connect_ex(target.address)
-        if error not in (0, errno.EINPROGRESS):  # EAGAIN: the backlog of a unix socket is full, no event will tell
-            raise OSError(error, os.strerror(error))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+def begin_connect(target: Target) -> int:
+    """Return a non-blocking descriptor that connects to *target*: writable or failed later. Raises OSError at once."""
+    return connect(target.family, target.address)
+
+
+def keep_alive(fd: int) -> None:
+    """Have the kernel find out when the peer is gone."""
+    for level, option, value in KEEPALIVE:
+        set_option(fd, level, option, value)
+
+
+def _unix(path: bytes) -> Target:
+    if len(path) >= _PATH_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    return Target(socket.AF_UNIX, struct.pack("=H", socket.AF_UNIX) + path + b"\0")

@@ -7,27 +7,29 @@ times, not for every byte.
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 from collections.abc import Callable
 from typing import Final
 
-from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
+from gatewayproxy.dataplane.protocols.splice_reactor import ARRIVALS, Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff
+from gatewayproxy.dataplane.protocols.splice_socket import peek, set_option
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.wire.client_hello import WIRE_BYTES, server_name
 
 __all__ = ["PendingHello"]
 
-_EDGES: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _OVER: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-_BUFFER: Final = memoryview(bytearray(WIRE_BYTES))  # one event loop a process: never in use across a call
+_BUFFER: Final = ctypes.create_string_buffer(WIRE_BYTES)  # one event loop a process: never in use across a call
+_VIEW: Final = memoryview(_BUFFER).cast("B")
 
 
 class PendingHello:
     """Calls *decide*(client, name, cutoff) once: with the name (None: no SNI), or with why there is none to be had."""
 
-    __slots__ = ("_client", "_decide", "_patient", "_reactor")
+    __slots__ = ("_client", "_decide", "_done_with", "_patient", "_reactor")
 
     def __init__(
         self, reactor: Reactor, client: Client, decide: Callable[[PendingHello, Client, bytes | None, Cutoff], None]
@@ -36,16 +38,22 @@ class PendingHello:
         self._client = client
         self._decide = decide
         self._patient = False  # SO_RCVLOWAT is above 1
-        reactor.hellos.add(self)
-        reactor.watch(client.sock, self, _EDGES)
+        self._done_with = False
+
+    def begin(self) -> None:
+        """Look at what is there already, then wait for the rest."""
+        self.ready(0)
+        if not self._done_with:
+            self._reactor.hellos.add(self)
+            self._reactor.watch(self._client.fd, self, ARRIVALS)
 
     def ready(self, events: int) -> None:
         """Look at what has arrived."""
         try:
-            n = self._client.sock.recv_into(_BUFFER, 0, socket.MSG_PEEK)
-            found = server_name(_BUFFER[:n])
-        except BlockingIOError:
-            return
+            n = peek(self._client.fd, _BUFFER)
+            if n < 0:
+                return
+            found = server_name(_VIEW[:n])
         except OSError as error:
             self._done(None, Cutoff("client_closed", error.strerror or ""))
             return
@@ -73,11 +81,12 @@ class PendingHello:
 
     def _wait_for(self, n_bytes: int) -> None:
         self._patient = True
-        self._client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
+        set_option(self._client.fd, socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
 
     def _done(self, name: bytes | None, cutoff: Cutoff) -> None:
+        self._done_with = True
         self._reactor.hellos.drop(self)
-        self._reactor.unwatch(self._client.sock)
+        self._reactor.unwatch(self._client.fd)
         if self._patient:
-            self._client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            set_option(self._client.fd, socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self._decide(self, self._client, name, cutoff)

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import select
-import socket
 from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice_pipes import Pipes
 
-__all__ = ["EDGES", "Deadlines", "Expiring", "Mover", "Reactor", "Source", "reactor_of"]
+__all__ = ["ARRIVALS", "EDGES", "Deadlines", "Expiring", "Mover", "Reactor", "Source", "reactor_of"]
 
 log = logging.getLogger(__name__)
 
-EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+# PERF: benchmarks/l4 connections: who watches for room only where it is missed gets no event for having it.
+ARRIVALS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+EDGES: Final = ARRIVALS | select.EPOLLOUT
 _EVENTS: Final = 256  # per turn: then the loop's other work has its chance
 _SWEEP_S: Final = 0.002  # how long bulk bytes below the low-water mark may wait
 
@@ -112,7 +114,7 @@ class Reactor:
         self._loop = loop
         self._sources: dict[int, Source] = {}
         self._again: list[Mover] = []
-        self._closing: list[socket.socket] = []
+        self._closing: list[int] = []
         self._turning = False
         self._users = 0
         self._sweep: asyncio.TimerHandle | None = None
@@ -140,31 +142,34 @@ class Reactor:
         if not self._users and not self._turning:
             self._close()
 
-    def watch(self, sock: socket.socket, source: Source, events: int = EDGES) -> None:
-        """Give the events of *sock* to *source*; what is already there comes as a first event. Raises OSError."""
+    def watch(self, fd: int, source: Source, events: int = EDGES) -> None:
+        """Give the events of *fd* to *source*; what is already there comes as a first event. Raises OSError."""
         assert self._epoll is not None
-        fd = sock.fileno()
         self._epoll.register(fd, events)
         self._sources[fd] = source
 
-    def hand_over(self, sock: socket.socket, source: Source) -> None:
-        """Give the events of the watched *sock* to *source* from now on."""
-        self._sources[sock.fileno()] = source
-
-    def unwatch(self, sock: socket.socket) -> None:
-        """Take *sock* out; it stays open."""
+    def watch_room(self, fd: int) -> None:
+        """Tell the source of *fd*, which watches ARRIVALS, also of room to write."""
         assert self._epoll is not None
-        fd = sock.fileno()
+        self._epoll.modify(fd, EDGES)
+
+    def hand_over(self, fd: int, source: Source) -> None:
+        """Give the events of the watched *fd* to *source* from now on."""
+        self._sources[fd] = source
+
+    def unwatch(self, fd: int) -> None:
+        """Take *fd* out, if it is watched; it stays open."""
+        assert self._epoll is not None
         if self._sources.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def discard(self, sock: socket.socket) -> None:
-        """Close *sock*, watched or not: now, or at the end of the turn."""
-        self._sources.pop(sock.fileno(), None)
+    def discard(self, fd: int) -> None:
+        """Close *fd*, watched or not: now, or at the end of the turn."""
+        self._sources.pop(fd, None)
         if self._turning:
-            self._closing.append(sock)
+            self._closing.append(fd)
         else:
-            sock.close()
+            os.close(fd)
 
     def call_again(self, mover: Mover) -> None:
         """Call *mover* in the next turn: it has more to do, others come first."""
@@ -206,8 +211,8 @@ class Reactor:
 
     def _close_discarded(self) -> None:
         closing, self._closing = self._closing, []
-        for sock in closing:
-            sock.close()
+        for fd in closing:
+            os.close(fd)
 
     def _sweep_bulk(self) -> None:
         self._sweep = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from typing import NamedTuple
 
+from gatewayproxy.dataplane.protocols.splice_socket import ip_of
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.routing.table import RuleLabel
 
@@ -14,8 +14,8 @@ __all__ = ["Client", "Cutoff", "record"]
 class Client(NamedTuple):
     """An accepted connection."""
 
-    sock: socket.socket
-    address: str  # IP; "" where it has none
+    fd: int
+    address: bytes  # as accept(2) gave it
     accepted_at: float  # monotonic: the loop's own clock is whole milliseconds
     host: bytes = b""  # the server name it asked for
 
@@ -54,7 +54,7 @@ def record(
         rule=rule,
         backend=backend,
         endpoint=endpoint,
-        client=client.address,
+        client=ip_of(client.address),
         method=b"",
         host=client.host,
         target=b"",

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import os
 import select
-import socket
-import struct
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice import Half
-from gatewayproxy.dataplane.protocols.splice_dial import begin_connect, target_of
-from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
+from gatewayproxy.dataplane.protocols.splice_dial import begin_connect, keep_alive, target_of
+from gatewayproxy.dataplane.protocols.splice_reactor import ARRIVALS, EDGES, Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
-from gatewayproxy.dataplane.stats import AccessRecord
+from gatewayproxy.dataplane.protocols.splice_socket import error_of, reset_at_close
+from gatewayproxy.dataplane.stats import AccessRecord, RuleStats
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.routing.table import RouteEntry
 
@@ -28,7 +27,7 @@ __all__ = ["Stream", "StreamOwner"]
 
 _ATTEMPTS: Final = 3  # endpoints tried for one stream
 _FAILED: Final = select.EPOLLERR | select.EPOLLHUP
-_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+_NONE: Final = -1  # no descriptor
 
 
 class StreamOwner(Protocol):
@@ -47,7 +46,7 @@ class Stream:
 
     __slots__ = (
         "_active_at", "_cluster", "_connect_s", "_counted_in", "_counted_out", "_down", "_failure", "_generation",
-        "_owner", "_pool", "_row", "_tried", "_up", "_upstream", "backend", "client", "closed", "endpoint", "entry",
+        "_kept_alive", "_owner", "_pool", "_row", "_tried", "_up", "_upstream", "backend", "client", "closed", "entry",
         "listener",
     )  # fmt: skip
 
@@ -60,28 +59,29 @@ class Stream:
         entry: RouteEntry,
         backend: str,
         cluster: ClusterState,
+        row: RuleStats,
     ) -> None:
         self._owner = owner
         self.client = client
         self.listener = listener
         self.entry = entry
         self.backend = backend
-        self.endpoint = ""
         self.closed = False
         self._cluster = cluster
         self._tried: tuple[EndpointPool, ...] = ()
         self._pool: EndpointPool | None = None  # counts this stream, once connected
         self._failure = ""  # of the last attempt
         self._generation = owner.context.generation
-        self._row = owner.context.stats.row(entry.label, backend)
-        self._row.active += 1
-        self._upstream: socket.socket | None = None
+        self._row = row
+        row.active += 1
+        self._upstream = _NONE
         self._down: Half | None = None  # client to upstream, once connected
         self._up: Half | None = None  # upstream to client
         self._connect_s = 0.0
         self._active_at = client.accepted_at
         self._counted_in = 0
         self._counted_out = 0
+        self._kept_alive = False  # the upstream's keep-alive is on
 
     def dial(self) -> None:
         """Begin to connect to the next endpoint that one can begin with; none left: refuse."""
@@ -90,10 +90,9 @@ class Stream:
             if pool is None:
                 break
             self._tried += (pool,)
-            self.endpoint = pool.name
             try:
-                self._upstream = sock = begin_connect(target_of(pool.endpoint))
-                self._owner.reactor.watch(sock, self)
+                self._upstream = begin_connect(target_of(pool.endpoint))
+                self._owner.reactor.watch(self._upstream, self)
             except OSError as error:
                 self._attempt_failed(error.strerror or str(error))
                 continue
@@ -105,19 +104,17 @@ class Stream:
             self._wait_for_endpoints()
 
     def ready(self, events: int) -> None:
-        """Act on the events of a connecting upstream socket."""
-        upstream = self._upstream
-        assert upstream is not None
+        """Act on the events of a connecting upstream."""
         if events & _FAILED:
-            error = upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            error = error_of(self._upstream)
             self._next(os.strerror(error) if error else "closed at once")
         elif events & select.EPOLLOUT:
             self._owner.reactor.dialling.drop(self)
-            self._join(upstream, events)
+            self._join(self._upstream, events)
 
     def expire(self) -> None:
         """Give the connecting endpoint up, or the wait for one: the connect timeout has passed."""
-        if self._upstream is None:
+        if self._upstream == _NONE:
             self._end(Cutoff(self._cluster.failure, "timed out"))
         else:
             self._next("timed out")
@@ -126,25 +123,25 @@ class Stream:
         """End in peace: both sides have closed."""
         self._end(Cutoff())
 
-    def broken(self, culprit: socket.socket, error: OSError | None) -> None:
+    def broken(self, culprit: int, error: OSError | None) -> None:
         """End after *culprit*'s connection failed; the other side is reset unless it already has all there was."""
         if self.closed:
             return
-        by_client = culprit is self.client.sock
+        by_client = culprit == self.client.fd
         half = self._down if by_client else self._up
-        code = error.errno if error is not None else culprit.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        other = self._upstream if by_client else self.client.sock
-        if half is not None and not half.done and other is not None:
-            _reset_at_close(other)
+        code = error.errno if error is not None else error_of(culprit)
+        other = self._upstream if by_client else self.client.fd
+        if half is not None and not half.done and other != _NONE:
+            reset_at_close(other)
         self._end(Cutoff("client_reset" if by_client else "upstream_reset", os.strerror(code) if code else ""))
 
     def cut(self, reason: str, detail: str = "") -> None:
         """End now: both sides are reset."""
         if self.closed:
             return
-        for sock in (self.client.sock, self._upstream):
-            if sock is not None:
-                _reset_at_close(sock)
+        for fd in (self.client.fd, self._upstream):
+            if fd != _NONE:
+                reset_at_close(fd)
         self._end(Cutoff(reason, detail))
 
     def crashed(self) -> None:
@@ -155,6 +152,9 @@ class Stream:
         """Add the bytes since the last tally to the counters; cut the stream if there were none for too long."""
         if self._down is None or self._up is None:
             return  # connecting has a deadline of its own
+        if not self._kept_alive:  # PERF: benchmarks/l4 connections: nothing that short streams have to pay for
+            self._kept_alive = True
+            keep_alive(self._upstream)
         if self._count(self._down, self._up):
             self._active_at = now
         elif idle_timeout_s and now - self._active_at >= idle_timeout_s:
@@ -184,26 +184,32 @@ class Stream:
             self._end(Cutoff(self._cluster.failure))
 
     def _attempt_failed(self, failure: str) -> None:
-        self._failure = f"{self.endpoint}: {failure}"
-        self._tried[-1].stream_failed()
-        if self._upstream is not None:
+        pool = self._tried[-1]
+        pool.stream_failed()
+        self._failure = f"{pool.name}: {failure}"
+        if self._upstream != _NONE:
             self._owner.reactor.discard(self._upstream)
-            self._upstream = None
+            self._upstream = _NONE
 
-    def _join(self, upstream: socket.socket, events: int) -> None:
+    def _join(self, upstream: int, events: int) -> None:
         """Connect the two sides; *events* are the upstream's: its first bytes may be there already."""
         reactor = self._owner.reactor
         now = monotonic()
         self._connect_s = now - self.client.accepted_at
         self._active_at = now
-        self._pool = self._tried[-1]
-        self._pool.stream_opened()
-        self._down = down = Half(reactor, self, self.client.sock, upstream)
-        self._up = up = Half(reactor, self, upstream, self.client.sock)
+        self._pool = pool = self._tried[-1]
+        pool.stream_opened()
+        client = self.client.fd
+        tcp = not pool.endpoint.host.startswith("unix:")
+        self._down = down = Half(reactor, self, client, upstream, events=EDGES, exact=True)
+        self._up = up = Half(reactor, self, upstream, client, events=ARRIVALS, exact=tcp)
         down.peer, up.peer = up, down
         reactor.hand_over(upstream, up)
-        reactor.watch(self.client.sock, down)
-        up.ready(events)
+        down.move()  # what the client has sent by now needs no event of its own
+        if not self.closed:
+            reactor.watch(client, down, ARRIVALS)
+            if events != select.EPOLLOUT:
+                up.ready(events)
 
     def _count(self, down: Half, up: Half) -> bool:
         """Add what moved since the last time to the row; return whether anything did."""
@@ -224,7 +230,7 @@ class Stream:
             self._down = self._up = None
         if self._pool is not None:
             self._pool.stream_closed()
-        if self._upstream is not None:
+        if self._upstream != _NONE:
             owner.reactor.discard(self._upstream)
         duration_s = monotonic() - self.client.accepted_at
         self._row.active -= 1
@@ -246,14 +252,10 @@ class Stream:
                 generation=self._generation,
                 duration_s=duration_s,
                 backend=self.backend,
-                endpoint=self.endpoint,
+                endpoint=self._tried[-1].name if self._tried else "",
                 bytes_in=self._counted_in,
                 bytes_out=self._counted_out,
                 connect_s=self._connect_s,
                 attempts=len(self._tried),
             )
         )
-
-
-def _reset_at_close(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)

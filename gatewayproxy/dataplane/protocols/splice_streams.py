@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
 from gatewayproxy.dataplane.protocols.splice_stream import Stream
+from gatewayproxy.dataplane.stats import RuleStats
 from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import BackendChoice, RouteEntry
@@ -22,11 +22,18 @@ _TALLY_S: Final = 5.0  # how often the bytes of live streams are added to the co
 _TALLIES_PER_TIMEOUT: Final = 4  # an idle stream outlives its timeout by a quarter at most
 
 
+class _Way(NamedTuple):
+    """What every stream of a rule to a backend shares."""
+
+    cluster: ClusterState
+    row: RuleStats
+
+
 class Streams:
     """All connections accepted on a port, from `admit` to `forget`; the last one out closes what it leaves behind."""
 
     __slots__ = (
-        "_clusters", "_label", "_live", "_n_admitted", "_stopped", "_timer", "_turns", "context", "protocol", "reactor",
+        "_label", "_live", "_n_admitted", "_stopped", "_timer", "_turns", "_ways", "context", "protocol", "reactor",
     )  # fmt: skip
 
     def __init__(self, context: Context, reactor: Reactor, *, protocol: str, label: str) -> None:
@@ -37,9 +44,11 @@ class Streams:
         self._live: dict[Stream, None] = {}
         self._n_admitted = 0
         self._turns: dict[int, int] = {}  # BackendGroup.index -> connections so far
-        self._clusters: dict[BackendChoice, ClusterState] = {}  # a Cluster is costly to hash; of one table only
+        self._ways: dict[tuple[RouteEntry, BackendChoice], _Way] = {}  # of one table only
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        for counter in (context.stats.connections, context.stats.connections_total):
+            counter.setdefault(label, 0)
         reactor.acquire()
 
     def __len__(self) -> int:
@@ -49,14 +58,14 @@ class Streams:
         """Return how many live streams follow each rule, by RouteEntry.fingerprint."""
         return Counter(stream.entry.fingerprint for stream in self._live)
 
-    def admit(self, sock: socket.socket, address: str) -> Client:
-        """Count an accepted connection in; *address* is its IP. It must come to `start` or `refuse`."""
-        stats, label = self.context.stats, self._label
+    def admit(self, fd: int, address: bytes) -> Client:
+        """Count an accepted connection in; *address* is its sockaddr. It must come to `start` or `refuse`."""
+        context, label = self.context, self._label
         self._n_admitted += 1
-        self.context.connections.enter()
-        stats.connections[label] = stats.connections.get(label, 0) + 1
-        stats.connections_total[label] = stats.connections_total.get(label, 0) + 1
-        return Client(sock, address.removeprefix("::ffff:"), monotonic())
+        context.connections.enter()
+        context.stats.connections[label] += 1
+        context.stats.connections_total[label] += 1
+        return Client(fd, address, monotonic())
 
     def start(self, client: Client, *, listener: str, entry: RouteEntry) -> None:
         """Give *client* to the next backend of *entry*, or refuse it for the reason the entry has."""
@@ -69,15 +78,15 @@ class Streams:
         turn = self._turns.get(group.index, 0)
         self._turns[group.index] = turn + 1
         choice = pick(group, turn)
-        if choice.cluster is None:
+        way = self._ways.get((entry, choice)) or self._way(entry, choice)
+        if way is None:
             refusal = choice.refusal
             cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
             self.refuse(client, cutoff, listener=listener, entry=entry, backend=choice.name)
             return
-        cluster = self._clusters.get(choice)
-        if cluster is None:
-            cluster = self._clusters[choice] = self.context.registry.cluster(choice.cluster)
-        stream = Stream(self, client, listener=listener, entry=entry, backend=choice.name, cluster=cluster)
+        stream = Stream(
+            self, client, listener=listener, entry=entry, backend=choice.name, cluster=way.cluster, row=way.row
+        )
         self._live[stream] = None
         if self._timer is None:
             self._timer = self.reactor.loop.call_later(self._tally_s(), self._tally)
@@ -110,7 +119,7 @@ class Streams:
 
     def new_table(self) -> None:
         """Forget what belongs to the choices of the table before."""
-        self._clusters.clear()
+        self._ways.clear()
 
     def cut_all(self, reason: str) -> None:
         """Reset every stream."""
@@ -122,8 +131,16 @@ class Streams:
         self._stopped = True
         self._give_up_if_over()
 
+    def _way(self, entry: RouteEntry, choice: BackendChoice) -> _Way | None:
+        """Return what streams of *entry* to *choice* share, None where they are refused."""
+        if choice.cluster is None:
+            return None
+        row = self.context.stats.row(entry.label, choice.name)
+        way = self._ways[entry, choice] = _Way(self.context.registry.cluster(choice.cluster), row)
+        return way
+
     def _leave(self, client: Client) -> None:
-        self.reactor.discard(client.sock)
+        self.reactor.discard(client.fd)
         self._n_admitted -= 1
         self.context.stats.connections[self._label] -= 1
         self.context.connections.leave()
