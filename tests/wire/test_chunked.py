@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatewayproxy.errors import RemoteProtocolError
@@ -66,3 +68,22 @@ def test_broken_coding_is_refused_at_once(data: bytes, size: int) -> None:
 def test_a_trailer_cannot_pass_for_a_field_by_an_underscore() -> None:
     out, _, _ = read(b"0\r\nContent_Length: 9\r\nX_Forwarded_For: 6\r\nSet_Cookie: a\r\nx-t_u: 1\r\n\r\n")
     assert out == b"0\r\nx-t_u: 1\r\n\r\n"
+
+
+def test_bytes_that_come_one_by_one_are_looked_at_once() -> None:
+    """Looking at the whole section again for every byte took 39 s for one of 60 kB."""
+    reader = ChunkedReader(Limits())
+    reader.feed(b"0\r\n")
+    section = (b"x-field: " + b"v" * 500 + b"\r\n") * 120
+    began_at = time.process_time()
+    for at in range(len(section)):
+        reader.feed(section[at : at + 1])
+    assert time.process_time() - began_at < 5.0
+    assert reader.feed(b"\r\n") == (b"0\r\n" + section + b"\r\n", b"")
+
+
+def test_small_chunks_go_on_as_one() -> None:
+    reader = ChunkedReader(LIMITS)
+    assert reader.feed(b"1\r\na\r\n" * 20 + b"2\r\nb") == (b"15\r\n" + b"a" * 20 + b"b\r\n", b"")
+    assert reader.payload_bytes == 21
+    assert reader.feed(b"c\r\n0\r\n\r\nNEXT") == (b"1\r\nc\r\n0\r\n\r\n", b"NEXT")
