@@ -1,7 +1,9 @@
 """The shared grammar of HTTP/1.1 heads: tokens, field lines, and how lines are found and cut. Pure.
 
 RFC 9110 §5.5, §5.6.2; RFC 9112 §2.2, §5. Narrower than the RFC where it leaves a choice: lines end in CRLF, a bare CR,
-LF or NUL is an error everywhere, and obs-fold is refused. Possessive quantifiers keep every match linear.
+LF or NUL is an error everywhere, and obs-fold is refused. Possessive quantifiers keep every match linear; behind a
+group that can fail after it has taken something stands an atomic group instead, for until 3.11.5 Python's `(?:...)*+`
+went on where the failed attempt had stopped (python/cpython#106052).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ CHUNKED: Final = -1  # RequestHead.length of a chunked body
 
 _TARGET: Final = rb"(?:(" + PLAIN_PATH + rb")(\?" + QUERY + rb")?+(?= )|([\x21-\x7e]++))"
 # SAFETY: a group may keep what it took in an attempt that failed later; this one takes nothing before all is certain.
-_HOST_LINE: Final = rb"(?:[Hh]ost: (?=" + PLAIN_AUTHORITY + rb"\r\n)([^\r]++)\r\n)?+"
+_HOST_LINE: Final = rb"(?>(?:[Hh]ost: (?=" + PLAIN_AUTHORITY + rb"\r\n)([^\r]++)\r\n)?)"
 # Lines that matter. A name with "_" for "-" is one of them too, to be dropped: CGI-style backends could not tell it
 # from ours. PERF: searched in a lower-case copy, which halves the time of a case-insensitive search.
 _HOT: Final = re.compile(

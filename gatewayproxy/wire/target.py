@@ -28,7 +28,7 @@ QUERY: Final = rb"[!$-;=?-~]*+"
 
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}))?")
 # An authority that `check_authority` takes for certain.
-PLAIN_AUTHORITY: Final = rb"[A-Za-z0-9.\-]++(?::[0-9]{1,4}+)?+"
+PLAIN_AUTHORITY: Final = rb"[A-Za-z0-9.\-]++(?>(?::[0-9]{1,4}+)?)"
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?#]*+)(" + _PATH + rb")?(?:\?(" + QUERY + rb"))?")
 _PLAIN: Final = re.compile(PLAIN_PATH)
 _ORIGIN: Final = re.compile(_PATH + rb"(?:\?" + QUERY + rb")?+")
