@@ -29,7 +29,7 @@ class Problem:
 
     origin: Origin
     severity: Severity
-    key: ResourceKey | None  # None: the text is not an object
+    key: ResourceKey | None  # None: the text does not say which object it is
     field: str  # "spec.rules[0].matches[1].path.value", "" for the whole object
     message: str
     hint: str = ""

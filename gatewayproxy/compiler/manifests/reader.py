@@ -82,10 +82,8 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
         if api_version and kind_name:
             _report_unserved(root, kind_name, group)
         root.ignore(*document.tree)
-        reading.finish()
-        return ReadObject(
-            meta=None, resource=None, problems=_problems(reading, _key_as_written(document, kind_name), document, tell)
-        )
+        key = _key_as_written(document, kind_name) if reading.finish() else None
+        return ReadObject(meta=None, resource=None, problems=_problems(reading, key, document, tell))
     root.ignore("status")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
     _check_annotations(reading, meta, kind.annotations)
@@ -99,9 +97,17 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
         root.ignore(*document.tree)
         resource = None
     sound = reading.finish()
-    return ReadObject(
-        meta=meta, resource=resource if sound else None, problems=_problems(reading, meta.key, document, tell)
-    )
+    if not (sound or _is_named(document, meta)):
+        return ReadObject(meta=None, resource=None, problems=_problems(reading, None, document, tell))
+    problems = _problems(reading, meta.key, document, tell)
+    return ReadObject(meta=meta, resource=resource if sound else None, problems=problems)
+
+
+def _is_named(document: Readable, meta: Meta) -> bool:
+    """Tell whether name and namespace are sound; an object without may be any one, and stands for none."""
+    metadata = document.tree.get("metadata")
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return bool(meta.name) and (not meta.namespace or namespace in (None, meta.namespace))
 
 
 def _problems(reading: Reading, key: ResourceKey | None, document: Readable, tell: bool) -> tuple[Problem, ...]:

@@ -46,7 +46,7 @@ T = TypeVar("T", bound=Resource)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadObject:
-    """One object of a text: *resource* None = it is fenced (has errors), *meta* None = it is not even that."""
+    """One object of a text: *resource* None = it is fenced (has errors), *meta* None = nobody can tell which."""
 
     meta: Meta | None
     resource: Resource | None

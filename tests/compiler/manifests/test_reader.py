@@ -130,7 +130,16 @@ def test_bad_metadata_fences_the_object(metadata: str, field: str, message: str)
     found = resources(config_map(metadata))
     assert [(p.field, p.message) for p in found.problems] == [(field, message)]
     assert found.config_maps == ()
-    assert len(found.fenced) == 1
+    is_named = found.problems[0].key is not None
+    assert [meta.name for meta in found.fenced] == (["a"] if is_named else [])
+    assert is_named == (field not in {"metadata", "metadata.name", "metadata.namespace"})
+
+
+@pytest.mark.parametrize("metadata", ["{name: A}", "{nmae: a}", "{name: a, namespace: 7}", "[a]"])
+def test_an_object_without_a_sound_name_stands_for_none(metadata: str) -> None:
+    found = resources(config_map(metadata), config_map("{name: a}"), config_map("{name: A}"))
+    assert [c.meta.name for c in found.config_maps] == ["a"]
+    assert {p.key for p in found.problems} == {None}
 
 
 def test_a_gateway_name_of_253_characters_works() -> None:
@@ -166,7 +175,7 @@ def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
     text = config_map("{name: a}") + "---\n" + config_map("{name: B}") + "---\n" + config_map("{name: c}")
     found = resources(text)
     assert [c.meta.name for c in found.config_maps] == ["a", "c"]
-    assert [meta.name for meta in found.metas] == ["a", "", "c"]
+    assert [meta.name for meta in found.metas] == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +209,13 @@ def test_kinds_we_do_not_serve_are_told_and_passed_over(
     told = problem(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\nanything: {{goes: here}}\n")
     assert (told.severity.value, told.message, told.hint) == (severity, message, hint)
     assert told.key == ResourceKey(kind, "default", "x")
+
+
+def test_an_object_of_a_version_that_is_not_served_is_fenced() -> None:
+    found = resources("apiVersion: gateway.networking.k8s.io/v2\nkind: Gateway\nmetadata: {name: x}\nspec: {new: 1}\n")
+    assert [(meta.key, meta.api_version) for meta in found.fenced] == [
+        (ResourceKey("Gateway", "default", "x"), "gateway.networking.k8s.io/v2")
+    ]
 
 
 @pytest.mark.parametrize(
