@@ -6,20 +6,20 @@ reads them, `Compiler.compile` gets their contents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from gatewayproxy.compiler.frontends import FRONTENDS
 from gatewayproxy.compiler.lower import lower
 from gatewayproxy.compiler.manifests import Resources
-from gatewayproxy.compiler.manifests.accepted import Accepted, accepted_of, hold
+from gatewayproxy.compiler.manifests.accepted import Accepted, accepted_of, held_objects, hold, recalled
 from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
 from gatewayproxy.compiler.patches import apply_patches
 from gatewayproxy.compiler.resolve.secrets import wanted_files
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Plan
-from gatewayproxy.model.source import CompileOptions, Source
+from gatewayproxy.model.source import CompileOptions, HeldObject, Source
 from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.table import RoutingTable
 
@@ -50,6 +50,15 @@ class Compiler:
     def adopt(self, generation: int) -> None:
         """Take what was compiled last as accepted: it serves, as *generation*."""
         self._accepted = accepted_of(self._files, generation)
+
+    def held_objects(self) -> tuple[HeldObject, ...]:
+        """Return the accepted versions that the last compilation took in the place of texts with errors."""
+        return tuple(held_objects(self._files))
+
+    def recall(self, sources: Sequence[Source], held: Iterable[HeldObject]) -> None:
+        """Take *sources* for those of the last compilation and *held* for its `held_objects`: it was another's."""
+        self._accepted = recalled(held)
+        self._resources(sources)
 
     def wanted_files(self, sources: Sequence[Source]) -> frozenset[str]:
         """Return the paths that annotations of Secrets name, resolved against their manifest's folder."""

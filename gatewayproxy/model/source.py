@@ -1,12 +1,12 @@
-"""What a compilation starts from: texts, and the operator's options."""
+"""What a compilation starts from: texts, objects held from earlier ones, and the operator's options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["MAX_SOURCE_BYTES", "CompileOptions", "Source"]
+__all__ = ["MAX_SOURCE_BYTES", "CompileOptions", "HeldObject", "Source"]
 
 MAX_SOURCE_BYTES: Final = 32 << 20  # one text; a larger one is a Problem, and not read
 
@@ -16,6 +16,15 @@ class Source(NamedTuple):
 
     file: str  # as the operator named it; paths inside are relative to its folder
     text: bytes
+
+
+class HeldObject(NamedTuple):
+    """The accepted version of an object whose text has errors now, as plain data."""
+
+    file: str  # where it was written when it was accepted
+    line: int
+    generation: int  # the newest one that had it as its text
+    manifest: Mapping[str, Any]  # with Patches applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

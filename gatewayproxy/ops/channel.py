@@ -48,6 +48,7 @@ class Kind(IntEnum):
     FAILED = 14  # child -> supervisor: could not do what was asked
     COMPILE = 15  # supervisor -> compiler; compiler -> supervisor: the outcome, after its slices
     STATUS = 16  # compiler -> supervisor: the objects as JSON, before the outcome
+    MEMORY = 17  # compiler -> supervisor, before the outcome; supervisor -> compiler that starts anew: `ops.memory`
 
 
 class ChannelError(GatewayProxyError):

@@ -26,6 +26,7 @@ class Answer:
     head: dict[str, Any] = field(default_factory=dict)
     slices: list[bytes] = field(default_factory=list)
     status: bytes = b""
+    memory: bytes = b""  # for the child after this one
 
 
 class Refused(ConfigError):
@@ -44,7 +45,7 @@ class CompilerProcess:
         self._child: Child | None = None
         self._answer = Answer()
         self._n_requests = 0
-        self._adopted = 0  # number of the answer that serves
+        self._adopted = Answer()  # the one that serves
         self._n_bytes = 0
         self._done: asyncio.Future[Answer] | None = None
 
@@ -64,7 +65,7 @@ class CompilerProcess:
         self._answer = Answer(self._n_requests)
         self._n_bytes = 0
         self._done = asyncio.get_running_loop().create_future()
-        self._child.send(Kind.COMPILE, {**request, "number": self._n_requests, "adopted": self._adopted})
+        self._child.send(Kind.COMPILE, {**request, "number": self._n_requests, "adopted": self._adopted.number})
         try:
             async with asyncio.timeout(self._options.compile_deadline_s):
                 answer = await self._done
@@ -80,7 +81,7 @@ class CompilerProcess:
 
     def adopt(self, answer: Answer) -> None:
         """Take note that *answer* serves: its objects are what later ones with errors are held at."""
-        self._adopted = answer.number
+        self._adopted = Answer(answer.number, memory=answer.memory)
 
     async def close(self) -> None:
         """End the child."""
@@ -103,6 +104,8 @@ class CompilerProcess:
             "memory_bytes": options.compile_memory_bytes,
         }
         child.send(Kind.CONFIGURE, settings)
+        if self._adopted.memory:
+            child.send_bytes(Kind.MEMORY, self._adopted.memory)
         return child
 
     def _on_frame(self, child: Child, kind: Kind, payload: bytes) -> None:
@@ -117,6 +120,8 @@ class CompilerProcess:
                 self._fail(f"the table takes more than {MAX_TABLE_BYTES >> 20} MiB")
         elif kind is Kind.STATUS:
             self._answer.status = payload
+        elif kind is Kind.MEMORY:
+            self._answer.memory = payload
         elif kind is Kind.COMPILE and self._done is not None and not self._done.done():
             self._answer.head = from_json(payload)
             self._done.set_result(self._answer)

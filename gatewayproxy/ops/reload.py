@@ -18,6 +18,7 @@ from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
+from gatewayproxy.ops import memory
 from gatewayproxy.ops.sources import SOURCES, read_files
 from gatewayproxy.routing.handover import slices
 from gatewayproxy.routing.table import HostIndex, PathIndex, Port, RouteEntry, RoutingTable
@@ -35,6 +36,7 @@ class Outcome:
     head: dict[str, Any]
     slices: Iterable[bytes] = ()
     status: bytes = b""
+    memory: bytes = b""  # for `Reloader.recall` of another process, should this outcome serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ class Reloader:
         self._compiler = Compiler()
         self._compiled = 0  # number of the request that was compiled last
         self._outlines: list[_Outline] = []  # the table in force, if it is ours, and the newest one
+
+    def recall(self, payload: bytes) -> None:
+        """Take over from a process that is gone; *payload* is the `Outcome.memory` that was adopted last."""
+        last = memory.unpack(payload)
+        self._compiler.recall(last.sources, last.held)
+        self._compiled = last.number
 
     def compile(self, request: Mapping[str, Any]) -> Outcome:
         """Compile what is on disk now.
@@ -82,7 +90,9 @@ class Reloader:
         same = compiled.table.digest == request["digest"]
         status = _status_json(compiled.status)
         head["compile_ms"] = round((time.monotonic() - read_at) * 1e3, 1)
-        return Outcome(head=head, slices=() if same else slices(compiled.table), status=status)
+        remembered = memory.pack(request["number"], read.sources, self._compiler.held_objects())
+        parts = () if same else slices(compiled.table)
+        return Outcome(head=head, slices=parts, status=status, memory=remembered)
 
     def _options_for(self, request: Mapping[str, Any]) -> CompileOptions:
         return CompileOptions(

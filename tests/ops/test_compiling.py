@@ -75,6 +75,17 @@ async def test_a_killed_child_is_told_by_its_signal(folder: Path) -> None:
     await compiler.close()
 
 
+async def test_a_new_child_holds_what_served_under_the_old_one(folder: Path) -> None:
+    compiler = CompilerProcess(RunOptions(paths=(str(folder),)))
+    compiler.adopt(first := await compiler.compile(REQUEST))
+    await compiler.close()
+    write(folder, gateway("gw", "127.0.0.1", listener("http", 99_999)))
+    second = await compiler.compile({**REQUEST, "generation": 2, "serving": 1})
+    assert second.head["ports"] == first.head["ports"]
+    assert [held["object"] for held in second.head["held_objects"]] == ["Gateway default/gw"]
+    await compiler.close()
+
+
 async def test_sources_that_are_not_there_are_named(tmp_path: Path) -> None:
     compiler = CompilerProcess(RunOptions(paths=(str(tmp_path / "absent"),)))
     with pytest.raises(ConfigError) as caught:

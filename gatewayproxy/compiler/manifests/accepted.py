@@ -7,17 +7,19 @@ down at all. One that was never accepted has none, and is fenced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from gatewayproxy.compiler.manifests.meta import Meta
-from gatewayproxy.compiler.manifests.reader import ReadFile
+from gatewayproxy.compiler.manifests.reader import ReadFile, read_document
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resource
-from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.fields import Located, Path
+from gatewayproxy.model.names import Origin, ResourceKey
+from gatewayproxy.model.source import HeldObject
 from gatewayproxy.model.status import Held, Problem, Severity
 
-__all__ = ["Accepted", "accepted_of", "hold"]
+__all__ = ["Accepted", "accepted_of", "held_objects", "hold", "recalled"]
 
 
 class Accepted(NamedTuple):
@@ -71,3 +73,47 @@ def _told(problems: Iterable[Problem], generation: int) -> Iterator[Problem]:
             hint = f"{problem.hint or 'mend it'}; until then the version of generation {generation} stays in force"
             problem = replace(problem, hint=hint)
         yield problem
+
+
+# --- for a compiler that starts anew
+
+
+def held_objects(files: Iterable[ReadFile]) -> Iterator[HeldObject]:
+    """Yield the versions that `hold` put into *files*."""
+    for file in files:
+        for each in file.objects:
+            if each.held is not None and each.meta is not None:
+                meta = each.meta
+                yield HeldObject(meta.origin.file, meta.origin.line, each.held.generation, meta.manifest)
+
+
+def recalled(objects: Iterable[HeldObject]) -> dict[ResourceKey, Accepted]:
+    """Return the versions that `held_objects` told of."""
+    accepted: dict[ResourceKey, Accepted] = {}
+    for held in objects:
+        found = read_document(_Recalled(held))
+        if found.meta is not None and found.resource is not None:
+            accepted[found.meta.key] = Accepted(found.meta, found.resource, held.generation)
+    return accepted
+
+
+class _Recalled:
+    """A HeldObject as a document; of its lines, only the first is known."""
+
+    def __init__(self, held: HeldObject) -> None:
+        self.file = held.file
+        self._line = held.line
+        self.tree = self._located(held.manifest)
+
+    def origins(self, paths: Collection[Path]) -> dict[Path, Origin]:
+        return dict.fromkeys(paths, Origin(self.file, self._line))
+
+    def _located(self, tree: Mapping[str, object]) -> Located:
+        located = Located((name, self._node(value)) for name, value in tree.items())
+        located.line = self._line
+        return located
+
+    def _node(self, value: object) -> object:
+        if isinstance(value, dict):
+            return self._located(value)
+        return [self._node(item) for item in value] if isinstance(value, list) else value
