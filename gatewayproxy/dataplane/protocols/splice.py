@@ -34,8 +34,11 @@ _REFRAIN: Final = -4_096  # full reads to wait before trying splice again: 64 Mi
 _NO_SPLICE: Final = (errno.EINVAL, errno.ENOSYS)
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
-_SHORT: Final = select.EPOLLPRI | select.EPOLLERR  # a read stops short at urgent data, though more is there
-_READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | _SHORT
+_OUT: Final = select.EPOLLOUT
+_ERR: Final = select.EPOLLERR
+_END: Final = select.EPOLLRDHUP
+_SHORT: Final = select.EPOLLPRI | _ERR  # a read stops short at urgent data, though more is there
+_READABLE: Final = select.EPOLLIN | select.EPOLLHUP | _END | _SHORT
 
 _BUFFER: Final = memoryview(bytearray(_COPY_BYTES))  # one event loop a process: never in use across a call
 _BUFFERS: Final = (_BUFFER,)
@@ -87,18 +90,18 @@ class Half:
 
     def ready(self, events: int) -> None:
         """Act on the events of the source: it may also be writable again for the other direction."""
-        if events & select.EPOLLOUT:
+        if events & _OUT:
             peer = self.peer
             if peer._tail is not None or peer._piped:
                 peer.move()
         if events & _READABLE and not self.done:
             if events & _SHORT:
                 self._exact = False
-            if events & select.EPOLLRDHUP:
+            if events & _END:
                 self._ending = True
             self.move()
         # What came before a reset has gone on as far as the sink took it; the reset itself does not wait.
-        if events & select.EPOLLERR and not self._owner.closed:
+        if events & _ERR and not self._owner.closed:
             self._owner.broken(self.source, None)
 
     def move(self) -> None:
@@ -135,9 +138,9 @@ class Half:
     def release(self) -> None:
         """Hold nothing any more: the stream is over."""
         self.done = True
-        self._tail = None
         del self.peer  # no cycle is left for the garbage collector
-        self._reactor.bulk.pop(self, None)
+        if self._reactor.bulk:
+            self._reactor.bulk.pop(self, None)
         if self._pipe is not None:
             self._give_back()
 

@@ -45,9 +45,11 @@ def target_of(endpoint: Endpoint) -> Target:
     family, _, _, _, address = found[0]
     ip = socket.inet_pton(family, str(address[0]).partition("%")[0])
     if len(address) == 2:  # sockaddr_in
-        return Target(family, struct.pack("=H", family) + struct.pack("!H4s8x", port, ip))
+        return Target(int(family), struct.pack("=H", family) + struct.pack("!H4s8x", port, ip))
     _, _, flow, scope = address
-    return Target(family, struct.pack("=H", family) + struct.pack("!HI16s", port, flow, ip) + struct.pack("=I", scope))
+    return Target(
+        int(family), struct.pack("=H", family) + struct.pack("!HI16s", port, flow, ip) + struct.pack("=I", scope)
+    )
 
 
 def begin_connect(target: Target) -> int:
@@ -64,4 +66,4 @@ def keep_alive(fd: int) -> None:
 def _unix(path: bytes) -> Target:
     if len(path) >= _PATH_BYTES:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    return Target(socket.AF_UNIX, struct.pack("=H", socket.AF_UNIX) + path + b"\0")
+    return Target(int(socket.AF_UNIX), struct.pack("=H", socket.AF_UNIX) + path + b"\0")

@@ -203,16 +203,13 @@ class Reactor:
             mover.move()
         self._turning = False
         if self._closing:
-            self._close_discarded()
+            for fd in self._closing:
+                os.close(fd)
+            self._closing.clear()
         if self._again:
             self._loop.call_soon(self.turn)
         if not self._users:
             self._close()
-
-    def _close_discarded(self) -> None:
-        closing, self._closing = self._closing, []
-        for fd in closing:
-            os.close(fd)
 
     def _sweep_bulk(self) -> None:
         self._sweep = None

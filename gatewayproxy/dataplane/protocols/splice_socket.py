@@ -30,6 +30,16 @@ _setsockopt: Final = _libc.setsockopt
 _shutdown: Final = _libc.shutdown
 _socket: Final = _libc.socket
 
+# PERF: plain integers; the socket module's are enums.
+_AF_UNIX: Final = int(socket.AF_UNIX)
+_TCP: Final = int(socket.IPPROTO_TCP)
+_NODELAY: Final = int(socket.TCP_NODELAY)
+_SOCKET: Final = int(socket.SOL_SOCKET)
+_OOBINLINE: Final = int(socket.SO_OOBINLINE)
+_EAGAIN: Final = errno.EAGAIN
+_EINPROGRESS: Final = errno.EINPROGRESS
+
+_ON: Final = struct.pack("i", 1)
 _NO_WAIT: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _STREAM: Final = socket.SOCK_STREAM | _NO_WAIT
 _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
@@ -53,7 +63,7 @@ def accept(listening: int) -> tuple[int, bytes] | None:
     if fd >= 0:
         return fd, _address.raw
     code = ctypes.get_errno()
-    if code == errno.EAGAIN:
+    if code == _EAGAIN:
         return None
     raise _failure(code)
 
@@ -66,12 +76,12 @@ def connect(family: int, address: bytes) -> int:
     fd: int = _socket(family, _STREAM, 0)
     if fd < 0:
         raise _failure(ctypes.get_errno())
-    if family != socket.AF_UNIX:
-        set_option(fd, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        set_option(fd, socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if family != _AF_UNIX:
+        _setsockopt(fd, _TCP, _NODELAY, _ON, _INT_BYTES)
+        _setsockopt(fd, _SOCKET, _OOBINLINE, _ON, _INT_BYTES)
     if _connect(fd, address, len(address)) < 0:
         code = ctypes.get_errno()
-        if code != errno.EINPROGRESS:  # EAGAIN: the backlog of a unix socket is full, no event will tell
+        if code != _EINPROGRESS:  # EAGAIN: the backlog of a unix socket is full, no event will tell
             os.close(fd)
             raise _failure(code)
     return fd
@@ -82,7 +92,7 @@ def peek(fd: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
     n: int = _recv(fd, buffer, len(buffer), socket.MSG_PEEK)
     if n < 0:
         code = ctypes.get_errno()
-        if code != errno.EAGAIN:
+        if code != _EAGAIN:
             raise _failure(code)
     return n
 

@@ -26,7 +26,9 @@ from gatewayproxy.routing.table import RouteEntry
 __all__ = ["Stream", "StreamOwner"]
 
 _ATTEMPTS: Final = 3  # endpoints tried for one stream
+_OUT: Final = select.EPOLLOUT
 _FAILED: Final = select.EPOLLERR | select.EPOLLHUP
+_PEACE: Final = Cutoff()
 _NONE: Final = -1  # no descriptor
 
 
@@ -108,7 +110,7 @@ class Stream:
         if events & _FAILED:
             error = error_of(self._upstream)
             self._next(os.strerror(error) if error else "closed at once")
-        elif events & select.EPOLLOUT:
+        elif events & _OUT:
             self._owner.reactor.dialling.drop(self)
             self._join(self._upstream, events)
 
@@ -121,7 +123,7 @@ class Stream:
 
     def ended(self) -> None:
         """End in peace: both sides have closed."""
-        self._end(Cutoff())
+        self._end(_PEACE)
 
     def broken(self, culprit: int, error: OSError | None) -> None:
         """End after *culprit*'s connection failed; the other side is reset unless it already has all there was."""
@@ -208,7 +210,7 @@ class Stream:
         down.move()  # what the client has sent by now needs no event of its own
         if not self.closed:
             reactor.watch(client, down, ARRIVALS)
-            if events != select.EPOLLOUT:
+            if events != _OUT:
                 up.ready(events)
 
     def _count(self, down: Half, up: Half) -> bool:
@@ -222,12 +224,14 @@ class Stream:
     def _end(self, cutoff: Cutoff) -> None:
         self.closed = True
         owner = self._owner
-        owner.reactor.dialling.drop(self)
-        if self._down is not None and self._up is not None:
-            self._down.release()
-            self._up.release()
-            self._count(self._down, self._up)
+        down, up = self._down, self._up
+        if down is not None and up is not None:
+            down.release()
+            up.release()
+            self._count(down, up)
             self._down = self._up = None
+        else:
+            owner.reactor.dialling.drop(self)
         if self._pool is not None:
             self._pool.stream_closed()
         if self._upstream != _NONE:

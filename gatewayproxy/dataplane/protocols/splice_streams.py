@@ -75,9 +75,12 @@ class Streams:
             cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_route")
             self.refuse(client, cutoff, listener=listener, entry=entry)
             return
-        turn = self._turns.get(group.index, 0)
-        self._turns[group.index] = turn + 1
-        choice = pick(group, turn)
+        if len(group.choices) == 1:
+            choice = group.choices[0]
+        else:
+            turn = self._turns.get(group.index, 0)
+            self._turns[group.index] = turn + 1
+            choice = pick(group, turn)
         way = self._ways.get((entry, choice)) or self._way(entry, choice)
         if way is None:
             refusal = choice.refusal
@@ -144,10 +147,11 @@ class Streams:
         self._n_admitted -= 1
         self.context.stats.connections[self._label] -= 1
         self.context.connections.leave()
-        self._give_up_if_over()
+        if self._stopped:
+            self._give_up_if_over()
 
     def _give_up_if_over(self) -> None:
-        if self._stopped and not self._n_admitted:
+        if not self._n_admitted:
             self._stopped = False
             if self._timer is not None:
                 self._timer.cancel()
