@@ -16,7 +16,17 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, FIELD, FIELD_LINE, MAX_LENGTH_DIGITS, TOKEN, Span, cut_lines, list_members
+from gatewayproxy.wire.grammar import (
+    BARE,
+    FIELD,
+    FIELD_LINE,
+    MAX_LENGTH_DIGITS,
+    TOKEN,
+    Span,
+    cut_lines,
+    cut_listed,
+    list_members,
+)
 from gatewayproxy.wire.target import (
     PLAIN_AUTHORITY,
     PLAIN_PATH,
@@ -253,7 +263,7 @@ def _read_connection(head: RequestHead, value: bytes, upgrade: bytes | None) -> 
         head.upgrade = websocket and head.method == b"GET" and head.length == 0 and head.minor == 1
     listed = {each for each in options if each not in _KEPT and not each.startswith(b"x-forwarded-")}
     if listed:
-        head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
+        head.cuts += tuple(cut_listed(head.buf, head.fields_start, head.fields_end, listed))
 
 
 def _read_other_form(head: RequestHead, target: bytes) -> None:

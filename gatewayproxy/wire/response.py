@@ -10,7 +10,7 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, list_members
+from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, cut_listed, list_members
 from gatewayproxy.wire.head import CHUNKED
 
 __all__ = ["UNTIL_CLOSE", "ResponseHead", "parse_response"]
@@ -140,7 +140,7 @@ def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) ->
         head.upgrade = upgrade == b"websocket"
     listed = {each for each in options if each not in _KEPT}
     if listed - {b"close", b"keep-alive", b"upgrade"}:
-        head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, frozenset(listed)))
+        head.cuts += tuple(cut_listed(head.buf, head.fields_start, head.fields_end, listed))
 
 
 def _check_partial(buf: bytes, limits: Limits, seen: int) -> None:

@@ -51,9 +51,15 @@ class Target(NamedTuple):
     query: bytes | None
 
 
-@lru_cache(maxsize=1024)  # PERF: clients of a gateway ask for few hosts; refusals are not kept
 def check_authority(authority: bytes) -> None:
     """Raise RemoteProtocolError unless *authority* is a host with an optional port (RFC 9110 §7.2)."""
+    if len(authority) <= _KEPT_BYTES:
+        _check_and_keep(authority)
+    else:
+        _check(authority)
+
+
+def _check(authority: bytes) -> None:
     found = _AUTHORITY.fullmatch(authority)
     if found is None:
         raise RemoteProtocolError("invalid host: send a name or an IP literal, and a port at most", reason="bad_host")
@@ -64,6 +70,10 @@ def check_authority(authority: bytes) -> None:
             IPv6Address(found[1][1:-1].decode("ascii"))
         except ValueError:
             raise RemoteProtocolError("invalid host: not an IPv6 address", reason="bad_host") from None
+
+
+_KEPT_BYTES: Final = 300  # no name that exists is longer; what is kept of strangers has a bound
+_check_and_keep: Final = lru_cache(maxsize=1024)(_check)  # PERF: clients of a gateway ask for few hosts
 
 
 def is_origin_form(target: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatewayproxy.errors import RemoteProtocolError
@@ -163,3 +165,18 @@ def test_a_1_0_client_expects_nothing_and_keeps_alive_only_when_it_says_so() -> 
     assert kept(head) == b"Host: a.test\r\n"
     assert not head.keep_alive
     assert head_of(b"Connection: keep-alive", start=b"GET / HTTP/1.0").keep_alive
+
+
+def test_names_that_a_client_lists_cost_no_more_than_its_lines() -> None:
+    """A pattern of 8,000 names took 80 ms to make, and was kept with its 2 MB."""
+    listed = b",".join(b"x%d" % n for n in range(8_000))
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nX7: 1\r\nConnection: %b\r\nX-Kept: 2\r\nx7999: 3\r\n\r\n" % listed
+    began_at = time.process_time()
+    for _ in range(10):
+        parse_request(raw, Limits())
+    assert time.process_time() - began_at < 0.4
+    head = parse_request(raw, Limits())
+    assert head is not None
+    assert [raw[first:behind] for first, behind in sorted(head.cuts)] == [
+        b"X7: 1\r\n", b"Connection: %b\r\n" % listed, b"x7999: 3\r\n",
+    ]  # fmt: skip
