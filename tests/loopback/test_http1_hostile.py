@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gatewayproxy.dataplane.listeners.http import HttpListener
+from gatewayproxy.dataplane.protocols import mirror
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.limits import Limits
@@ -150,6 +151,26 @@ async def test_a_mirror_is_let_go_when_the_client_leaves_in_mid_body(sent: bytes
                 c.send(b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n" + sent)
                 await until(lambda: app.n_open and copy.n_open)
             await until(lambda: not app.n_open and not copy.n_open)
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"], ids=["no body", "a body"])
+async def test_a_mirror_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    monkeypatch.setattr(mirror, "ANSWER_S", 0.1)
+    async with backend() as app, backend(raw=hang) as copy:
+        both = BackendChoice(
+            name="m",
+            cluster=cluster(app.number),
+            mirrors=(Mirror(cluster=cluster(copy.number), numerator=1, denominator=1),),
+        )
+        with serve(everything(entry(both))) as gateway:
+            async with client(gateway.number) as c:
+                c.send(b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+                await until(lambda: copy.n_connections)
+                assert (await c.ask(body))[0] == 200
+                await until(lambda: not copy.n_open)
 
 
 async def test_a_last_answer_survives_requests_behind_it() -> None:

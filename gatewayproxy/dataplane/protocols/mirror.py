@@ -1,12 +1,14 @@
 """Mirrors: a copy of a request goes to another cluster, and nobody waits for it. GEP-3171, HTTPRequestMirrorFilter.
 
 A mirror never slows the primary: what it cannot take at once is buffered up to `buffer_bytes`, beyond that the copy is
-given up. Its answer is read and dropped.
+given up. Its answer is read and dropped; one that is not complete `ANSWER_S` after the copy was sent is not waited for,
+so that a mirror that hangs keeps neither descriptors nor memory.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from asyncio import TimerHandle, get_running_loop
+from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
     from gatewayproxy.dataplane.protocols.site import Target
 
-__all__ = ["MirrorCall", "start"]
+__all__ = ["ANSWER_S", "MirrorCall", "start"]
+
+ANSWER_S: Final = 30.0
 
 
 def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[MirrorCall, ...]:
@@ -45,7 +49,7 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
 class MirrorCall:
     """One copy on its way: a `Sink` that drops what it gets and a `Waiter` for its connection."""
 
-    __slots__ = ("_bodiless", "_bound", "_cluster", "_out", "_pool", "_upstream", "complete", "payload_only")
+    __slots__ = ("_bodiless", "_bound", "_cluster", "_out", "_pool", "_timer", "_upstream", "complete", "payload_only")
 
     def __init__(self, out: bytes, cluster: ClusterState, bound: int, *, bodiless: bool) -> None:
         self.payload_only = True
@@ -56,9 +60,12 @@ class MirrorCall:
         self._bodiless = bodiless
         self._pool: EndpointPool | None = None
         self._upstream: UpstreamConnection | None = None
+        self._timer: TimerHandle | None = None
 
     def send(self) -> None:
         """Begin; without an endpoint the copy is dropped."""
+        if self._bound < 0:
+            return  # given up while the cluster's name was being resolved
         pool = self._cluster.pick()
         if pool is None:
             if self._cluster.unresolved is not None:
@@ -76,6 +83,7 @@ class MirrorCall:
 
     def give_up(self) -> None:
         """Drop the copy; the mirror sees a request that breaks off."""
+        self._stop_waiting()
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abandon()
@@ -100,12 +108,16 @@ class MirrorCall:
         upstream.transport.write(data)
         if upstream.transport.get_write_buffer_size() > self._bound:
             self.give_up()
+        elif complete:
+            self._wait_for_answer()
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         """Send what there is."""
         self._upstream = connection
         connection.start(self, self._out, self._bodiless, self.complete)
         self._out = b""
+        if self.complete:
+            self._wait_for_answer()
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
         """Drop the copy."""
@@ -126,6 +138,7 @@ class MirrorCall:
 
     def on_end(self) -> None:
         """Done."""
+        self._stop_waiting()
         self._upstream = None
         self._bound = -1
 
@@ -134,6 +147,7 @@ class MirrorCall:
 
     def on_failure(self, error: UpstreamError) -> None:
         """Done, too."""
+        self._stop_waiting()
         self._upstream = None
         self._bound = -1
 
@@ -142,3 +156,11 @@ class MirrorCall:
 
     def on_upstream_ready(self) -> None:
         """Ignore."""
+
+    def _wait_for_answer(self) -> None:
+        self._timer = get_running_loop().call_later(ANSWER_S, self.give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
