@@ -14,10 +14,10 @@ Path = tuple[str | int, ...]  # ("spec", "rules", 0, "name")
 _PLAIN_KEY: Final = regex(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def close_match(word: str, known: Iterable[str]) -> str:
-    """Return the known word that *word* probably stands for, or ""."""
+def close_match(word: str, known: Iterable[str], likeness: float = 0.7) -> str:
+    """Return the known word that *word* probably stands for, or ""; *likeness* 1.0 is the same word."""
     lower = {name.lower(): name for name in known}
-    found = get_close_matches(word.lower(), lower, 1, 0.7)
+    found = get_close_matches(word.lower(), lower, 1, likeness)
     return lower[found[0]] if found else ""
 
 

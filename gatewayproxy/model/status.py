@@ -15,9 +15,9 @@ __all__ = ["Condition", "Held", "ObjectStatus", "Problem", "Reason", "Severity",
 class Severity(Enum):
     """How bad a problem is.
 
-    ERROR: the text must change; the object, or the listener or rule in it, does not serve (an object that was accepted
-    before: not as it is written). WARNING: the text may be
-    right, but beside the other objects it does not do all it says (a missing Service, a parent that does not allow it).
+    ERROR: the text must change; the object, or the listener or rule in it, does not serve, or not as it is written.
+    WARNING: the text may be right, but beside the other objects it does not do all it says (a missing Service, a parent
+    that does not allow it).
     """
 
     ERROR = "error"

@@ -4,7 +4,7 @@
 
 Generations name tables: a reload that finds nothing changed keeps the generation and hands nothing over. A port that
 cannot be bound does not hold up the rest; the compiler puts it into the status, and each reload tries it again. An
-object that is wrong is held at its last accepted version; a document that cannot be read at all keeps the table in force.
+object that is wrong is held at its last accepted version; a document that cannot be read at all keeps the table.
 """
 
 from __future__ import annotations

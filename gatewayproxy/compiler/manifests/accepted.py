@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.manifests.patch import Patch
 from gatewayproxy.compiler.manifests.reader import ReadFile, read_document
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resource
 from gatewayproxy.fields import Located, Path
@@ -35,43 +36,52 @@ def accepted_of(files: Iterable[ReadFile], generation: int) -> dict[ResourceKey,
     accepted: dict[ResourceKey, Accepted] = {}
     for file in files:
         for each in file.objects:
-            if each.meta is not None and each.resource is not None:
+            # A Patch has been applied already: one with errors is `patches`' to judge, and its target to hold.
+            if each.meta is not None and each.resource is not None and not isinstance(each.resource, Patch):
                 since = each.held.generation if each.held is not None else generation
                 accepted.setdefault(each.meta.key, Accepted(each.meta, each.resource, since))
     return accepted
 
 
 def hold(files: Iterable[ReadFile], accepted: Mapping[ResourceKey, Accepted]) -> list[ReadFile]:
-    """Return *files*, with the accepted version in the place of each object that has errors."""
-    seen: set[ResourceKey] = set()
+    """Return *files*, with the accepted version in the place of each object that has errors.
+
+    One with a slip in its kind or apiVersion is held too, unless the object that it was is written down elsewhere.
+    """
+    read = list(files)
+    written = {each.meta.key for file in read for each in file.objects if each.meta is not None}
+    seen: set[ResourceKey] = set()  # of two objects with one key the first counts
     held: list[ReadFile] = []
-    for file in files:
-        objects = tuple(_held(each, accepted, seen) for each in file.objects)
+    for file in read:
+        objects = tuple(_held(each, accepted, seen, written) for each in file.objects)
         held.append(file if objects == file.objects else replace(file, objects=objects))
     return held
 
 
-def _held(found: ReadObject, accepted: Mapping[ResourceKey, Accepted], seen: set[ResourceKey]) -> ReadObject:
-    if found.meta is None or found.meta.key in seen:
-        return found  # of two objects with one key the first counts
-    seen.add(found.meta.key)
-    version = accepted.get(found.meta.key) if found.resource is None else None
+def _held(
+    found: ReadObject, accepted: Mapping[ResourceKey, Accepted], seen: set[ResourceKey], written: set[ResourceKey]
+) -> ReadObject:
+    key = found.meta.key if found.meta is not None else found.meant
+    if key is None or key in seen or (found.meta is None and key in written):
+        return found
+    seen.add(key)
+    version = accepted.get(key) if found.resource is None else None
     if version is None:
         return found
     return ReadObject(
         meta=version.meta,
         resource=version.resource,
-        problems=tuple(_told(found.problems, version.generation)),
-        held=Held(found.meta.key, found.meta.origin, version.generation),
+        problems=tuple(_told(found, version.generation)),
+        held=Held(key, found.meta.origin if found.meta is not None else found.problems[0].origin, version.generation),
     )
 
 
-def _told(problems: Iterable[Problem], generation: int) -> Iterator[Problem]:
-    """Yield *problems*; the errors say what serves meanwhile."""
-    for problem in problems:
-        if problem.severity is Severity.ERROR:
+def _told(found: ReadObject, generation: int) -> Iterator[Problem]:
+    """Yield the problems of *found*; what must be mended says what serves meanwhile."""
+    for problem in found.problems:
+        if problem.severity is Severity.ERROR or found.meta is None:
             hint = f"{problem.hint or 'mend it'}; until then the version of generation {generation} stays in force"
-            problem = replace(problem, hint=hint)
+            problem = replace(problem, hint=hint, severity=Severity.ERROR)
         yield problem
 
 

@@ -79,11 +79,11 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
     group, _, version = api_version.rpartition("/")
     kind = KINDS.get((group, kind_name)) if api_version else None
     if kind is None:
-        if api_version and kind_name:
-            _report_unserved(root, kind_name, group)
+        meant = _report_unserved(root, kind_name, group) if api_version and kind_name else None
         root.ignore(*document.tree)
         key = _key_as_written(document, kind_name) if reading.finish() else None
-        return ReadObject(meta=None, resource=None, problems=_problems(reading, key, document, tell))
+        problems = _problems(reading, key, document, tell)
+        return ReadObject(meta=None, resource=None, problems=problems, meant=_meant_key(document, meant))
     root.ignore("status")
     meta = read_meta(root, kind=kind_name, namespaced=kind.namespaced, name=kind.name, api_version=api_version)
     _check_annotations(reading, meta, kind.annotations)
@@ -133,8 +133,11 @@ def _report_version(root: Fields, name: str, group: str, version: str) -> None:
     root.error("apiVersion", f"{name} has no version {version!r:.80}", f"write one of: {served}")
 
 
-def _report_unserved(root: Fields, name: str, group: str) -> None:
-    """Say why the object is passed over: a kind we do not serve (yet), or not a gateway's business."""
+def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | None:
+    """Say why the object is passed over: a kind we do not serve (yet), or not a gateway's business.
+
+    Return group and kind that a slip of the pen may have hidden.
+    """
     if group in _GATEWAY_GROUPS and name in _LATER:
         root.warn("kind", f"{name} is not implemented yet, passed over", "do not rely on it")
     elif group in _GATEWAY_GROUPS:
@@ -142,15 +145,27 @@ def _report_unserved(root: Fields, name: str, group: str) -> None:
         close = close_match(name, [*known_here, *_LATER])
         hint = f"did you mean {close}?" if close else f"known: {', '.join(known_here)}"
         root.warn("kind", f"unknown kind {name!r:.80}, passed over", hint)
+        return (group, close) if (group, close) in KINDS else None
     else:
         right = [other for other, known in KINDS if known == name]
         hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else ""
         root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not for a gateway, passed over", hint)
+        # Other groups have Gateways and Services of their own: one letter, or no group at all, is a slip.
+        if right and (not group or close_match(group, right, 0.9)):
+            return right[0], name
+    return None
 
 
 def _api_version(group: str, kind: str) -> str:
     version = KINDS[group, kind].versions[0]
     return f"{group}/{version}" if group else version
+
+
+def _meant_key(document: Readable, meant: tuple[str, str] | None) -> ResourceKey | None:
+    key = _key_as_written(document, meant[1]) if meant is not None else None
+    if key is None or meant is None or KINDS[meant].namespaced:
+        return key
+    return key._replace(namespace="")
 
 
 def _key_as_written(document: Readable, kind: str) -> ResourceKey | None:

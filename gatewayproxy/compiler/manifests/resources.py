@@ -51,6 +51,7 @@ class ReadObject:
     meta: Meta | None
     resource: Resource | None
     problems: tuple[Problem, ...] = ()
+    meant: ResourceKey | None = None  # passed over, though probably this one with a slip in kind or apiVersion
     held: Held | None = None  # the text has errors; *meta* and *resource* are the version in force
 
 

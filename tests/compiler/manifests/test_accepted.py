@@ -173,6 +173,48 @@ def test_whatever_is_wrong_with_it_the_object_is_held(change: tuple[str, str], f
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(("kind: Gateway", "kind: Gatway"), id="kind"),
+        pytest.param((API, "gateway.netwroking.k8s.io/v1"), id="group"),
+        pytest.param((API, "v1"), id="no group"),
+    ],
+)
+def test_a_slip_in_what_it_is_takes_no_object_away(change: tuple[str, str]) -> None:
+    run = Run()
+    run.reload()
+    found = run.reload(gw=GATEWAY.replace(*change))
+    assert (ports(found), held(found)) == ([80], [("Gateway default/gw", 1)])
+    (told,) = errors(found)
+    assert told.hint.startswith("did you mean ")
+    assert told.hint.endswith("until then the version of generation 1 stays in force")
+    assert held(run.reload(other=GATEWAY)) == []  # it is there, after all
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        pytest.param("networking.istio.io/v1", "Gateway", id="another system's Gateway"),
+        pytest.param("serving.knative.dev/v1", "Service", id="another system's Service"),
+        pytest.param(API, "GRPCRoute", id="a kind of its own"),
+    ],
+)
+def test_an_object_of_another_kind_holds_nothing(api_version: str, kind: str) -> None:
+    run = Run()
+    run.reload()
+    other = f"{{apiVersion: {api_version}, kind: {kind}, metadata: {{name: %s}}}}\n"
+    found = run.reload(gw=other % "gw", r=other % "r", app=other % "app")
+    assert (ports(found), held(found)) == ([], [])
+
+
+def test_a_class_with_a_slip_in_its_kind_is_held() -> None:
+    run = Run()
+    text = f"apiVersion: {API}\nkind: GatewayClass\nmetadata: {{name: any}}\nspec: {{controllerName: example.com/b}}\n"
+    assert ports(run.reload(**{"class": text})) == []
+    assert ports(run.reload(**{"class": text.replace("GatewayClass", "GatewayClas")})) == []
+
+
+@pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
         pytest.param("r", ROUTE, ROUTE.replace("port: 80", "port: 0"), id="route"),
