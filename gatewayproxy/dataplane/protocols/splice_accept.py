@@ -102,8 +102,14 @@ class Acceptor:
 
     def ready(self, events: int) -> None:
         """Accept a batch."""
+        gates = self._gates
         for _ in range(_BATCH):
-            if not self._room() or not self._accept():
+            for gate in gates:
+                if gate.count >= gate.bound:  # PERF: `full` is one more call for every connection
+                    self._reactor.unwatch(self._fd)
+                    gate.when_room(self._resume)
+                    return
+            if not self._accept():
                 return
 
     def crashed(self) -> None:
@@ -117,14 +123,6 @@ class Acceptor:
             if not self._accept():
                 break
         self._reactor.discard(self._sock.detach())
-
-    def _room(self) -> bool:
-        for gate in self._gates:
-            if gate.count >= gate.bound:  # PERF: `full` as a property is one more call for every connection
-                self._reactor.unwatch(self._fd)
-                gate.when_room(self._resume)
-                return False
-        return True
 
     def _resume(self) -> None:
         if not self._stopped:

@@ -1,4 +1,4 @@
-"""Dialling: from an Endpoint to a descriptor that connects, without waiting for it."""
+"""Dialling: what connect(2) takes of an Endpoint, and how a connection of ours is kept alive."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gatewayproxy.dataplane.protocols.splice_socket import connect, set_option
+from gatewayproxy.dataplane.protocols.splice_socket import set_option
 from gatewayproxy.model.plan import Endpoint
 
-__all__ = ["KEEPALIVE", "Target", "begin_connect", "keep_alive", "target_of"]
+__all__ = ["KEEPALIVE", "Target", "keep_alive", "target_of"]
 
 # A stream may be silent for hours; a peer that is gone is found out within four minutes.
 KEEPALIVE: Final = (
@@ -50,11 +50,6 @@ def target_of(endpoint: Endpoint) -> Target:
     return Target(
         int(family), struct.pack("=H", family) + struct.pack("!HI16s", port, flow, ip) + struct.pack("=I", scope)
     )
-
-
-def begin_connect(target: Target) -> int:
-    """Return a non-blocking descriptor that connects to *target*: writable or failed later. Raises OSError at once."""
-    return connect(target.family, target.address)
 
 
 def keep_alive(fd: int) -> None:

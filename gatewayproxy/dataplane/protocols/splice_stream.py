@@ -11,19 +11,19 @@ import os
 import select
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice import Half
-from gatewayproxy.dataplane.protocols.splice_dial import begin_connect, keep_alive, target_of
+from gatewayproxy.dataplane.protocols.splice_dial import keep_alive, target_of
 from gatewayproxy.dataplane.protocols.splice_reactor import ARRIVALS, EDGES, Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
-from gatewayproxy.dataplane.protocols.splice_socket import error_of, reset_at_close
+from gatewayproxy.dataplane.protocols.splice_socket import connect, error_of, reset_at_close
 from gatewayproxy.dataplane.stats import AccessRecord, RuleStats
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.routing.table import RouteEntry
 
-__all__ = ["Stream", "StreamOwner"]
+__all__ = ["Stream", "StreamOwner", "Way"]
 
 _ATTEMPTS: Final = 3  # endpoints tried for one stream
 _OUT: Final = select.EPOLLOUT
@@ -43,38 +43,37 @@ class StreamOwner(Protocol):
         """*stream* is over: its client is closed."""
 
 
+class Way(NamedTuple):
+    """What every stream of a rule to a backend shares."""
+
+    entry: RouteEntry
+    backend: str  # its name
+    cluster: ClusterState
+    row: RuleStats
+
+
 class Stream:
-    """Moves between *client* and an endpoint of *cluster* until both have closed, or one fails."""
+    """Moves between *client* and an endpoint of *way*'s cluster until both have closed, or one fails."""
 
     __slots__ = (
         "_active_at", "_cluster", "_connect_s", "_counted_in", "_counted_out", "_down", "_failure", "_generation",
-        "_kept_alive", "_owner", "_pool", "_row", "_tried", "_up", "_upstream", "backend", "client", "closed", "entry",
-        "listener",
+        "_kept_alive", "_owner", "_pool", "_row", "_tried", "_up", "_upstream", "client", "closed", "listener",
+        "way",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        owner: StreamOwner,
-        client: Client,
-        *,
-        listener: str,
-        entry: RouteEntry,
-        backend: str,
-        cluster: ClusterState,
-        row: RuleStats,
-    ) -> None:
+    # PERF: benchmarks/l4 connections: keywords to a constructor cost a dict.
+    def __init__(self, owner: StreamOwner, client: Client, listener: str, way: Way) -> None:
         self._owner = owner
         self.client = client
         self.listener = listener
-        self.entry = entry
-        self.backend = backend
+        self.way = way
         self.closed = False
-        self._cluster = cluster
+        self._cluster = way.cluster
         self._tried: tuple[EndpointPool, ...] = ()
         self._pool: EndpointPool | None = None  # counts this stream, once connected
         self._failure = ""  # of the last attempt
         self._generation = owner.context.generation
-        self._row = row
+        self._row = row = way.row
         row.active += 1
         self._upstream = _NONE
         self._down: Half | None = None  # client to upstream, once connected
@@ -93,7 +92,7 @@ class Stream:
                 break
             self._tried += (pool,)
             try:
-                self._upstream = begin_connect(target_of(pool.endpoint))
+                self._upstream = connect(*target_of(pool.endpoint))
                 self._owner.reactor.watch(self._upstream, self)
             except OSError as error:
                 self._attempt_failed(error.strerror or str(error))
@@ -203,8 +202,8 @@ class Stream:
         pool.stream_opened()
         client = self.client.fd
         tcp = not pool.endpoint.host.startswith("unix:")
-        self._down = down = Half(reactor, self, client, upstream, events=EDGES, exact=True)
-        self._up = up = Half(reactor, self, upstream, client, events=ARRIVALS, exact=tcp)
+        self._down = down = Half(reactor, self, client, upstream, EDGES, True)
+        self._up = up = Half(reactor, self, upstream, client, ARRIVALS, tcp)
         down.peer, up.peer = up, down
         reactor.hand_over(upstream, up)
         down.move()  # what the client has sent by now needs no event of its own
@@ -252,10 +251,10 @@ class Stream:
                 cutoff,
                 protocol=self._owner.protocol,
                 listener=self.listener,
-                label=self.entry.label,
+                label=self.way.entry.label,
                 generation=self._generation,
                 duration_s=duration_s,
-                backend=self.backend,
+                backend=self.way.backend,
                 endpoint=self._tried[-1].name if self._tried else "",
                 bytes_in=self._counted_in,
                 bytes_out=self._counted_out,

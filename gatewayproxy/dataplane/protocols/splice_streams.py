@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
-from gatewayproxy.dataplane.protocols.splice_stream import Stream
-from gatewayproxy.dataplane.stats import RuleStats
-from gatewayproxy.dataplane.upstream.pool import ClusterState
+from gatewayproxy.dataplane.protocols.splice_stream import Stream, Way
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import BackendChoice, RouteEntry
 
@@ -20,13 +18,6 @@ __all__ = ["Streams"]
 
 _TALLY_S: Final = 5.0  # how often the bytes of live streams are added to the counters
 _TALLIES_PER_TIMEOUT: Final = 4  # an idle stream outlives its timeout by a quarter at most
-
-
-class _Way(NamedTuple):
-    """What every stream of a rule to a backend shares."""
-
-    cluster: ClusterState
-    row: RuleStats
 
 
 class Streams:
@@ -44,7 +35,7 @@ class Streams:
         self._live: dict[Stream, None] = {}
         self._n_admitted = 0
         self._turns: dict[int, int] = {}  # BackendGroup.index -> connections so far
-        self._ways: dict[tuple[RouteEntry, BackendChoice], _Way] = {}  # of one table only
+        self._ways: dict[tuple[RouteEntry, BackendChoice], Way] = {}  # of one table only
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         for counter in (context.stats.connections, context.stats.connections_total):
@@ -56,7 +47,7 @@ class Streams:
 
     def fingerprints(self) -> Counter[bytes]:
         """Return how many live streams follow each rule, by RouteEntry.fingerprint."""
-        return Counter(stream.entry.fingerprint for stream in self._live)
+        return Counter(stream.way.entry.fingerprint for stream in self._live)
 
     def admit(self, fd: int, address: bytes) -> Client:
         """Count an accepted connection in; *address* is its sockaddr. It must come to `start` or `refuse`."""
@@ -87,9 +78,7 @@ class Streams:
             cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
             self.refuse(client, cutoff, listener=listener, entry=entry, backend=choice.name)
             return
-        stream = Stream(
-            self, client, listener=listener, entry=entry, backend=choice.name, cluster=way.cluster, row=way.row
-        )
+        stream = Stream(self, client, listener, way)
         self._live[stream] = None
         if self._timer is None:
             self._timer = self.reactor.loop.call_later(self._tally_s(), self._tally)
@@ -134,12 +123,13 @@ class Streams:
         self._stopped = True
         self._give_up_if_over()
 
-    def _way(self, entry: RouteEntry, choice: BackendChoice) -> _Way | None:
+    def _way(self, entry: RouteEntry, choice: BackendChoice) -> Way | None:
         """Return what streams of *entry* to *choice* share, None where they are refused."""
         if choice.cluster is None:
             return None
         row = self.context.stats.row(entry.label, choice.name)
-        way = self._ways[entry, choice] = _Way(self.context.registry.cluster(choice.cluster), row)
+        cluster = self.context.registry.cluster(choice.cluster)
+        way = self._ways[entry, choice] = Way(entry, choice.name, cluster, row)
         return way
 
     def _leave(self, client: Client) -> None:
