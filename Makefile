@@ -31,7 +31,7 @@ unit: $(VENV)/.dev
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
 
 bench: $(VENV)/.dev ## Load benchmark beside nginx, HAProxy and Envoy (those that are installed)
-	$(BIN)/python benchmarks/http/bench.py $(ARGS)
+	@$(BIN)/python benchmarks/http/bench.py $(ARGS); http=$$?; $(BIN)/python benchmarks/l4/bench.py; exit $$((http | $$?))
 
 docs: $(VENV)/.run ## Write docs/reference.md anew from the code
 	$(BIN)/python docs/reference.py > docs/reference.md
