@@ -28,6 +28,8 @@ _MESSAGE_HEADER: Final = 4
 _SERVER_NAME: Final = 0  # ExtensionType, and NameType host_name
 _ALPN: Final = 16
 
+_USUAL: Final = (_HANDSHAKE, 3, _CLIENT_HELLO)
+_first: Final = Struct(">BBxHI").unpack_from  # record header, and the message's type and length
 _u16: Final = Struct(">H").unpack_from
 _extension: Final = Struct(">HH").unpack_from
 _HOST_NAME: Final = re.compile(rb"(?=.{1,253}\Z)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*")
@@ -57,15 +59,20 @@ def offered_protocols(data: bytes | bytearray | memoryview) -> tuple[bytes, ...]
     """
     message = _message(data)
     assert not isinstance(message, int), "server_name() has not seen the whole ClientHello yet"
-    for kind, at, end in _extensions(message):
-        if kind == _ALPN:
-            return _protocols(bytes(message[at:end]))
+    for body in _extensions(message, _ALPN):
+        return _protocols(body)
     return None
 
 
-def _message(data: bytes | bytearray | memoryview) -> bytearray | int:
+def _message(data: bytes | bytearray | memoryview) -> bytes | bytearray | int:
     """Return the whole ClientHello message, gathered from its records, or the bytes it takes to go on."""
     n = len(data)
+    if n >= _RECORD_HEADER + _MESSAGE_HEADER:
+        # PERF: benchmarks/l4 passthrough: the first record nearly always holds the whole message.
+        kind, major, length, header = _first(data)
+        end = _RECORD_HEADER + _MESSAGE_HEADER + (header & 0xFFFFFF)
+        if (kind, major, header >> 24) == _USUAL and end - _RECORD_HEADER <= length <= _RECORD_BYTES and end <= n:
+            return bytes(data[_RECORD_HEADER:end])
     message = bytearray()
     want = _MESSAGE_HEADER
     at = 0
@@ -105,19 +112,18 @@ def _message_bytes(message: bytearray) -> int:
     return want
 
 
-def _name(message: bytearray) -> bytes | None:
+def _name(message: bytes | bytearray) -> bytes | None:
     """Walk *message*, whole, to its server_name extension; IndexError or struct.error where it ends too early."""
     name: bytes | None = None
-    for kind, at, end in _extensions(message):
-        if kind == _SERVER_NAME:
-            if name is not None:
-                raise _bad("two server_name extensions")  # RFC 8446 §4.2: MUST NOT be more than one of a type
-            name = _host_name(bytes(message[at:end]))
+    for body in _extensions(message, _SERVER_NAME):
+        if name is not None:
+            raise _bad("two server_name extensions")  # RFC 8446 §4.2: MUST NOT be more than one of a type
+        name = _host_name(body)
     return name
 
 
-def _extensions(message: bytearray) -> Iterator[tuple[int, int, int]]:
-    """Yield (type, start, end) of each extension of *message*; IndexError or struct.error where it ends too early."""
+def _extensions(message: bytes | bytearray, wanted: int) -> Iterator[bytes]:
+    """Yield the body of each *wanted* extension of *message*; IndexError or struct.error where it ends too early."""
     end = len(message)
     at = _MESSAGE_HEADER + 2 + 32  # legacy_version, random
     at += 1 + message[at]  # legacy_session_id
@@ -133,7 +139,8 @@ def _extensions(message: bytearray) -> Iterator[tuple[int, int, int]]:
         at += 4
         if at + length > end:
             raise _bad("an extension points past the end of the ClientHello")
-        yield kind, at, at + length
+        if kind == wanted:
+            yield bytes(message[at : at + length])
         at += length
 
 
