@@ -44,7 +44,7 @@ class TlsPassthroughListener(StreamListener):
         if cutoff.reason:
             self.streams.refuse(client, cutoff, listener=self.label)
             return
-        client = client._replace(host=name or b"")
+        client = Client(client.fd, client.address, client.accepted_at, name or b"")
         target = _target(self.port.sni, name)
         if target is None:
             self.streams.refuse(client, Cutoff("unknown_sni" if name else "no_sni"), listener=self.label)

@@ -23,6 +23,7 @@ __all__ = ["PendingHello"]
 
 _OVER: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _BUFFER: Final = ctypes.create_string_buffer(WIRE_BYTES)  # one event loop a process: never in use across a call
+_DECIDED: Final = Cutoff()
 _VIEW: Final = memoryview(_BUFFER).cast("B")
 
 
@@ -61,7 +62,7 @@ class PendingHello:
             self._done(None, Cutoff(error.reason, str(error)))
             return
         if not isinstance(found, int):
-            self._done(found, Cutoff())
+            self._done(found, _DECIDED)
         elif events & _OVER:
             self._done(None, Cutoff("client_closed", f"after {n} bytes of the ClientHello"))
         else:
