@@ -25,7 +25,6 @@ from gatewayproxy.routing.table import HostIndex, PathIndex, Port, RouteEntry, R
 
 __all__ = ["Outcome", "Reloader", "changes"]
 
-_SECRET_FIELDS: Final = ("data", "stringData")
 MAX_LISTED: Final = 200  # problems, or names of changed rules, told one by one; the rest is a number
 
 
@@ -226,14 +225,4 @@ def _problem(problem: Problem) -> dict[str, str]:
 
 
 def _status_json(report: StatusReport) -> bytes:
-    items = [_without_secrets(tree) for tree in objects_of(report)]
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, default=str).encode()
-
-
-def _without_secrets(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return *tree* as the admin server may show it: of a Secret, the names of its entries only."""
-    if tree.get("kind") != "Secret":
-        return tree
-    shown = {name: value for name, value in tree.items() if name not in _SECRET_FIELDS}
-    shown["data"] = {key: "" for name in _SECRET_FIELDS for key in tree.get(name) or {}}
-    return shown
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects_of(report)}, default=str).encode()

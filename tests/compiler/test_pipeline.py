@@ -203,12 +203,24 @@ def test_an_expired_certificate_serves_and_is_told_of() -> None:
     assert any("expired" in problem.message for problem in found.status.problems)
 
 
-def test_private_keys_are_not_shown() -> None:
-    text = b"{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {tls.key: c2VjcmV0}, stringData: {a: plain}}"
-    shown = repr(objects_of(compiled(text).status))
-    assert "tls.key" in shown
-    assert "c2VjcmV0" not in shown
-    assert "plain" not in shown
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        pytest.param("data: {tls.key: c2VjcmV0}, stringData: {a: plain}", {"tls.key", "a"}, id="sound"),
+        pytest.param("stringdata: {a: plain}", set(), id="misspelt"),
+        pytest.param("data: plain", set(), id="not a mapping"),
+        pytest.param("spec: {data: {a: c2VjcmV0}}", set(), id="in the wrong place"),
+        pytest.param("stringData: {a: [plain]}", {"a"}, id="not a string"),
+    ],
+)
+def test_of_a_secret_only_the_names_of_its_entries_are_told(fields: str, names: set[str]) -> None:
+    text = f"{{apiVersion: v1, kind: Secret, metadata: {{name: s}}, {fields}}}"
+    found = compiled(text.encode())
+    (shown,) = objects_of(found.status)
+    assert shown["data"].keys() == names
+    told = repr(shown) + repr(found.status.problems)
+    assert "c2VjcmV0" not in told
+    assert "plain" not in told
 
 
 def test_an_unchanged_text_is_not_read_again() -> None:

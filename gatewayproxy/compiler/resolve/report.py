@@ -19,6 +19,7 @@ from gatewayproxy.model.status import Condition, ObjectStatus, Reason
 __all__ = ["StatusWriter"]
 
 _ROUTE_KINDS: Final = frozenset({"HTTPRoute", "TCPRoute", "TLSRoute"})
+_SHOWN_OF_SECRETS: Final = frozenset({"apiVersion", "kind", "metadata", "type", "immutable"})
 _REDACTED: Final = "(redacted)"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -156,13 +157,15 @@ def _written_parents(meta: Meta) -> Iterable[Tree]:
 
 
 def _shown(meta: Meta) -> Mapping[str, Any]:
-    """Return the manifest as it may be shown: a Secret without its contents."""
+    """Return the manifest as it may be shown: of a Secret, the names of its entries only.
+
+    All else is left out but what cannot hold a secret: one under a misspelt field is no less secret.
+    """
     if meta.key.kind != "Secret":
         return meta.manifest
-    shown: Tree = dict(meta.manifest)
-    for name in ("data", "stringData"):
-        if isinstance(shown.get(name), Mapping):
-            shown[name] = dict.fromkeys(shown[name], _REDACTED)
+    shown: Tree = {name: value for name, value in meta.manifest.items() if name in _SHOWN_OF_SECRETS}
+    written = (meta.manifest.get(name) for name in ("data", "stringData"))
+    shown["data"] = {key: _REDACTED for entries in written if isinstance(entries, Mapping) for key in entries}
     metadata = shown.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
     if isinstance(annotations, Mapping) and isinstance(metadata, Mapping):
