@@ -321,3 +321,38 @@ async def test_an_ended_stream_leaves_no_work_to_the_garbage_collector() -> None
             assert not [each for each in gc.get_objects() if isinstance(each, Half | splice_stream.Stream)]
         finally:
             gc.enable()
+
+
+async def test_a_stream_that_lasts_keeps_its_upstream_connection_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayproxy.dataplane.protocols.splice_streams._TALLY_S", 0.02)
+    async with greeter(b"x") as address, open_l4(tcp_port(entry(choice("b", address)))) as l4:
+        reader, writer = await asyncio.open_connection(*l4.address)
+        assert await reader.readexactly(1) == b"x"
+        stream = next(iter(l4.listener.streams._live))
+        with (
+            socket.socket(fileno=os.dup(stream._upstream)) as up,
+            socket.socket(fileno=os.dup(stream.client.fd)) as down,
+        ):
+            for side in (up, down):
+                await wait_until(lambda s=side: s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), "keep-alive")
+                assert side.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 120
+                assert side.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_unix_upstream_that_passes_descriptors_loses_no_bytes(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        server.setblocking(False)
+        async with open_l4(tcp_port(entry(choice("u", (f"unix:{path}", 0))))) as l4:
+            reader, writer = await asyncio.open_connection(*l4.address)
+            conn, _ = await asyncio.get_running_loop().sock_accept(server)
+            for i in range(5):  # a read ends at each message that carries descriptors
+                socket.send_fds(conn, [b"%d" % i], [server.fileno()])
+            conn.close()
+            assert await asyncio.wait_for(reader.read(), 20) == b"01234"
+            writer.close()
+            await writer.wait_closed()
