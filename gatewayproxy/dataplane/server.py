@@ -15,21 +15,15 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners import LISTENERS, Listener
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.routing.handover import dismantle
 from gatewayproxy.routing.table import Port, PortKind, RoutingTable
 
-__all__ = ["Applied", "BindKey", "DataPlane", "Drained"]
+__all__ = ["Applied", "DataPlane", "Drained"]
 
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.05  # how often a draining listener is looked at
-
-
-class BindKey(NamedTuple):
-    """What a listening socket is bound to; *address* "" = all interfaces."""
-
-    address: str
-    bind_port: int
 
 
 class Applied(NamedTuple):
@@ -83,7 +77,7 @@ class DataPlane:
         """
         old, self.table = self.table, table
         self.context.generation = table.generation
-        ports = {BindKey(p.address, p.bind_port): p for p in table.ports}
+        ports = {port.bound: port for port in table.ports}
         gone = [key for key, o in self._open.items() if key not in ports or ports[key].kind is not o.kind]
         kept = [key for key in self._open if key not in gone]
         for key in kept:

@@ -1,4 +1,4 @@
-"""Names of things: resources, listeners, places in a file.
+"""Names of things: resources, listeners, sockets, places in a file.
 
 Hostnames are `str`, lower-case, without a trailing dot: "a.example.com", "*.example.com", or "" for any host.
 On the wire side (routing, dataplane) the same names are `bytes`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ListenerKey", "Origin", "ResourceKey"]
+__all__ = ["BindKey", "ListenerKey", "Origin", "ResourceKey"]
 
 
 class Origin(NamedTuple):
@@ -46,3 +46,14 @@ class ListenerKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.gateway}/{self.name}"
+
+
+class BindKey(NamedTuple):
+    """What a listening socket is bound to; *address* is an IP literal, "" for all interfaces."""
+
+    address: str
+    bind_port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address or "*"
+        return f"{host}:{self.bind_port}"

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import h11
 
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
 
 __all__ = ["AdminServer", "Page", "Reply"]
@@ -48,12 +49,12 @@ class AdminServer:
         self._n_connections = 0
         self._local = False  # bound to a loopback address
 
-    async def open(self, host: str, port: int) -> tuple[str, int]:
+    async def open(self, host: str, port: int) -> BindKey:
         """Listen; return the bound address and port. Raise OSError where that fails."""
         self._server = await asyncio.start_server(self._connected, host, port, backlog=MAX_CONNECTIONS)
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
         self._local = _is_address(bound_host) and ipaddress.ip_address(bound_host).is_loopback
-        return bound_host, bound_port
+        return BindKey(bound_host, bound_port)
 
     def close(self) -> None:
         """Stop listening."""

@@ -15,13 +15,12 @@ import socket
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
 
-__all__ = ["BindKey", "ListeningSockets", "hint_for", "show_address"]
+__all__ = ["ListeningSockets", "hint_for"]
 
 log = logging.getLogger(__name__)
-
-BindKey = tuple[str, int]  # (address, bind port)
 
 BACKLOG: Final = 4_096  # per slot; the kernel caps it at net.core.somaxconn
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
@@ -49,9 +48,9 @@ class ListeningSockets:
                 self._sockets[key] = self._bind_slots(*key)
             except OSError as error:
                 failures[key] = os.strerror(error.errno) if error.errno else str(error)
-                address = key[0] or "*"
-                fields = logs.fields(address=address, port=key[1], error=failures[key], hint=hint_for(error, key[1]))
-                log.error("bind_failed", extra=fields)
+                address, port = key
+                told = logs.fields(address=address or "*", port=port, error=failures[key], hint=hint_for(error, port))
+                log.error("bind_failed", extra=told)
         return failures
 
     def keep(self, keys: Collection[BindKey]) -> None:
@@ -76,11 +75,6 @@ class ListeningSockets:
             _close(slots)
             raise
         return slots
-
-
-def show_address(address: str, port: int) -> str:
-    """Return `127.0.0.1:80`, `[::1]:80`, or `*:80` for all interfaces."""
-    return f"[{address}]:{port}" if ":" in address else f"{address or '*'}:{port}"
 
 
 def hint_for(error: OSError, port: int) -> str:

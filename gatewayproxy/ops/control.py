@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gatewayproxy.errors import ConfigError
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
-from gatewayproxy.ops.binding import BindKey, ListeningSockets, show_address
+from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import Answer, CompilerProcess, Refused
 from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
 
@@ -152,16 +153,17 @@ class Control:
 
 
 def _keys(head: dict[str, Any]) -> frozenset[BindKey]:
-    return frozenset((address, port) for address, port, _, _ in head["ports"])
+    return frozenset(BindKey(address, port) for address, port, _, _ in head["ports"])
 
 
 def _log_ports(ports: list[Any], old: frozenset[BindKey], new: frozenset[BindKey]) -> None:
     for address, port, kind, listeners in ports:
-        if (address, port) in new - old:
-            told = logs.fields(address=show_address(address, port), protocol=kind, listeners=",".join(listeners))
+        key = BindKey(address, port)
+        if key in new - old:
+            told = logs.fields(address=str(key), protocol=kind, listeners=",".join(listeners))
             log.info("listening", extra=told)
-    for address, port in sorted(old - new):
-        log.info("listening_ended", extra=logs.fields(address=show_address(address, port)))
+    for key in sorted(old - new):
+        log.info("listening_ended", extra=logs.fields(address=str(key)))
 
 
 def _log_problems(problems: list[dict[str, str]], *, of: int = 0) -> None:

@@ -74,14 +74,14 @@ class Pages:
     async def _reload(self) -> Reply:
         control = self._control
         table = control.table
+        keys = table.keys if table is not None else frozenset()
         state = {
+            "pid": os.getpid(),
             "generation": table.generation if table is not None else 0,
             "digest": table.digest if table is not None else "",
             "ready": control.serving and not self._stopping(),
             "draining": self._stopping(),
-            "listening": sorted(f"{address or '*'} {port}" for address, port in control.table.keys)
-            if control.table
-            else [],
+            "listening": sorted(f"{key.address or '*'} {key.bind_port}" for key in keys),
             "reloads": control.results,
             "reload": control.report,
             "workers": [

@@ -21,7 +21,7 @@ from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
 from gatewayproxy.ops import memory
 from gatewayproxy.ops.sources import SOURCES, read_files
 from gatewayproxy.routing.handover import slices
-from gatewayproxy.routing.table import HostIndex, PathIndex, Port, RouteEntry, RoutingTable
+from gatewayproxy.routing.table import HostIndex, PathIndex, RouteEntry, RoutingTable
 
 __all__ = ["Outcome", "Reloader", "changes"]
 
@@ -131,15 +131,10 @@ def _outline(table: RoutingTable) -> _Outline:
     rules: dict[str, int] = {}
     for claim, entry in _claims(table):
         label = entry.label
-        name = f"{label.kind} {label.route} rule {label.rule} on {label.listener}"
+        name = f"{label.route_text} rule {label.rule} on {label.listener}"
         rules[name] = rules.get(name, 0) + hash((claim, entry.fingerprint))  # a sum has no order
-    listeners = frozenset(f"{x.name} on {_where(port)}" for port in table.ports for x in port.listeners)
+    listeners = frozenset(f"{x.name} on {port.bound}" for port in table.ports for x in port.listeners)
     return _Outline(table.generation, listeners, rules)
-
-
-def _where(port: Port) -> str:
-    host = f"[{port.address}]" if ":" in port.address else port.address or "*"
-    return f"{host}:{port.bind_port}"
 
 
 def _claims(table: RoutingTable) -> Iterator[tuple[Hashable, RouteEntry]]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatewayproxy.errors import GatewayProxyError
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
-from gatewayproxy.ops.binding import BindKey, ListeningSockets
+from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.channel import Kind, from_json
 from gatewayproxy.ops.child import Child, describe_exit
 from gatewayproxy.ops.options import RunOptions

@@ -21,7 +21,7 @@ import uvloop
 from gatewayproxy import __version__
 from gatewayproxy.ops import logs
 from gatewayproxy.ops.admin import AdminServer
-from gatewayproxy.ops.binding import ListeningSockets, show_address
+from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.options import RunOptions
@@ -61,9 +61,7 @@ class Supervisor:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         n_workers = options.workers or len(os.sched_getaffinity(0))
-        self._ticket_secret = secrets.token_bytes(
-            48
-        )  # a TLS session goes on in any worker, and no longer than this run
+        self._ticket_secret = secrets.token_bytes(48)  # TLS sessions go on in any worker, and end with this run
         self._sockets = ListeningSockets(n_workers)
         self._compiler = CompilerProcess(options)
         self._totals = Totals()
@@ -149,7 +147,7 @@ class Supervisor:
             hint = "another gateway may run here: choose another --admin HOST:PORT, or none"
             log.error("admin_failed", extra=logs.fields(address=f"{host}:{port}", error=_why(error), hint=hint))
             return False
-        log.info("admin_listening", extra=logs.fields(address=show_address(*bound)))
+        log.info("admin_listening", extra=logs.fields(address=str(bound)))
         return True
 
     def _watch_signals(self) -> None:

@@ -22,10 +22,11 @@ from typing import Any, Final
 import uvloop
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.server import Applied, BindKey, DataPlane, Drained
+from gatewayproxy.dataplane.server import Applied, DataPlane, Drained
 from gatewayproxy.dataplane.stats import Stats
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs, snapshot
 from gatewayproxy.ops.accesslog import AccessLog, LineWriter
 from gatewayproxy.ops.channel import Channel, Kind, from_json, to_json
@@ -141,7 +142,7 @@ class Worker:
         self._close_unused(self._plane.table if self._plane is not None else None)
 
     def _close_unused(self, table: RoutingTable | None) -> None:
-        wanted = {BindKey(port.address, port.bind_port) for port in table.ports} if table is not None else set()
+        wanted = {port.bound for port in table.ports} if table is not None else set()
         for key in [key for key in self._sockets if key not in wanted]:
             for sock in self._sockets.pop(key):
                 sock.close()

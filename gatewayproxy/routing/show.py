@@ -54,7 +54,7 @@ class _Printer:
             yield from _entry(entry)
 
     def _port(self, port: Port) -> Iterator[str]:
-        yield f"port {port.kind.value} {port.address or '*'}:{port.bind_port} as {port.port}"
+        yield f"port {port.kind.value} {port.bound} as {port.port}"
         for label in port.listeners:
             yield f"  listener {label.index} {label.name}"
         if port.http is not None:
@@ -114,8 +114,7 @@ def _named(index: NameIndex[T]) -> Iterator[tuple[str, T]]:
 
 def _entry(entry: RouteEntry) -> Iterator[str]:
     label = entry.label
-    named = f" ({label.rule_name})" if label.rule_name else ""
-    yield f"entry {entry.index}: {label.kind} {label.route} rule {label.rule}{named} on {label.listener}"
+    yield f"entry {entry.index}: {label.route_text} rule {label.rule_text} on {label.listener}"
     if entry.request_timeout_s or entry.backend_timeout_s:
         yield f"  timeouts: request {entry.request_timeout_s:g} s, backend {entry.backend_timeout_s:g} s"
     if entry.refusal is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gatewayproxy.model.headops import HeadEdit, Respond
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import Certificate, Cluster, HeaderTest, QueryTest, Refusal
 
 __all__ = [
@@ -42,6 +43,16 @@ class RuleLabel:
     route: str  # "namespace/name"
     rule: int
     rule_name: str = ""
+
+    @property
+    def route_text(self) -> str:
+        """Kind and name: "HTTPRoute shop/api"."""
+        return f"{self.kind} {self.route}"
+
+    @property
+    def rule_text(self) -> str:
+        """Index and name: "2", or "2 (checkout)"."""
+        return f"{self.rule} ({self.rule_name})" if self.rule_name else str(self.rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -170,6 +181,16 @@ class Port:
     http: HostIndex | None = None
     sni: SniIndex | None = None
     tcp: RouteEntry | None = None
+
+    @property
+    def bound(self) -> BindKey:
+        """What its sockets are bound to."""
+        return BindKey(self.address, self.bind_port)
+
+    @property
+    def label(self) -> str:
+        """What counts for no listener in particular is counted as: its only listener, else where it is bound."""
+        return self.listeners[0].name if len(self.listeners) == 1 else str(self.bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,9 +11,10 @@ import pytest
 
 from gatewayproxy.dataplane import server
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.server import BindKey, DataPlane, Drained
+from gatewayproxy.dataplane.server import DataPlane, Drained
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, Port, PortKind, RoutingTable, VirtualHost
 
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.server import BindKey, DataPlane
+from gatewayproxy.dataplane.server import DataPlane
 from gatewayproxy.dataplane.upstream.registry import Registry
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, Port, SniIndex, SniTarget
 from tests.support.certs import certificate, client_context
 from tests.support.https import https_port

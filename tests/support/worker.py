@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.server import BindKey, DataPlane
+from gatewayproxy.dataplane.server import DataPlane
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import Cluster, Endpoint
 from gatewayproxy.routing.pick import step_for
 from gatewayproxy.routing.table import (

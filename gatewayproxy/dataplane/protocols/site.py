@@ -109,7 +109,7 @@ class Site:
         self.port = port
         self.index: HostIndex = port.http or HostIndex()
         self.entries: dict[RouteEntry, EntryState] = {}
-        self.label = _label(port)
+        self.label = port.label
         self.ids = count(1)
         self.id_prefix = os.urandom(10).hex().encode("ascii")
         self.loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ class Site:
         self.port = port
         self.index = port.http or HostIndex()
         self.entries = {}
-        self.label = _label(port)
+        self.label = port.label
 
     def open_entry(self, entry: RouteEntry) -> EntryState:
         """Return the state of *entry*, made at its first request."""
@@ -156,10 +156,3 @@ class Site:
         self._timer = self.loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
         for connection in late:
             connection.on_deadline()
-
-
-def _label(port: Port) -> str:
-    """Return how connections of *port* are counted: by their listener where there is one, else by the address."""
-    if len(port.listeners) == 1:
-        return port.listeners[0].name
-    return f"{port.address or '*'}:{port.bind_port}"
