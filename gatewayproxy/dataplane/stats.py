@@ -21,26 +21,26 @@ class AccessRecord(NamedTuple):
 
     protocol: str  # "http/1.1", "https/1.1", "tcp", "tls"
     listener: str
-    route: str  # "HTTPRoute namespace/name"
-    rule: str  # "2" or "2 (name)"
-    backend: str  # "namespace/name:port"
-    endpoint: str  # "10.0.0.7:8080"
     client: str  # address of the client, after trusted hops
-    method: bytes
-    host: bytes  # Host, or the server name of a TLS stream
-    target: bytes
-    status: int
-    reason: str  # why the gateway answered itself or cut the exchange; "" for a plain upstream answer
-    detail: str
-    bytes_in: int  # body (or stream) bytes from the client
-    bytes_out: int
     started_at: float  # loop time, seconds
-    duration_s: float
-    connect_s: float  # waiting for an upstream connection
-    upstream_s: float  # head sent to response head received
     generation: int
-    request_id: bytes
-    attempts: int
+    route: str = ""  # "HTTPRoute namespace/name"
+    rule: str = ""  # "2" or "2 (name)"
+    backend: str = ""  # "namespace/name:port"
+    endpoint: str = ""  # "10.0.0.7:8080"
+    method: bytes = b""
+    host: bytes = b""  # Host, or the server name of a TLS stream
+    target: bytes = b""
+    status: int = 0
+    reason: str = ""  # why the gateway answered itself or cut the exchange; "" for a plain upstream answer
+    detail: str = ""
+    bytes_in: int = 0  # body (or stream) bytes from the client
+    bytes_out: int = 0
+    duration_s: float = 0.0
+    connect_s: float = 0.0  # waiting for an upstream connection
+    upstream_s: float = 0.0  # head sent to response head received
+    request_id: bytes = b""
+    attempts: int = 0
 
 
 class RuleStats:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from gatewayproxy.dataplane.stats import BUCKETS, RuleStats, Stats
+from gatewayproxy.routing.table import RuleLabel
 
 __all__ = ["BUCKETS", "Row", "RowName", "Snapshot", "Totals", "parts"]
 
@@ -152,7 +153,7 @@ def parts(stats: Stats, dropped_lines: int) -> Iterator[dict[str, Any]]:
     }
 
 
-def _label(label: Any) -> tuple[str, str, str, int, str]:
+def _label(label: RuleLabel) -> tuple[str, str, str, int, str]:
     return (label.listener, label.kind, label.route, label.rule, label.rule_name)
 
 

@@ -169,7 +169,7 @@ class HttpsListener:
 
     def _record(self, refused: RefusedHandshake) -> None:
         """Count a refusal under its listener, or under the port where none was chosen."""
-        name = refused.listener.name if refused.listener else f"{self._port.address or '*'}:{self._port.bind_port}"
+        name = refused.listener.name if refused.listener else str(self._port.bound)
         self._context.stats.refuse(name, refused.reason)
         log.debug(
             "handshake_refused listener=%s reason=%s client=%s server_name=%r detail=%r",
@@ -180,8 +180,12 @@ class HttpsListener:
 
     def _access_record(self, name: str, refused: RefusedHandshake) -> AccessRecord:
         return AccessRecord(
-            protocol="tls", listener=name, route="", rule="", backend="", endpoint="", client=refused.client,
-            method=b"", host=refused.server_name, target=b"", status=0, reason=refused.reason, detail=refused.detail,
-            bytes_in=0, bytes_out=0, started_at=self._loop.time(), duration_s=0.0, connect_s=0.0, upstream_s=0.0,
-            generation=self._context.generation, request_id=b"", attempts=0,
-        )  # fmt: skip
+            protocol="tls",
+            listener=name,
+            client=refused.client,
+            started_at=self._loop.time(),
+            generation=self._context.generation,
+            host=refused.server_name,
+            reason=refused.reason,
+            detail=refused.detail,
+        )

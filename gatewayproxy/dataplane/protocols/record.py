@@ -20,14 +20,11 @@ def access_record(exchange: Exchange, now: float) -> AccessRecord:
     """Return the record of an exchange that ended *now*."""
     head, site = exchange.head, exchange.connection.site
     label = exchange.target.entry.label if exchange.target is not None else None
-    rule = ""
-    if label is not None:
-        rule = f"{label.rule} ({label.rule_name})" if label.rule_name else str(label.rule)
     return AccessRecord(
         protocol=f"{site.scheme.decode()}/1.{head.minor}",
         listener=exchange.vhost.listener.name if exchange.vhost is not None else site.label,
-        route=f"{label.kind} {label.route}" if label is not None else "",
-        rule=rule,
+        route=label.route_text if label is not None else "",
+        rule=label.rule_text if label is not None else "",
         backend=exchange.target.choice.name if exchange.target is not None else "",
         endpoint=exchange.pool.name if exchange.pool is not None and exchange.attempts else "",
         client=client_of(head, exchange.connection.peer, site.limits.trusted_hops).decode("ascii", "backslashreplace"),
@@ -53,8 +50,12 @@ def refusal_record(connection: Http1Connection, error: RemoteProtocolError) -> A
     """Return the record of a request whose head could not be read."""
     site = connection.site
     return AccessRecord(
-        protocol=f"{site.scheme.decode()}/1.1", listener=connection.listener_name, route="", rule="", backend="",
-        endpoint="", client=connection.peer.decode("ascii", "backslashreplace"), method=b"", host=b"", target=b"",
-        status=error.status, reason=error.reason, detail=str(error), bytes_in=0, bytes_out=0, started_at=monotonic(),
-        duration_s=0.0, connect_s=0.0, upstream_s=0.0, generation=site.context.generation, request_id=b"", attempts=0,
-    )  # fmt: skip
+        protocol=f"{site.scheme.decode()}/1.1",
+        listener=connection.listener_name,
+        client=connection.peer.decode("ascii", "backslashreplace"),
+        started_at=monotonic(),
+        generation=site.context.generation,
+        status=error.status,
+        reason=error.reason,
+        detail=str(error),
+    )
