@@ -20,10 +20,14 @@ from typing import Any, Final
 
 from gatewayproxy.errors import GatewayProxyError
 
-__all__ = ["MAX_FDS", "Channel", "ChannelError", "Kind", "from_json", "pair", "read_frame", "to_json", "write_frame"]
+__all__ = [
+    "MAX_FDS", "OUT_OF_MEMORY", "Channel", "ChannelError", "Kind", "from_json", "pair", "read_frame", "to_json",
+    "write_frame",
+]  # fmt: skip
 
 MAX_FDS: Final = 64  # descriptors of one frame (the kernel takes 253)
 MAX_FRAME_BYTES: Final = 1 << 30  # a frame larger than this is a broken peer
+OUT_OF_MEMORY: Final = 12  # exit status of a compiling child at its memory bound: a frame would need memory
 _READ_BYTES: Final = 16_384  # one read per loop turn: a table arrives a slice at a time
 _HEADER: Final = struct.Struct("!IBB")  # payload bytes, kind, descriptors
 _RIGHTS_BYTES: Final = socket.CMSG_SPACE(MAX_FDS * 4)

@@ -16,12 +16,11 @@ import sys
 from typing import Any, Final
 
 from gatewayproxy.model.source import CompileOptions
-from gatewayproxy.ops.channel import ChannelError, Kind, from_json, read_frame, to_json, write_frame
+from gatewayproxy.ops.channel import OUT_OF_MEMORY, ChannelError, Kind, from_json, read_frame, to_json, write_frame
 from gatewayproxy.ops.reload import Outcome, Reloader
 
 __all__ = ["main"]
 
-OUT_OF_MEMORY: Final = 12  # exit status: the memory bound was reached
 # PERF: benchmarks/reload stall, 10,000 routes, all on one core: longest wait 19-33 ms, so 12-15.
 NICENESS: Final = 10
 

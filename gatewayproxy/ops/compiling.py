@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gatewayproxy.errors import ConfigError
-from gatewayproxy.ops.channel import Kind, from_json
+from gatewayproxy.ops.channel import OUT_OF_MEMORY, Kind, from_json
 from gatewayproxy.ops.child import Child, describe_exit
 from gatewayproxy.ops.options import RunOptions
 
@@ -15,7 +15,6 @@ __all__ = ["Answer", "CompilerProcess", "Refused"]
 
 MAX_TABLE_BYTES: Final = 1 << 30  # slices of one table; beyond, the compilation fails
 _MODULE: Final = "gatewayproxy.ops.compile_child"
-_OUT_OF_MEMORY: Final = 12  # exit status of the child at its memory bound
 
 
 @dataclass(slots=True)
@@ -130,7 +129,7 @@ class CompilerProcess:
     def _on_exit(self, child: Child, status: int) -> None:
         if self._child is child:
             self._child = None
-        if status == _OUT_OF_MEMORY:
+        if status == OUT_OF_MEMORY:
             self._fail(f"compiling needs more than {self._options.compile_memory_bytes >> 20} MiB")
         else:
             self._fail(f"the compiler died: {describe_exit(status)}", "its last words are in the log above")
