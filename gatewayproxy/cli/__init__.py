@@ -149,9 +149,8 @@ def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport
 def _status(server: str) -> list[Mapping[str, Any]]:
     """Fetch the objects of the gateway whose admin address is *server*."""
     url = server if "://" in server else f"http://{server}"
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({})
-    )  # a loopback address, whatever http_proxy says
+    # Mostly a loopback address, whatever http_proxy says.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"{url.rstrip('/')}/status", timeout=SERVER_TIMEOUT_S) as response:
             items: list[Mapping[str, Any]] = json.loads(response.read(MAX_STATUS_BYTES))["items"]

@@ -15,9 +15,7 @@ from gatewayproxy.model.limits import LIMITS, Limit
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.options import DEFAULT_ADMIN
 
-__all__ = ["DEFAULT_SERVER", "PROGRAM", "Command", "grammar", "limit_flag", "port_map", "read"]
-
-Command = Callable[[argparse.Namespace], int]  # runs with what was read, returns the exit status
+__all__ = ["DEFAULT_SERVER", "PROGRAM", "grammar", "limit_flag", "port_map", "read"]
 
 PROGRAM: Final = "gatewayproxy"
 DEFAULT_SERVER: Final = f"http://{DEFAULT_ADMIN[0]}:{DEFAULT_ADMIN[1]}"

@@ -16,7 +16,6 @@ class Protocol(Enum):
     HTTPS = "HTTPS"
     TLS = "TLS"
     TCP = "TCP"
-    UDP = "UDP"
 
 
 class TlsMode(Enum):
@@ -30,7 +29,6 @@ class AppProtocol(Enum):
     """What a backend port speaks (`Service.spec.ports[].appProtocol`, GEP-1911)."""
 
     HTTP = "http"
-    H2C = "kubernetes.io/h2c"
     WS = "kubernetes.io/ws"
 
 

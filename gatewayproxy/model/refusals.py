@@ -1,6 +1,6 @@
 """Reason codes of the answers that configuration decides: why a backendRef, a filter or a rule refuses requests.
 
-The codes are stable: access log, metrics and `explain` show them. Codes of run-time failures (`connect_failed`,
+The codes are stable: access log and metrics show them. Codes of run-time failures (`connect_failed`,
 `upstream_timeout` ...) belong to the data plane.
 """
 

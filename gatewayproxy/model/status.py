@@ -44,7 +44,6 @@ class Reason(StrEnum):
     ADDRESS_NOT_USABLE = "AddressNotUsable"
     BACKEND_NOT_FOUND = "BackendNotFound"
     HOSTNAME_CONFLICT = "HostnameConflict"
-    INCOMPATIBLE_FILTERS = "IncompatibleFilters"
     INVALID = "Invalid"
     INVALID_CERTIFICATE_REF = "InvalidCertificateRef"
     INVALID_KIND = "InvalidKind"

@@ -55,8 +55,6 @@ def _binds(plan: Plan) -> dict[tuple[str, int], list[Listener]]:
     """Return the listeners of every bound address and port, in plan order."""
     binds: dict[tuple[str, int], list[Listener]] = {}
     for listener in plan.listeners:
-        if listener.protocol not in _KINDS:
-            continue
         for address in listener.addresses:
             binds.setdefault((address, listener.bind_port), []).append(listener)
     return binds

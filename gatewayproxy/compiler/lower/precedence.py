@@ -21,7 +21,7 @@ class Claim(NamedTuple):
     """A match with what breaks its ties."""
 
     match: Match
-    created: float  # Unix seconds of the route's creationTimestamp, 0 where there is none
+    created: float  # as Route.created
     route: str  # "namespace/name"
     rule: int
     position: int  # of the match within its rule
