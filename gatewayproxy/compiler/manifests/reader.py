@@ -134,12 +134,12 @@ def _report_version(root: Fields, name: str, group: str, version: str) -> None:
 
 
 def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | None:
-    """Say why the object is passed over: a kind we do not serve (yet), or not a gateway's business.
+    """Say why the object is passed over: a kind we do not serve (yet), or not one of the Gateway API.
 
     Return group and kind that a slip of the pen may have hidden.
     """
     if group in _GATEWAY_GROUPS and name in _LATER:
-        root.warn("kind", f"{name} is not implemented yet, passed over", "do not rely on it")
+        root.warn("kind", f"{name} is not implemented yet, passed over", "nothing serves it here: do not rely on it")
     elif group in _GATEWAY_GROUPS:
         known_here = [known for known_group, known in KINDS if known_group == group]
         close = close_match(name, [*known_here, *_LATER])
@@ -149,7 +149,7 @@ def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | N
     else:
         right = [other for other, known in KINDS if known == name]
         hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else ""
-        root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not for a gateway, passed over", hint)
+        root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not known here, passed over", hint)
         # Other groups have Gateways and Services of their own: one letter, or no group at all, is a slip.
         if right and (not group or close_match(group, right, 0.9)):
             return right[0], name

@@ -42,6 +42,11 @@ class Classes:
             return found.controller_name == self._controller_name
         return name not in self._unreadable
 
+    def of_another(self, gateway: Gateway) -> str:
+        """Return the controller of the Gateway's class where that is not ours, else an empty text."""
+        found = self._by_name.get(gateway.gateway_class_name)
+        return found.controller_name if found is not None and not self.own(gateway) else ""
+
     def verdict(self, gateway_class: GatewayClass) -> Condition:
         """Return the Accepted condition of a class of ours."""
         if gateway_class.parameters_ref is not None:
@@ -60,6 +65,7 @@ def draft_gateways(
     findings: Findings,
 ) -> list[GatewayDraft]:  # fmt: skip
     """Return our Gateways, oldest first, then by namespace/name."""
+    _report_foreign(resources, classes, findings)
     ours = [gateway for gateway in resources.gateways if classes.own(gateway)]
     ours.sort(key=lambda gateway: gateway.meta.age)
     drafts: list[GatewayDraft] = []
@@ -76,6 +82,15 @@ def draft_gateways(
             findings.warn(gateway.meta.origin, gateway.meta.key, "spec.addresses", message)
         drafts.append(draft)
     return drafts
+
+
+def _report_foreign(resources: Resources, classes: Classes, findings: Findings) -> None:
+    """Warn of Gateways of other controllers: manifests that come from a cluster would serve nothing, unnoticed."""
+    for gateway in resources.gateways:
+        if controller := classes.of_another(gateway):
+            message = f"not served: GatewayClass {gateway.gateway_class_name} is of controller {controller}, not ours"
+            hint = f"to serve it, run with --controller-name {controller}, or take the GatewayClass out of the files"
+            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, hint)
 
 
 def _judge_parameters(draft: GatewayDraft, classes: Classes) -> None:

@@ -19,6 +19,7 @@ from gatewayproxy.model.plan import Certificate
 __all__ = ["Secrets", "wanted_files"]
 
 _TLS_TYPE: Final = "kubernetes.io/tls"
+_MISSING: Final = f"does not exist; add it, with tls.crt and tls.key or the annotations {CERT_FILE} and {KEY_FILE}"
 
 
 def wanted_files(secrets: Iterable[Secret]) -> Iterator[str]:
@@ -46,7 +47,7 @@ class Secrets:
         if key not in self._read:
             secret = self._secrets.get(key)
             if secret is None:
-                raise CertificateError("has errors" if key in self._broken else "does not exist")
+                raise CertificateError("has errors" if key in self._broken else _MISSING)
             self._read[key] = self._load(secret)
         return self._read[key]
 

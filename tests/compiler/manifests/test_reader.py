@@ -183,7 +183,7 @@ def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
     [
         pytest.param(
             "gateway.networking.k8s.io/v1", "GRPCRoute", "warning",
-            "GRPCRoute is not implemented yet, passed over", "do not rely on it", id="later",
+            "GRPCRoute is not implemented yet, passed over", "nothing serves it here: do not rely on it", id="later",
         ),
         pytest.param(
             "gateway.networking.k8s.io/v1", "HttpRoute", "warning",
@@ -194,11 +194,11 @@ def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
             "write one of: gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1beta1", id="version",
         ),
         pytest.param(
-            "v1", "HTTPRoute", "warning", "'HTTPRoute' of API group '' is not for a gateway, passed over",
+            "v1", "HTTPRoute", "warning", "'HTTPRoute' of API group '' is not known here, passed over",
             "did you mean apiVersion gateway.networking.k8s.io/v1?", id="group forgotten",
         ),
         pytest.param(
-            "apps/v1", "Deployment", "warning", "'Deployment' of API group 'apps' is not for a gateway, passed over",
+            "apps/v1", "Deployment", "warning", "'Deployment' of API group 'apps' is not known here, passed over",
             "", id="none of our business",
         ),
     ],
