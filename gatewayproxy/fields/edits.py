@@ -1,4 +1,4 @@
-"""Shapes of the filters that edit heads: header modifiers and path modifiers, read as head ops. Pure.
+"""Shapes that filters share: modifiers of headers and paths, read as head ops; a filter without backends. Pure.
 
 Refused beyond the CustomResourceDefinitions, since a head would not be what it seems: fields that frame a message or
 belong to one connection, a second action on one name, and paths that are not absolute or hold "?" or "#".
@@ -6,14 +6,17 @@ belong to one connection, a second action on one name, and paths that are not ab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from gatewayproxy.fields.reading import Fields
-from gatewayproxy.fields.shapes import HEADER_NAME, HEADER_VALUE
+from gatewayproxy.fields.shapes import HEADER_NAME, HEADER_VALUE, BackendObjectReference
 from gatewayproxy.fields.text import Text
 from gatewayproxy.model.headops import Add, HeadOp, Path, Prefix, Remove, Set
+from gatewayproxy.model.plan import Cluster, FilterChain
 
-__all__ = ["OWN_FIELDS", "read_header_modifier", "read_path_modifier"]
+__all__ = ["OWN_FIELDS", "LocalFilter", "read_header_modifier", "read_path_modifier"]
 
 # RFC 9110 §7.6.1 (connection), RFC 9112 §6 (framing): what the gateway itself says on each of its two connections.
 OWN_FIELDS: Final = frozenset({
@@ -25,6 +28,22 @@ _ANY_NAME: Final = Text("a header name such as x-version")
 _PATH: Final = r"/([A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*"  # RFC 3986 §3.3
 _FULL: Final = Text("an absolute path such as /new, without query", _PATH, longest=1024)
 _PREFIX: Final = Text('a path such as /new, or ""', rf"({_PATH})?", longest=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFilter:
+    """A filter as read that needs no backend: what it does is known at once."""
+
+    chain: FilterChain
+
+    @property
+    def references(self) -> tuple[BackendObjectReference, ...]:
+        """None."""
+        return ()
+
+    def lower(self, clusters: Mapping[BackendObjectReference, Cluster]) -> FilterChain:
+        """Return what it does."""
+        return self.chain
 
 
 def read_header_modifier(fields: Fields) -> tuple[HeadOp, ...]:

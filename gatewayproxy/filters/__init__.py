@@ -1,7 +1,8 @@
 """Filters of HTTPRoute rules and backendRefs: one file each. `FILTERS` is the whole registry. Pure.
 
-A file reads its member of the filter union into a `Spec`, and a Spec lowers to its part of a `FilterChain`. A type
-that is not in the registry is not implemented: requests of its rule fail, the filter is never skipped.
+A file reads its member of the filter union into a `FilterSpec`, which lowers to its part of a `FilterChain` once the
+backends that it refers to are known; most refer to none (`fields.edits.LocalFilter`). A type that is not in the
+registry is not implemented: requests of its rule fail, the filter is never skipped.
 """
 
 from __future__ import annotations

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from gatewayproxy.fields import BackendObjectReference, Fields
-from gatewayproxy.fields.edits import read_path_modifier
+from gatewayproxy.fields import Fields
+from gatewayproxy.fields.edits import LocalFilter, read_path_modifier
 from gatewayproxy.fields.shapes import PRECISE_HOSTNAME
 from gatewayproxy.model.headops import HeadOp, Host
-from gatewayproxy.model.plan import Cluster, FilterChain
+from gatewayproxy.model.plan import FilterChain
 
-__all__ = ["Spec", "read"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What to rewrite."""
-
-    ops: tuple[HeadOp, ...] = ()
-
-    @property
-    def references(self) -> tuple[BackendObjectReference, ...]:
-        """None: the rule's backends get the rewritten request."""
-        return ()
-
-    def lower(self, clusters: Mapping[BackendObjectReference, Cluster]) -> FilterChain:
-        """Return the edits of the request head."""
-        return FilterChain(request=self.ops)
+__all__ = ["read"]
 
 
-def read(fields: Fields) -> Spec:
+def read(fields: Fields) -> LocalFilter:
     """Read `urlRewrite`."""
     hostname = fields.text("hostname", PRECISE_HOSTNAME, None)
     path = read_path_modifier(fields)
@@ -39,4 +20,4 @@ def read(fields: Fields) -> Spec:
         ops.append(Host(hostname.encode()))
     if path is not None:
         ops.append(path)
-    return Spec(ops=tuple(ops))
+    return LocalFilter(FilterChain(request=tuple(ops)))
