@@ -15,25 +15,28 @@ from gatewayproxy.model.names import Origin
 
 __all__ = [
     "DURATION", "GATEWAY_GROUP", "GROUP", "HEADER_NAME", "HEADER_VALUE", "HOSTNAME", "HOSTNAME_PATTERN", "KIND",
-    "LABEL", "NAMESPACE", "OBJECT_NAME", "PORT", "PRECISE_HOSTNAME", "SECTION_NAME", "SUBDOMAIN",
+    "LABEL", "NAMESPACE", "OBJECT_NAME", "OPTION", "PORT", "PRECISE_HOSTNAME", "SECTION_NAME", "SUBDOMAIN",
+    "SUBDOMAIN_PATTERN",
     "BackendObjectReference", "duration_s", "read_backend_object_reference", "require_service_port",
 ]  # fmt: skip
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
+SUBDOMAIN_PATTERN: Final = rf"{_LABEL}(\.{_LABEL})*"
 
-HOSTNAME_PATTERN: Final = rf"(\*\.)?{_SUBDOMAIN}"
+HOSTNAME_PATTERN: Final = rf"(\*\.)?{SUBDOMAIN_PATTERN}"
 
 LABEL: Final = Text("lower-case letters, digits and inner hyphens, 63 at most", _LABEL, shortest=1, longest=63)
 SUBDOMAIN: Final = Text(
-    "lower-case letters, digits, '-' and '.', such as web or web.prod", _SUBDOMAIN, shortest=1, longest=253
+    "lower-case letters, digits, '-' and '.', such as web or web.prod", SUBDOMAIN_PATTERN, shortest=1, longest=253
 )
 NAMESPACE: Final = LABEL
 OBJECT_NAME: Final = Text("the name of an object", shortest=1, longest=253)
 SECTION_NAME: Final = SUBDOMAIN
-GROUP: Final = Text('an API group such as apps.example.com, or "" for the core group', rf"({_SUBDOMAIN})?", longest=253)
+GROUP: Final = Text(
+    'an API group such as apps.example.com, or "" for the core group', rf"({SUBDOMAIN_PATTERN})?", longest=253
+)
 KIND: Final = Text("a kind such as Service", r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?", shortest=1, longest=63)
 HOSTNAME: Final = Text(
     "a lower-case DNS name such as app.example.com or *.example.com, without port",
@@ -42,7 +45,10 @@ HOSTNAME: Final = Text(
     longest=253,
 )
 PRECISE_HOSTNAME: Final = Text(
-    "a lower-case DNS name such as app.example.com, without port or wildcard", _SUBDOMAIN, shortest=1, longest=253
+    "a lower-case DNS name such as app.example.com, without port or wildcard",
+    SUBDOMAIN_PATTERN,
+    shortest=1,
+    longest=253,
 )
 HEADER_NAME: Final = Text(
     "a header name such as x-version", r"[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+", shortest=1, longest=256
@@ -50,6 +56,7 @@ HEADER_NAME: Final = Text(
 HEADER_VALUE: Final = Text(
     "visible ASCII, single spaces or tabs between words", r"[!-~]+([\t ][!-~]+)*", shortest=1, longest=4096
 )
+OPTION: Final = Text("a string of at most 4096 characters", longest=4096)  # of TLS options and annotations
 DURATION: Final = Text("a duration such as 500ms, 10s or 1m30s", r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 PORT: Final = (1, 65_535)
 

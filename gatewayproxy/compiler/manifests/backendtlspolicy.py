@@ -10,14 +10,22 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.fields import Fields, Text
-from gatewayproxy.fields.shapes import GROUP, HOSTNAME, KIND, OBJECT_NAME, PRECISE_HOSTNAME, SECTION_NAME
+from gatewayproxy.fields.shapes import (
+    GROUP,
+    HOSTNAME,
+    KIND,
+    OBJECT_NAME,
+    OPTION,
+    PRECISE_HOSTNAME,
+    SECTION_NAME,
+    SUBDOMAIN_PATTERN,
+)
 
 __all__ = ["BackendTLSPolicy", "PolicyTarget", "read"]
 
-OPTION: Final = Text("a string of at most 4096 characters", longest=4096)
 WELL_KNOWN: Final = Text(
     "System",
-    r"System|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/"
+    rf"System|{SUBDOMAIN_PATTERN}/"
     r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]",
     shortest=1,
     longest=253,

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from re import compile as regex
 from typing import Final
 
-from gatewayproxy.compiler.manifests.meta import LABEL_VALUE, Meta, flaw_of_label_key
+from gatewayproxy.compiler.manifests.meta import LABEL_VALUE, Meta, check_label_keys
 from gatewayproxy.compiler.manifests.references import (
     ObjectReference,
     read_object_reference,
@@ -24,8 +24,10 @@ from gatewayproxy.fields.shapes import (
     HOSTNAME_PATTERN,
     KIND,
     OBJECT_NAME,
+    OPTION,
     PORT,
     SECTION_NAME,
+    SUBDOMAIN_PATTERN,
 )
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.protocols import TlsMode
@@ -35,18 +37,15 @@ __all__ = [
     "read",
 ]  # fmt: skip
 
-_DOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-
 PROTOCOL: Final = Text(
     "a protocol such as HTTP, HTTPS, TLS, TCP or example.com/bar",
-    rf"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|(?s:.*?){_DOMAIN}/[A-Za-z0-9]+",
+    rf"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|(?s:.*?){SUBDOMAIN_PATTERN}/[A-Za-z0-9]+",
     shortest=1,
     longest=255,
 )
-OPTION: Final = Text("a string of at most 4096 characters", longest=4096)
 ADDRESS: Final = Text("an address", longest=253)
 # The official expression anchors only its first and last alternative, and so do we.
-_ADDRESS_TYPE: Final = regex(rf"^Hostname|IPAddress|NamedAddress|{_DOMAIN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
+_ADDRESS_TYPE: Final = regex(rf"^Hostname|IPAddress|NamedAddress|{SUBDOMAIN_PATTERN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
 _HOSTNAME_ADDRESS: Final = regex(HOSTNAME_PATTERN)
 _FROM: Final = {word: word for word in ("Same", "All", "Selector")}
 _TLS_MODES: Final = {mode.value: mode for mode in TlsMode}
@@ -250,11 +249,7 @@ def _read_infrastructure(spec: Fields) -> ObjectReference | None:
     fields = spec.child("infrastructure")
     if fields is None:
         return None
-    label_keys = fields.text_map("labels", LABEL_VALUE, most=8)
-    annotation_keys = fields.text_map("annotations", OPTION, most=16)
-    for name, mapping in (("labels", label_keys), ("annotations", annotation_keys)):
-        for key in mapping:
-            if flaw := flaw_of_label_key(key):
-                fields.error_of_key(name, key, flaw, "write a key such as app or example.com/app")
+    check_label_keys(fields, "labels", fields.text_map("labels", LABEL_VALUE, most=8))
+    check_label_keys(fields, "annotations", fields.text_map("annotations", OPTION, most=16))
     parameters = fields.child("parametersRef")
     return read_object_reference(parameters, namespaced=False) if parameters is not None else None

@@ -8,12 +8,13 @@ from typing import Final
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.references import ObjectReference, read_object_reference
 from gatewayproxy.fields import Fields, Text
+from gatewayproxy.fields.shapes import SUBDOMAIN_PATTERN
 
 __all__ = ["GatewayClass", "read"]
 
 CONTROLLER: Final = Text(
     "a controller name such as example.com/controller",
-    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+",
+    SUBDOMAIN_PATTERN + r"/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+",
     shortest=1,
     longest=253,
 )

@@ -9,10 +9,10 @@ from re import compile as regex
 from typing import Final
 
 from gatewayproxy.fields import ANY_TEXT, Fields, Text
-from gatewayproxy.fields.shapes import NAMESPACE
+from gatewayproxy.fields.shapes import NAMESPACE, SUBDOMAIN
 from gatewayproxy.model.names import Origin, ResourceKey
 
-__all__ = ["DEFAULT_NAMESPACE", "MAX_ANNOTATION_BYTES", "Meta", "flaw_of_label_key", "read_meta"]
+__all__ = ["DEFAULT_NAMESPACE", "LABEL_VALUE", "MAX_ANNOTATION_BYTES", "Meta", "check_label_keys", "read_meta"]
 
 DEFAULT_NAMESPACE: Final = "default"
 MAX_ANNOTATION_BYTES: Final = 262_144  # of all annotations of an object together, as an API server counts
@@ -22,7 +22,6 @@ LABEL_VALUE: Final = Text(
     longest=63,
 )
 
-_LABEL_PREFIX: Final = regex(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_NAME: Final = regex(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SERVER_FIELDS: Final = (
     "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generateName", "managedFields",
@@ -81,10 +80,16 @@ def read_meta(root: Fields, *, kind: str, namespaced: bool, name: Text, api_vers
     )
 
 
-def flaw_of_label_key(key: str) -> str:
-    """Return what is wrong with *key* as the key of a label or annotation, or ""."""
+def check_label_keys(fields: Fields, name: str, mapping: Mapping[str, str]) -> None:
+    """Note an error of each key of *mapping*, field *name*, that no label or annotation can have."""
+    for key in mapping:
+        if flaw := _flaw_of_label_key(key):
+            fields.error_of_key(name, key, flaw, "write a key such as app or example.com/app")
+
+
+def _flaw_of_label_key(key: str) -> str:
     prefix, slash, name = key.rpartition("/")
-    if slash and not (_LABEL_PREFIX.fullmatch(prefix) and len(prefix) <= 253):
+    if slash and SUBDOMAIN.flaw(prefix):
         return f'the part before "/" must be a DNS name, not "{prefix[:80]}"'
     if len(name) > 63 or not _LABEL_NAME.fullmatch(name):
         return f'"{name[:80]}" must be 1 to 63 letters, digits, "-", "_" or ".", with a letter or digit at both ends'
@@ -93,23 +98,17 @@ def flaw_of_label_key(key: str) -> str:
 
 def _read_labels(fields: Fields) -> dict[str, str]:
     labels = fields.text_map("labels", LABEL_VALUE)
-    _check_keys(fields, "labels", labels)
+    check_label_keys(fields, "labels", labels)
     return labels
 
 
 def _read_annotations(fields: Fields) -> dict[str, str]:
     annotations = fields.text_map("annotations")
-    _check_keys(fields, "annotations", annotations)
+    check_label_keys(fields, "annotations", annotations)
     n_bytes = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
     if n_bytes > MAX_ANNOTATION_BYTES:
         fields.error("annotations", f"hold {n_bytes} bytes, {MAX_ANNOTATION_BYTES} is the most", "shorten them")
     return annotations
-
-
-def _check_keys(fields: Fields, name: str, mapping: Mapping[str, str]) -> None:
-    for key in mapping:
-        if flaw := flaw_of_label_key(key):
-            fields.error_of_key(name, key, flaw, "write a key such as app or example.com/app")
 
 
 def _read_created(fields: Fields) -> float:
