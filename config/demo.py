@@ -16,6 +16,7 @@ import datetime
 import ipaddress
 import json
 import os
+import shlex
 import signal
 import socketserver
 import ssl
@@ -242,10 +243,11 @@ def moved_ports(folder: Path) -> list[str]:
 
 
 def hints(folder: Path) -> list[str]:
-    """Return the commands of the folder's README that may be tried while it runs."""
+    """Return the commands of the folder's README that may be tried while it runs, and first what they need."""
     readme = folder / "README.md"
     lines = readme.read_text().splitlines() if readme.exists() else []
-    return [line for line in lines if line.startswith("$ ")]
+    path = f"$ export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    return [path] + [line for line in lines if line.startswith("$ ")]
 
 
 def main() -> int:
@@ -270,6 +272,7 @@ def main() -> int:
     )
     # One process group: Ctrl-C reaches the gateway by itself; SIGTERM and SIGHUP are passed on.
     gateway = subprocess.Popen(command)
+    print(f"After a change of {options.folder}:\n\n  $ kill -HUP {gateway.pid}\n", flush=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: os.kill(gateway.pid, received))
