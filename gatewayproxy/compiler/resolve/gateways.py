@@ -108,7 +108,7 @@ def _judge_addresses(draft: GatewayDraft) -> None:
     for index, address in enumerate(draft.spec.addresses):
         if address.type != "IPAddress":
             kind = address.type
-            draft.reject(Reason.UNSUPPORTED_ADDRESS, f"addresses[{index}] has type {kind}; only IPAddress is supported")
+            draft.reject(Reason.UNSUPPORTED_ADDRESS, f"addresses[{index}] has type {kind}; write one of type IPAddress")
         elif not address.value:
             draft.unassigned = f"addresses[{index}] has no value, and there is no pool to take one from; write an IP"
         else:
