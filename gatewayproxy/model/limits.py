@@ -30,7 +30,7 @@ class Limits:
     tunnel_idle_timeout_s: float = _limit(0.0, "silence on an upgraded connection, 0 = no limit; close")
     tcp_idle_timeout_s: float = _limit(0.0, "silence on a TCP or passthrough stream, 0 = no limit; close")
     handshake_timeout_s: float = _limit(10.0, "TLS handshake, or a whole ClientHello; close")
-    handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait in the accept queue")
+    handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait, the oldest gives way")
     connections: int = _limit(20_000, "downstream connections per worker; more wait in the accept queue")
     connect_timeout_s: float = _limit(5.0, "TCP connect to an endpoint; 503")
     upstream_connections: int = _limit(1_024, "per endpoint and worker")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gatewayproxy.dataplane.context import Gate
+from gatewayproxy.dataplane.gates import Gate
 from gatewayproxy.dataplane.listeners.accept import Acceptor
 
 

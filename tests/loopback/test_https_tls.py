@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 import pytest
@@ -403,6 +405,32 @@ async def test_handshakes_beyond_the_bound_wait_in_the_accept_queue() -> None:
         for sock in stalled:
             sock.close()
         await until(lambda: running.listener.connections == 0)
+
+
+def stalled_client(number: int, sent: int) -> socket.socket:
+    """Return a connection on which *sent* bytes of a ClientHello have come, and nothing follows."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(TlsClient(number, client_context(), "a.test"))
+        with pytest.raises(ssl.SSLWantReadError):
+            client.tls.do_handshake()
+        client.sock.sendall(client.outgoing.read()[:sent])
+        stack.pop_all()
+    return client.sock
+
+
+@pytest.mark.parametrize("sent", [0, 40, 10_000], ids=["nothing", "half a ClientHello", "a ClientHello, then silence"])
+async def test_handshakes_that_do_not_go_on_give_way_to_new_ones(sent: int) -> None:
+    with echo_listener(one_name, limits=Limits(handshakes=10, handshake_timeout_s=60)) as running:
+        stalled = [stalled_client(running.number, sent) for _ in range(10)]
+        await until(lambda: running.context.handshakes.full)
+        began_at = monotonic()
+        for _ in range(3):
+            assert await thread(lambda: names_shown(running, "a.test")) == {"a.test"}
+        assert monotonic() - began_at < 20
+        assert [(record.reason, record.client) for record in running.records] == [("handshake_evicted", "127.0.0.1")]
+        assert running.context.handshakes.count == 9
+        for sock in stalled:
+            sock.close()
 
 
 async def test_connections_beyond_the_bound_wait_in_the_accept_queue() -> None:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gatewayproxy.dataplane.context import Gate
+from gatewayproxy.dataplane.gates import Gate
 from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
 
 __all__ = ["Acceptor"]
@@ -67,11 +67,12 @@ class Acceptor:
             self._loop.remove_reader(sock)
 
     def _on_readable(self, sock: socket.socket) -> None:
-        for _ in range(_PER_TURN):
+        for taken in range(_PER_TURN):
             full = next((gate for gate in self._gates if gate.full), None)
             if full is not None:
-                self._pause()
-                full.when_room(self._resume)
+                if not taken:  # else the next event will tell whether another one waits
+                    self._pause()
+                    full.when_room(self._resume)
                 return
             if not self._take(sock):
                 return

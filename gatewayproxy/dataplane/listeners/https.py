@@ -1,8 +1,8 @@
 """The HTTPS listener: TLS termination by server name, with HTTP/1.1 inside.
 
-Handshakes are bounded in number (`Limits.handshakes`, per worker: beyond, we stop accepting) and in time
-(`Limits.handshake_timeout_s`). Each connection keeps the listener its server name led to, so that a request for
-another listener's host is told 421.
+Handshakes are bounded in time (`Limits.handshake_timeout_s`) and in number (`Limits.handshakes`, per worker: beyond,
+new ones wait until the oldest gives way, see `HandshakeGate`). Each connection keeps the listener its server name led
+to, so that a request for another listener's host is told 421.
 """
 
 from __future__ import annotations
@@ -126,8 +126,13 @@ class HttpsListener:
             handshake.abort()
         deadline_at = self._loop.time() + self._context.limits.handshake_timeout_s
         self._handshakes[handshake] = deadline_at
+        self._context.handshakes.expect_hello(handshake)
         if self._sweep is None:
             self._sweep = self._loop.call_at(deadline_at, self._expire)
+
+    def heard(self, handshake: Handshake) -> None:
+        """Note that the ClientHello of *handshake* is whole."""
+        self._context.handshakes.expect_finish(handshake)
 
     def established(self, handshake: Handshake, transport: TlsTransport, target: SniTarget) -> asyncio.Protocol:
         """Turn *handshake* into a connection of *target*'s listener."""
@@ -149,6 +154,7 @@ class HttpsListener:
 
     def _forget(self, handshake: Handshake) -> None:
         del self._handshakes[handshake]
+        self._context.handshakes.forget(handshake)
         self._context.handshakes.leave()
         if not self._handshakes and self._sweep is not None:
             self._sweep.cancel()

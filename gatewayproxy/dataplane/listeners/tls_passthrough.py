@@ -31,6 +31,8 @@ class TlsPassthroughListener(StreamListener):
         hello = PendingHello(self.reactor, client, self._decide)
         self._pending[hello] = None
         hello.begin()
+        if hello in self._pending:
+            self.context.handshakes.expect_hello(hello)
 
     def abort(self) -> None:
         """Close connections that have not said whom they want, and reset every stream."""
@@ -40,6 +42,7 @@ class TlsPassthroughListener(StreamListener):
 
     def _decide(self, hello: PendingHello, client: Client, name: bytes | None, cutoff: Cutoff) -> None:
         self._pending.pop(hello, None)
+        self.context.handshakes.forget(hello)
         self.context.handshakes.leave()
         if cutoff.reason:
             self.streams.refuse(client, cutoff, listener=self.label)

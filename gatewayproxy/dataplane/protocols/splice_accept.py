@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from gatewayproxy.dataplane.context import Context, Gate
+from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.gates import Gate
 from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
 from gatewayproxy.dataplane.protocols.splice_dial import KEEPALIVE
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor, reactor_of
@@ -103,11 +104,12 @@ class Acceptor:
     def ready(self, events: int) -> None:
         """Accept a batch."""
         gates = self._gates
-        for _ in range(_BATCH):
+        for taken in range(_BATCH):
             for gate in gates:
                 if gate.count >= gate.bound:  # PERF: `full` is one more call for every connection
-                    self._reactor.unwatch(self._fd)
-                    gate.when_room(self._resume)
+                    if not taken:  # else the next event will tell whether another one waits
+                        self._reactor.unwatch(self._fd)
+                        gate.when_room(self._resume)
                     return
             if not self._accept():
                 return

@@ -72,6 +72,10 @@ class PendingHello:
         """Give up: the ClientHello took too long."""
         self._done(None, Cutoff("hello_timeout"))
 
+    def give_way(self) -> None:
+        """Give up: others wait, and this client has had its time (`HandshakeGate`)."""
+        self._done(None, Cutoff("handshake_evicted"))
+
     def crashed(self) -> None:
         """Close the connection."""
         self._done(None, Cutoff("internal_error"))

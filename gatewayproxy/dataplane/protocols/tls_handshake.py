@@ -2,7 +2,7 @@
 
 The ClientHello is read before OpenSSL sees it: the server name picks the listener, its certificate and its ticket keys,
 and a name that no listener has ends here, with the alert RFC 6066 §3 names. Then OpenSSL does the handshake.
-Whoever owns handshakes bounds their number and calls `expire` when one has taken too long.
+Whoever owns handshakes bounds their number (`give_way`) and their time (`expire`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ class HandshakeOwner(Protocol):
 
     def begun(self, handshake: Handshake) -> None:
         """Note that *handshake* is under way."""
+
+    def heard(self, handshake: Handshake) -> None:
+        """Note that the ClientHello of *handshake* is whole."""
 
     def established(self, handshake: Handshake, transport: TlsTransport, target: SniTarget) -> asyncio.Protocol:
         """Note that *handshake* became *transport*; return the protocol to speak inside."""
@@ -125,13 +128,20 @@ class Handshake(asyncio.Protocol):
 
     def expire(self) -> None:
         """Give up: the time for a handshake is over."""
-        self._refuse("handshake_timeout", "ClientHello incomplete" if self._tls is None else "handshake incomplete")
-        self.abort()
+        self._end("handshake_timeout")
+
+    def give_way(self) -> None:
+        """Give up: others wait, and this one has had its time (`HandshakeGate`)."""
+        self._end("handshake_evicted")
 
     def abort(self) -> None:
         """Close at once."""
         if self._raw is not None:
             self._raw.abort()
+
+    def _end(self, reason: str) -> None:
+        self._refuse(reason, "ClientHello incomplete" if self._tls is None else "handshake incomplete")
+        self.abort()
 
     def _read_hello(self, data: bytes) -> None:
         self._hello += data
@@ -146,6 +156,7 @@ class Handshake(asyncio.Protocol):
             self._want = found
             return
         self._name = found
+        self._owner.heard(self)
         self._choose_listener()
 
     def _refuse_hello(self, error: RemoteProtocolError) -> None:

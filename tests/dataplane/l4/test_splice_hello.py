@@ -168,6 +168,23 @@ async def test_pending_hellos_are_bounded_and_the_others_wait_in_the_accept_queu
                 await writer.wait_closed()
 
 
+@pytest.mark.parametrize("sent", [b"", HELLO[:60]], ids=["silence", "half a hello"])
+async def test_a_client_that_does_not_say_whom_it_wants_gives_way_to_a_new_one(sent: bytes) -> None:
+    limits = Limits(handshakes=10, handshake_timeout_s=60)
+    async with recorder() as backend, open_l4(one_name(backend), limits=limits) as l4:
+        stalled = [await asyncio.open_connection(*l4.address) for _ in range(10)]
+        for _, writer in stalled:
+            writer.write(sent)
+        await wait_until(lambda: l4.context.handshakes.full, "the bound")
+        assert [await talk(l4, [HELLO]) for _ in range(3)] == [b"bye"] * 3  # `talk` waits for 20 s at most
+        assert l4.reasons == {"handshake_evicted": 1}
+        assert l4.context.handshakes.count == 9
+        for _, writer in stalled:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
 async def test_a_dribbling_client_wakes_us_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from gatewayproxy.dataplane.protocols import splice_hello
 

@@ -1,0 +1,98 @@
+"""Gates: who waits, and which handshake gives way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gatewayproxy.dataplane import gates
+from gatewayproxy.dataplane.gates import HandshakeGate
+
+
+class Shaking:
+    """A handshake that leaves when it is asked to."""
+
+    def __init__(self, gate: HandshakeGate, *, heard: bool = False) -> None:
+        self.gate = gate
+        self.gone = False
+        gate.enter()
+        gate.expect_hello(self)
+        if heard:
+            gate.expect_finish(self)
+
+    def give_way(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        assert not self.gone
+        self.gone = True
+        self.gate.forget(self)
+        self.gate.leave()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "HELLO_S", 0.02)
+    monkeypatch.setattr(gates, "FINISH_S", 0.04)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def room(gate: HandshakeGate) -> None:
+    """Wait for room as an acceptor does."""
+    made = asyncio.Event()
+    gate.when_room(made.set)
+    await asyncio.wait_for(made.wait(), 10)
+
+
+async def test_the_oldest_silent_one_gives_way_and_no_more_than_needed() -> None:
+    gate = HandshakeGate(3)
+    first, second, third = Shaking(gate), Shaking(gate), Shaking(gate)
+    await room(gate)
+    assert (first.gone, second.gone, third.gone) == (True, False, False)
+    Shaking(gate)
+    await room(gate)
+    assert (second.gone, third.gone) == (True, False)
+
+
+async def test_silent_ones_give_way_before_those_that_said_whom_they_want() -> None:
+    gate = HandshakeGate(2)
+    first, second = Shaking(gate, heard=True), Shaking(gate)
+    await asyncio.sleep(0.1)  # both have had their time
+    await room(gate)
+    assert (first.gone, second.gone) == (False, True)
+    Shaking(gate, heard=True)
+    await room(gate)
+    assert first.gone
+
+
+async def test_nobody_gives_way_before_the_time_or_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "HELLO_S", 60)
+    monkeypatch.setattr(gates, "FINISH_S", 60)
+    gate = HandshakeGate(2)
+    shaking = [Shaking(gate), Shaking(gate, heard=True)]
+    waiting = asyncio.create_task(room(gate))
+    await until(lambda: gate._timer is not None)
+    assert not any(each.gone for each in shaking)
+    shaking[0].end()  # by itself
+    await waiting
+    assert [each.gone for each in shaking] == [True, False]
+
+
+async def test_room_that_came_by_itself_costs_nobody_its_place() -> None:
+    gate = HandshakeGate(2)
+    first, second = Shaking(gate), Shaking(gate)
+    waiting = asyncio.create_task(room(gate))
+    await until(lambda: gate._timer is not None)
+    first.end()
+    await waiting
+    timer = gate._timer
+    assert timer is not None
+    await until(lambda: gate._timer is not timer)
+    assert not second.gone
