@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "GatewayProxyError",
+    "H2Error",
     "LocalProtocolError",
     "RemoteProtocolError",
     "UpstreamError",
@@ -23,6 +24,17 @@ class RemoteProtocolError(GatewayProxyError):
         super().__init__(message)
         self.status = status
         self.reason = reason
+
+
+class H2Error(RemoteProtocolError):
+    """An HTTP/2 peer broke a rule; *code* is RFC 9113 §7's, *stream_id* its scope: 0 ends the whole connection."""
+
+    def __init__(
+        self, message: str, *, code: int, stream_id: int = 0, status: int = 400, reason: str = "h2_protocol_error"
+    ) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.code = code
+        self.stream_id = stream_id
 
 
 class LocalProtocolError(GatewayProxyError):

@@ -38,6 +38,16 @@ class Limits:
     upstream_queue_s: float = _limit(5.0, "longest wait there; 503")
     upstream_idle_s: float = _limit(60.0, "an unused pooled connection is closed")
     buffer_bytes: int = _limit(262_144, "per direction and connection before reading pauses")
+    h2_streams: int = _limit(100, "HTTP/2: streams open at once on a connection; REFUSED_STREAM")
+    h2_stream_window_bytes: int = _limit(262_144, "HTTP/2: body bytes of a stream that may wait in us; the peer pauses")
+    h2_connection_window_bytes: int = _limit(1_048_576, "HTTP/2: the same of a connection; the peer pauses")
+    h2_continuations: int = _limit(16, "HTTP/2: CONTINUATION frames of a header block; ENHANCE_YOUR_CALM")
+    h2_control_frames: int = _limit(
+        1_000, "HTTP/2: frames at once that move no body and open no stream, a tenth a second; ENHANCE_YOUR_CALM"
+    )
+    h2_resets: int = _limit(
+        200, "HTTP/2: streams at once cancelled or broken by a client, a tenth a second; ENHANCE_YOUR_CALM"
+    )
     drain_s: float = _limit(30.0, "SIGTERM or a removed listener: how long exchanges and streams may finish")
     trusted_hops: int = _limit(0, "proxies in front whose X-Forwarded-* we believe")
 
