@@ -22,7 +22,7 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2frames
 from gatewayproxy.wire.h2events import HEADERS, INTERIM, REFUSED, RESET, Event
 from gatewayproxy.wire.h2frames import END_STREAM, MAX_STREAM_ID, ErrorCode, Frame, Setting
-from gatewayproxy.wire.h2heads import Head, malformed, read_request, read_response
+from gatewayproxy.wire.h2heads import Head, malformed
 from gatewayproxy.wire.h2receive import H2Connection, broken
 from gatewayproxy.wire.h2stream import Cause, Ending, Stream
 from gatewayproxy.wire.hpack import Field
@@ -35,14 +35,13 @@ _EARNED_BY_HEADERS: Final = 2  # control frames that a message of the peer may b
 class H2Server(H2Connection):
     """The side of a server; *connect*: offer extended CONNECT (RFC 8441)."""
 
-    __slots__ = ("_awaited", "_connect")
+    __slots__ = ("_awaited",)
 
     def __init__(self, limits: Limits, now: float, *, connect: bool = False) -> None:
         settings: dict[int, int] = {Setting.MAX_CONCURRENT_STREAMS: limits.h2_streams}
         if connect:
             settings[Setting.ENABLE_CONNECT_PROTOCOL] = 1
         super().__init__(limits, now, settings)
-        self._connect = connect
         self._awaited = h2frames.PREFACE  # what of it is still to come
 
     def _preface(self, data: bytes) -> bytes:
@@ -68,11 +67,11 @@ class H2Server(H2Connection):
         self._last_received = stream_id
         if stream_id > self._goaway_last:  # §6.8: ignored
             self._control.spend(1, self._now)
-            self._skip(block)
+            self._heads.skip(block)
             return
         self._control.earn(_EARNED_BY_HEADERS)
         if len(self.streams) >= self.limits.h2_streams:
-            self._skip(block)
+            self._heads.skip(block)
             raise broken("more streams than offered", ErrorCode.REFUSED_STREAM, stream_id)
         self._open(stream_id, flags & END_STREAM != 0, block, depends_on_itself)
 
@@ -84,7 +83,7 @@ class H2Server(H2Connection):
         refusal: RemoteProtocolError | None = None
         head: Head | None = None
         try:
-            head = self._read(stream, block)
+            head = self._heads.request(block, stream_id)
             stream.expected = head.length
         except H2Error:
             raise
@@ -100,9 +99,6 @@ class H2Server(H2Connection):
             self._events.append((HEADERS, stream, head, end))
         elif refusal is not None:
             self._events.append((REFUSED, stream, refusal, end))
-
-    def _checked(self, stream: Stream, fields: list[Field], sensitive: frozenset[bytes]) -> Head:
-        return read_request(fields, sensitive, stream.id, self.limits, connect=self._connect)
 
     def _cancelled(self, stream: Stream) -> None:
         self._resets.spend(1, self._now)  # CVE-2023-44487
@@ -156,7 +152,7 @@ class H2Client(H2Connection):
             return
         end = flags & END_STREAM != 0
         try:
-            head = self._read(stream, block)
+            head = self._heads.response(block, stream_id)
         except H2Error:
             raise
         except RemoteProtocolError as error:
@@ -181,9 +177,6 @@ class H2Client(H2Connection):
         if end:  # §8.1: an interim response MUST NOT end the stream
             raise malformed("interim response with END_STREAM", stream.id)
         self._events.append((INTERIM, stream, head))
-
-    def _checked(self, stream: Stream, fields: list[Field], sensitive: frozenset[bytes]) -> Head:
-        return read_response(fields, sensitive, stream.id, self.limits)
 
     def _check_push(self, value: int) -> None:
         if value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from itertools import chain
 from typing import Final
 
 from gatewayproxy.errors import H2Error, RemoteProtocolError
@@ -95,27 +96,29 @@ class Decoder:
         at = self._size_updates(block)
         end = len(block)
         while at < end:
-            first = block[at]
-            at += 1
-            if first >= 0x80:
-                index = first & 0x7F
-                if index == 0x7F:
-                    index, at = _integer(block, at, index)
-                elif not index:
-                    raise _bad("index 0")
-                fields.append(entries[index])
-            else:
+            stop = min(at + most, end)  # PERF: a field takes a byte at least, so most blocks need no counting
+            while at < stop:
+                first = block[at]
+                at += 1
+                if first >= 0x80:
+                    index = first & 0x7F
+                    if index == 0x7F:
+                        index, at = _integer(block, at, index)
+                    elif not index:
+                        raise _bad("index 0")
+                    fields.append(entries[index])
+                    continue
                 field, at = self._literal(block, at, first)
+                fields.append(field)
                 if first >= 0x40:
                     self._insert(field)
                 elif first >= 0x10:
                     sensitive.append(field[0])
-                fields.append(field)
             if len(fields) > most:  # the rest is read for the table's sake
                 dropped = self._list_bytes + 1
                 fields.clear()
                 sensitive.clear()
-        size = dropped + sum([len(name) + len(value) for name, value in fields]) + _OVERHEAD * len(fields)
+        size = dropped + len(b"".join(chain.from_iterable(fields))) + _OVERHEAD * len(fields)
         return fields, sensitive, size
 
     def _size_updates(self, block: bytes) -> int:
