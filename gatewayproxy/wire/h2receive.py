@@ -199,10 +199,11 @@ class H2Connection(Sender):
 
     def _on_trailers(self, stream: Stream, frame: Frame) -> None:
         _, flags, stream_id, block, depends_on_itself = frame
+        if not stream.receiving:
+            self._heads.skip(block)
+            raise broken("HEADERS behind END_STREAM", ErrorCode.STREAM_CLOSED, stream_id)
         try:
             head = self._heads.trailers(block, stream_id)
-            if not stream.receiving:
-                raise broken("HEADERS behind END_STREAM", ErrorCode.STREAM_CLOSED, stream_id)
             if not flags & END_STREAM or depends_on_itself:
                 raise malformed("a second head", stream_id)
             if stream.expected > 0:

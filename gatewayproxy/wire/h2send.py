@@ -106,6 +106,8 @@ class Sender:
         n = max(room, 0)
         if n < size:
             self._blocked[stream] = None
+        elif self._blocked:
+            self._blocked.pop(stream, None)
         stream.send_window -= n
         self._send_window -= n
         last = end and n == size

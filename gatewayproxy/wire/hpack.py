@@ -23,6 +23,7 @@ Field = tuple[bytes, bytes]
 TABLE_BYTES: Final = 4096  # the default of SETTINGS_HEADER_TABLE_SIZE: what we offer, and use at most
 _OVERHEAD: Final = 32  # what an entry counts beyond its bytes, RFC 7541 §4.1
 _COMPRESSION_ERROR: Final = 0x9
+_ENHANCE_YOUR_CALM: Final = 0xB
 _MAX_INTEGER: Final = 0x7FFFFFFF
 _SIZE_UPDATES: Final = 2  # RFC 7541 §4.2: the smallest size since the last block, and the final one
 _SEEN: Final = 256  # fields remembered as written once
@@ -73,8 +74,8 @@ class Decoder:
     def decode(self, block: bytes) -> tuple[list[Field], frozenset[bytes]]:
         """Return the fields of *block*, and the names of those that must never be indexed (RFC 7541 §6.2.3).
 
-        Raises H2Error (COMPRESSION_ERROR, of the connection) where the block breaks the coding; RemoteProtocolError
-        (431) where the list is too large: then the table is as the peer expects, and the connection may go on.
+        Raises H2Error, of the connection, where the block breaks the coding or has fields without end;
+        RemoteProtocolError (431) where the list is too large: then the table is as the peer expects, and all may go on.
         """
         try:
             fields, sensitive, size = self._decode(block)
@@ -114,7 +115,11 @@ class Decoder:
                     self._insert(field)
                 elif first >= 0x10:
                     sensitive.append(field[0])
-            if len(fields) > most:  # the rest is read for the table's sake
+            if len(fields) > most:  # the rest is read for the table's sake, within reason
+                if dropped:
+                    raise H2Error(
+                        "header list of more than twice its limit", code=_ENHANCE_YOUR_CALM, reason="h2_header_flood"
+                    )
                 dropped = self._list_bytes + 1
                 fields.clear()
                 sensitive.clear()
