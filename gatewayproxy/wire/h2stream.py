@@ -114,7 +114,7 @@ class Budget:
         self.left -= n
         if self.left >= 0:
             return
-        self.left = min(self.left + self.most * (now - self._since) / 10, self.most)
+        self.left = min(self.left + n + self.most * (now - self._since) / 10, self.most) - n
         self._since = now
         if self.left < 0:
             raise H2Error(self._message, code=ErrorCode.ENHANCE_YOUR_CALM, reason="h2_flood")

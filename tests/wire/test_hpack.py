@@ -1,0 +1,191 @@
+"""HPACK in both directions, beside the hpack library; its bounds, and what it refuses."""
+
+from __future__ import annotations
+
+import random
+
+import hpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayproxy.errors import H2Error, RemoteProtocolError
+from gatewayproxy.wire.hpack import TABLE_BYTES, Decoder, Encoder, Field
+from tests.support.h2peer import length, literal
+
+names = st.sampled_from([b":path", b":status", b"x", b"date", b"cookie", b"content-type", b"etag", b"x-long-name-of-ours"])
+values = st.sampled_from([b"", b"200", b"/", b"text/html", b"y" * 90, b"z" * 1500, b"w" * 5000, b"\xff\0"]) | st.binary(
+    max_size=12
+)
+lists = st.lists(st.lists(st.tuples(names, values), max_size=8), min_size=1, max_size=12)
+sizes = st.sampled_from([0, 31, 64, 100, 1000, 4096, 65_536])
+
+
+@settings(deadline=None)
+@given(lists, st.integers(0, 2**32))
+def test_what_the_library_writes_we_read(blocks: list[list[Field]], seed: int) -> None:
+    chance = random.Random(seed)
+    encoder, decoder = hpack.Encoder(), Decoder(1 << 20)
+    for fields in blocks:
+        if chance.random() < 0.3:
+            encoder.header_table_size = chance.choice([0, 50, 200, 4096])
+        written = [(name, value, chance.random() < 0.2) for name, value in fields]
+        found, sensitive = decoder.decode(encoder.encode(written, huffman=chance.random() < 0.5))
+        assert found == fields
+        assert sensitive <= {name for name, _, never in written if never}
+
+
+@settings(deadline=None)
+@given(lists, st.lists(sizes, max_size=6), st.integers(0, 2**32))
+def test_what_we_write_the_library_reads(blocks: list[list[Field]], limits: list[int], seed: int) -> None:
+    chance = random.Random(seed)
+    encoder, decoder = Encoder(), hpack.Decoder(max_header_list_size=1 << 20)
+    for fields in blocks:
+        while limits and chance.random() < 0.4:
+            limit = limits.pop()
+            decoder.max_allowed_table_size = limit
+            encoder.resize(limit)
+        if decoder.header_table.maxsize > decoder.max_allowed_table_size and not encoder._sizes:
+            raise AssertionError("a smaller table was not said")
+        assert decoder.decode(encoder.encode(fields), raw=True) == fields
+
+
+@settings(deadline=None)
+@given(lists)
+def test_what_we_write_we_read(blocks: list[list[Field]]) -> None:
+    encoder, decoder = Encoder(), Decoder(1 << 20)
+    for fields in blocks:
+        assert decoder.decode(encoder.encode(fields))[0] == fields
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.binary(max_size=60), max_size=5))
+def test_any_bytes_are_read_like_the_library_or_refused_with_one_error(blocks: list[bytes]) -> None:
+    decoder, oracle = Decoder(1 << 20), hpack.Decoder(max_header_list_size=1 << 20)
+    for block in blocks:
+        try:
+            found, _ = decoder.decode(block)
+        except H2Error as error:
+            assert (error.code, error.stream_id) == (9, 0)
+            return  # we may be stricter: size updates, integers
+        assert oracle.decode(block, raw=True) == found
+
+
+def test_a_repeated_field_takes_an_octet() -> None:
+    encoder = Encoder()
+    fields = [(b":status", b"200"), (b"content-type", b"text/html"), (b"x-a", b"b")]
+    sizes = [len(encoder.encode(fields)) for _ in range(4)]
+    assert sizes[2:] == [3, 3]
+    assert sizes[0] > 10
+
+
+def test_a_value_that_never_repeats_pushes_nothing_out() -> None:
+    encoder = Encoder()
+    for at in range(300):
+        block = encoder.encode([(b"x-constant", b"value"), (b"x-request-id", b"%032d" % at)])
+    assert block[0] & 0x80
+    assert len(encoder._order) == 1
+
+
+@pytest.mark.parametrize("name", [b"authorization", b"cookie", b"set-cookie", b"proxy-authorization"])
+def test_a_secret_is_never_indexed(name: bytes) -> None:
+    encoder, decoder = Encoder(), Decoder(1000)
+    for _ in range(3):
+        assert decoder.decode(encoder.encode([(name, b"s3cret")])) == ([(name, b"s3cret")], {name})
+    assert decoder.changes == 0
+
+
+def test_a_field_that_came_never_indexed_goes_on_so() -> None:
+    encoder, decoder = Encoder(), Decoder(1000)
+    for _ in range(2):
+        encoder.encode([(b"x-key", b"k")])
+    block = encoder.encode([(b"x-key", b"k"), (b":path", b"/")], {b"x-key", b":path"})
+    assert decoder.decode(block) == ([(b"x-key", b"k"), (b":path", b"/")], {b"x-key", b":path"})
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(b"\x80", id="§6.1 index 0"),
+        pytest.param(b"\xbe", id="§2.3.3 index behind an empty dynamic table"),
+        pytest.param(length(200, 0x80), id="§2.3.3 index behind the table"),
+        pytest.param(length(62, 0x40, 6) + b"\x01x", id="§2.3.3 name behind the table"),
+        pytest.param(b"\xff" + b"\xff" * 12 + b"\x01", id="§5.1 integer of more than 31 bits"),
+        pytest.param(b"\xff" + b"\x80" * 6, id="§5.1 integer without end"),
+        pytest.param(b"\xff", id="§5.1 integer cut off"),
+        pytest.param(b"\x00\x05ab", id="§5.2 string longer than the block"),
+        pytest.param(b"\x00", id="§5.2 no string"),
+        pytest.param(b"\x00\x01x", id="§6.2 no value"),
+        pytest.param(b"\x00\x01x\x84\xff\xff\xff\xff", id="§5.2 EOS"),
+        pytest.param(b"\x00\x01x\x81\x00", id="§5.2 padding of zeros"),
+        pytest.param(length(TABLE_BYTES + 1, 0x20, 5), id="§6.3 table size above ours"),
+        pytest.param(literal(b"x", b"y") + b"\x20", id="§4.2 size update behind a field"),
+        pytest.param(b"\x20\x20\x20", id="§4.2 three size updates"),
+    ],
+)
+def test_a_block_that_breaks_the_coding_ends_the_connection(block: bytes) -> None:
+    with pytest.raises(H2Error) as caught:
+        Decoder(65_536).decode(block)
+    assert (caught.value.code, caught.value.stream_id) == (9, 0)
+
+
+def test_two_size_updates_are_the_most_and_empty_the_table() -> None:
+    decoder = Decoder(65_536)
+    decoder.decode(literal(b"x", b"y", 0x40))
+    assert decoder.decode(b"\xbe")[0] == [(b"x", b"y")]
+    before = decoder.changes
+    assert decoder.decode(b"\x20" + length(4096, 0x20, 5) + b"\x82")[0] == [(b":method", b"GET")]
+    assert decoder.changes > before
+    with pytest.raises(H2Error):
+        decoder.decode(b"\xbe")
+
+
+def test_an_entry_larger_than_the_table_empties_it() -> None:
+    decoder = Decoder(65_536)
+    decoder.decode(literal(b"x", b"y", 0x40))
+    decoder.decode(literal(b"x", b"y" * 5000, 0x40))
+    with pytest.raises(H2Error):
+        decoder.decode(b"\xbe")
+
+
+def test_the_oldest_entries_go_first_and_may_name_the_one_that_evicts_them() -> None:
+    decoder = Decoder(65_536)
+    decoder.decode(literal(b"old", b"v" * 3000, 0x40))
+    found, _ = decoder.decode(length(62, 0x40, 6) + length(2000) + b"w" * 2000 + b"\xbe")
+    assert found == [(b"old", b"w" * 2000)] * 2
+
+
+def test_a_list_too_large_is_refused_and_the_table_stays_in_step() -> None:
+    decoder = Decoder(3200)
+    block = literal(b"x", b"y", 0x40) + literal(b"big", b"z" * 3500)
+    with pytest.raises(RemoteProtocolError) as caught:
+        decoder.decode(block)
+    assert (caught.value.status, type(caught.value)) == (431, RemoteProtocolError)
+    assert decoder.decode(b"\xbe")[0] == [(b"x", b"y")]
+
+
+@pytest.mark.parametrize("n", [101, 150, 199])
+def test_fields_without_bytes_count_too(n: int) -> None:
+    decoder = Decoder(3200)
+    with pytest.raises(RemoteProtocolError) as caught:
+        decoder.decode(b"\x82" * n)
+    assert caught.value.status == 431
+    assert len(decoder.decode(b"\x82" * 70)[0]) == 70
+
+
+def test_an_endless_list_ends_the_connection() -> None:
+    decoder = Decoder(3200)
+    decoder.decode(literal(b"b", b"b" * 2000, 0x40))
+    with pytest.raises(H2Error) as caught:
+        decoder.decode(b"\xbe" * 16_000)
+    assert (caught.value.code, caught.value.stream_id) == (11, 0)
+
+
+def test_resizing_twice_says_the_smallest_and_the_last() -> None:
+    encoder = Encoder()
+    encoder.resize(0)
+    encoder.resize(1000)
+    assert encoder.encode([(b":method", b"GET")]) == b"\x20" + length(1000, 0x20, 5) + b"\x82"
+    assert encoder.encode([(b":method", b"GET")]) == b"\x82"
+    encoder.resize(1 << 20)
+    assert encoder.encode([]) == length(TABLE_BYTES, 0x20, 5)
