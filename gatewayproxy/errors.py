@@ -30,7 +30,7 @@ class H2Error(RemoteProtocolError):
     """An HTTP/2 peer broke a rule; *code* is RFC 9113 §7's, *stream_id* its scope: 0 ends the whole connection."""
 
     def __init__(
-        self, message: str, *, code: int, stream_id: int = 0, status: int = 400, reason: str = "h2_protocol_error"
+        self, message: str, *, code: int, stream_id: int = 0, status: int = 400, reason: str = "bad_frame"
     ) -> None:
         super().__init__(message, status=status, reason=reason)
         self.code = code

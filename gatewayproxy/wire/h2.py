@@ -120,7 +120,7 @@ class H2Client(H2Connection):
     @property
     def room(self) -> int:
         """Return how many more streams may be opened now; 0 for good after GOAWAY."""
-        if self.failed or self._peer_goaway_last < MAX_STREAM_ID or self._next_id > MAX_STREAM_ID:
+        if self.failed or self.peer_leaves or self._next_id > MAX_STREAM_ID:
             return 0
         return max(self.peer_streams - len(self.streams), 0)
 

@@ -160,7 +160,7 @@ class FrameReader:
             raise H2Error(
                 f"header block of more than {self._max_block_bytes} bytes or {self._max_continuations} continuations",
                 code=ErrorCode.ENHANCE_YOUR_CALM,
-                reason="h2_header_flood",
+                reason="header_flood",
             )
         if not flags & END_HEADERS:
             return None

@@ -13,10 +13,10 @@ from typing import Final
 
 from gatewayproxy.errors import H2Error, RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import CONTENT_LENGTH, TOKEN
+from gatewayproxy.wire.grammar import MAX_LENGTH_DIGITS, TOKEN
 from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.hpack import Decoder, Field
-from gatewayproxy.wire.target import PATH, QUERY, check_authority
+from gatewayproxy.wire.target import check_authority, is_origin_form
 
 __all__ = ["Head", "HeadReader", "malformed"]
 
@@ -26,7 +26,6 @@ _LINES: Final = re.compile(
 _METHOD: Final = re.compile(TOKEN)
 _SCHEMES: Final = frozenset((b"http", b"https"))
 _SCHEME: Final = re.compile(rb"[a-z][a-z0-9+.\-]*+")
-_TARGET: Final = re.compile(PATH + rb"(?:\?" + QUERY + rb")?+")
 _STATUS: Final = re.compile(rb"[1-5][0-9]{2}")
 _ORDINARY: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _METHOD_BYTES: Final = 64
@@ -67,7 +66,7 @@ class _Section:
             raise malformed("host or content-length more than once", stream_id)
         length = by_name.get(b"content-length")
         if length is not None:
-            if CONTENT_LENGTH.fullmatch(length) is None:
+            if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
                 raise malformed("content-length is not a number of bytes", stream_id)
             self.length = int(length)
         host = by_name.get(b"host")
@@ -199,7 +198,7 @@ class HeadReader:
             raise malformed(":protocol without CONNECT", stream_id)
         if scheme not in _SCHEMES and _SCHEME.fullmatch(scheme) is None:
             raise malformed(":scheme is missing or invalid", stream_id)
-        if _TARGET.fullmatch(path) is None and not (path == b"*" and method == b"OPTIONS"):
+        if not is_origin_form(path) and not (path == b"*" and method == b"OPTIONS"):
             raise malformed(":path is missing or invalid", stream_id)
         head.authority = _authority(get(b":authority"), head.authority, stream_id)
         _check_limits(head, self._limits)
@@ -207,7 +206,7 @@ class HeadReader:
 
 def malformed(message: str, stream_id: int) -> H2Error:
     """Return the error of a stream whose message is malformed, RFC 9113 §8.1.1."""
-    return H2Error(message, code=ErrorCode.PROTOCOL_ERROR, stream_id=stream_id, reason="h2_malformed")
+    return H2Error(message, code=ErrorCode.PROTOCOL_ERROR, stream_id=stream_id, reason="malformed_message")
 
 
 def _count_pseudo(fields: list[Field], known: frozenset[bytes]) -> int:
@@ -236,7 +235,7 @@ def _lines(fields: list[Field], stream_id: int) -> bytes:
 
 def _rewritten(fields: list[Field]) -> list[Field]:
     """Return *fields* without host, and with cookie crumbs joined in the place of the first."""
-    crumbs = [value for name, value in fields if name == b"cookie"]
+    crumbs = [value for name, value in fields if name == b"cookie" and value]  # no value ends in "; "
     kept = []
     for field in fields:
         if field[0] == b"cookie":

@@ -43,7 +43,7 @@ class H2Connection(Sender):
 
     __slots__ = (
         "_events", "_greeted", "_heads", "_now", "_peer_goaway_last", "_reader", "failed",
-        "peer_connect", "peer_list_bytes",
+        "peer_connect", "peer_leaves", "peer_list_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float, settings: dict[int, int]) -> None:
@@ -55,6 +55,7 @@ class H2Connection(Sender):
         self._heads = HeadReader(limits, connect=Setting.ENABLE_CONNECT_PROTOCOL in settings)
         self._events: list[Event] = []
         self._greeted = False
+        self.peer_leaves = False  # GOAWAY has come
         self._peer_goaway_last = MAX_STREAM_ID
         self._now = now
 
@@ -161,7 +162,7 @@ class H2Connection(Sender):
         if stream.receive_window < 0:
             self._give_back(n)
             raise broken("DATA beyond the stream's window", ErrorCode.FLOW_CONTROL_ERROR, stream.id)
-        if counted > 2 * n and not end:
+        if counted >= 2 * n and not end:
             self._control.spend(1, self._now)  # nothing, or padding for the most part
         if stream.expected >= 0:
             stream.expected -= n
@@ -297,6 +298,7 @@ class H2Connection(Sender):
         if last > self._peer_goaway_last:
             raise broken("GOAWAY with a higher stream id than before")
         self._peer_goaway_last = last
+        self.peer_leaves = True
         self._abandon(last)
         self._events.append((h2events.GOAWAY, last, code, debug))
 

@@ -117,7 +117,7 @@ class Budget:
         self.left = min(self.left + n + self.most * (now - self._since) / 10, self.most) - n
         self._since = now
         if self.left < 0:
-            raise H2Error(self._message, code=ErrorCode.ENHANCE_YOUR_CALM, reason="h2_flood")
+            raise H2Error(self._message, code=ErrorCode.ENHANCE_YOUR_CALM, reason="frame_flood")
 
     def earn(self, n: int) -> None:
         """Put *n* tokens in, as far as there is room."""

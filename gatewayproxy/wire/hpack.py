@@ -118,7 +118,7 @@ class Decoder:
             if len(fields) > most:  # the rest is read for the table's sake, within reason
                 if dropped:
                     raise H2Error(
-                        "header list of more than twice its limit", code=_ENHANCE_YOUR_CALM, reason="h2_header_flood"
+                        "header list of more than twice its limit", code=_ENHANCE_YOUR_CALM, reason="header_flood"
                     )
                 dropped = self._list_bytes + 1
                 fields.clear()

