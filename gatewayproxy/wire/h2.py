@@ -7,6 +7,8 @@ RFC 9113, RFC 8441. One small interface for both roles:
 
 What a peer breaks is answered here and told by an event: BROKEN for a stream, FAILED for the connection, which is then
 to be closed behind its output. `receive` raises nothing; a call that the protocol forbids raises LocalProtocolError.
+A read is judged whole before its events are handed out, so a stream may have been reset when its HEADERS are told:
+then RESET or BROKEN follows in the same list, and until then calls for it do nothing.
 Backpressure: bytes of DATA events count against the peer's windows until `consumed`; `send_data` takes what the peer's
 windows allow, and a WINDOW event says when to go on. While a transport cannot write, its connection must not receive:
 so the answers to control frames are bounded too.

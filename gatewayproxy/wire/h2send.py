@@ -86,6 +86,8 @@ class Sender:
     ) -> None:
         """Queue a head or trailers. *fields* are valid, names in lower case, pseudo-header fields first."""
         if not stream.sending:
+            if stream.cut:
+                return
             raise LocalProtocolError(f"stream {stream.id}: a head while {stream.state.name}")
         block = self._encoder.encode(fields, sensitive)
         flags = END_STREAM if end else 0
@@ -99,9 +101,11 @@ class Sender:
         END_STREAM goes with the last byte. Where bytes are left, a WINDOW event comes in time, unless the stream ends
         otherwise: then call again with the rest. Nothing of it is kept here.
         """
-        if not stream.sending:
-            raise LocalProtocolError(f"stream {stream.id}: DATA while {stream.state.name}")
         size = len(data)
+        if not stream.sending:
+            if stream.cut:
+                return size
+            raise LocalProtocolError(f"stream {stream.id}: DATA while {stream.state.name}")
         room = min(stream.send_window, self._send_window, size)
         n = max(room, 0)
         if n < size:
@@ -166,6 +170,7 @@ class Sender:
         """Let go of a closed stream, and give back its share of the connection's window."""
         del self.streams[stream.id]
         self._blocked.pop(stream, None)
+        stream.cut = ending is not Ending.BY_END
         if stream.unread:
             self._give_back(stream.unread)
             stream.unread = 0

@@ -58,7 +58,8 @@ class Stream:
     """
 
     __slots__ = (
-        "bodiless", "expected", "final", "id", "owed", "owner", "receive_window", "send_window", "state", "unread",
+        "bodiless", "cut", "expected", "final", "id", "owed", "owner", "receive_window", "send_window", "state",
+        "unread",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
@@ -70,6 +71,7 @@ class Stream:
         self.unread = 0
         self.expected = -1  # bytes of body still to come by Content-Length, -1 unknown
         self.final = False  # the head that is not interim has come
+        self.cut = False  # reset by either side: what is still sent on it is thrown away
         self.bodiless = False  # a HEAD request: its response has no body
         self.owner: object = None
 

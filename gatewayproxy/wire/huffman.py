@@ -61,7 +61,7 @@ def _codes() -> tuple[str, ...]:
 class _Node(dict[int, tuple["_Node", bytes]]):
     """A trie node: the next byte -> (node behind its eight bits, the symbols they complete).
 
-    PERF: filled when first asked, 4,000 of 65,536 pairs by ordinary traffic: import stays below 1 ms.
+    PERF: filled when first asked: printable text of all kinds needs 16,000 of the 65,536 pairs, and import 4 ms.
     """
 
     __slots__ = ("ends", "next")

@@ -7,7 +7,7 @@ import pytest
 from gatewayproxy.errors import LocalProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2events as events
-from gatewayproxy.wire.h2 import H2Connection, H2Server
+from gatewayproxy.wire.h2 import H2Connection, H2Server, Stream
 from gatewayproxy.wire.h2frames import MAX_STREAM_ID, ErrorCode
 from tests.support.h2peer import (
     CONTINUATION,
@@ -231,10 +231,6 @@ def test_a_reset_of_the_peer_is_told_and_frees_the_stream() -> None:
     assert client.room == 100
     client.reset(stream, ErrorCode.CANCEL)
     assert [each[0] for each in peer.hear()] == [HEADERS]
-    with pytest.raises(LocalProtocolError):
-        client.send_data(stream, b"x")
-    with pytest.raises(LocalProtocolError):
-        client.send_headers(stream, OK)
 
 
 def test_a_client_keeps_to_the_servers_number_of_streams() -> None:
@@ -297,6 +293,21 @@ def test_misuse_is_ours_to_fix() -> None:
         server.ping(b"short")
     server.reset(stream, ErrorCode.CANCEL)
     assert RST_STREAM not in [each[0] for each in peer.hear()]
+
+
+@pytest.mark.parametrize("end", [reset(1), window(1, 0)], ids=["by the peer", "by us"])
+def test_a_stream_that_ends_in_the_read_that_opened_it_swallows_its_answer(end: bytes) -> None:
+    peer, server = to_server()
+    told = peer.say(headers(1, POST, end=False), end)
+    assert [event[0] for event in told] == [events.HEADERS, events.RESET if end == reset(1) else events.BROKEN]
+    stream = told[0][1]  # type: ignore[misc]
+    assert isinstance(stream, Stream)
+    peer.hear()
+    server.send_headers(stream, OK)
+    assert server.send_data(stream, b"answer", end=True) == 6
+    server.consumed(stream, 5)
+    server.reset(stream, ErrorCode.CANCEL)
+    assert peer.hear() == []
 
 
 def test_output_is_handed_out_once() -> None:
