@@ -13,7 +13,7 @@ from typing import Final
 
 from gatewayproxy.errors import H2Error, RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import MAX_LENGTH_DIGITS, TOKEN
+from gatewayproxy.wire.grammar import MAX_LENGTH_DIGITS, TEXT, TOKEN
 from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.hpack import Decoder, Field
 from gatewayproxy.wire.target import check_authority, is_origin_form
@@ -21,7 +21,7 @@ from gatewayproxy.wire.target import check_authority, is_origin_form
 __all__ = ["Head", "HeadReader", "malformed"]
 
 _LINES: Final = re.compile(
-    rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]++\x00(?:[\x21-\x7e\x80-\xff]++(?:[\t ]++[\x21-\x7e\x80-\xff]++)*+)?+\r\n)*+"
+    rb"(?>(?:[!#$%&'*+\-.^_`|~0-9a-z]++\x00(?![\t ])" + TEXT + rb"(?<![\t ])\r\n)*)"  # atomic: see wire.grammar
 )
 _METHOD: Final = re.compile(TOKEN)
 _SCHEMES: Final = frozenset((b"http", b"https"))
