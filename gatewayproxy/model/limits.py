@@ -29,7 +29,7 @@ class Limits:
     idle_timeout_s: float = _limit(75.0, "silence between requests; close")
     tunnel_idle_timeout_s: float = _limit(0.0, "silence on an upgraded connection, 0 = no limit; close")
     tcp_idle_timeout_s: float = _limit(0.0, "silence on a TCP or passthrough stream, 0 = no limit; close")
-    handshake_timeout_s: float = _limit(10.0, "TLS handshake, or a whole ClientHello; close")
+    handshake_timeout_s: float = _limit(10.0, "TLS handshake, a whole ClientHello, a first byte in clear text; close")
     handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait, the oldest gives way")
     connections: int = _limit(20_000, "downstream connections per worker; more wait in the accept queue")
     connect_timeout_s: float = _limit(5.0, "TCP connect to an endpoint; 503")

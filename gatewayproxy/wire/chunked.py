@@ -15,7 +15,7 @@ from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.grammar import BARE, FIELD, TOKEN
 
-__all__ = ["ChunkedReader"]
+__all__ = ["ChunkedReader", "kept_trailers"]
 
 _LINE_BYTES: Final = 1024
 _QUOTED: Final = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*)"'
@@ -62,6 +62,11 @@ class ChunkedReader:
         """Return whether the body has ended."""
         return self._state is _DONE
 
+    @property
+    def trailers(self) -> bytes:
+        """Return the lines behind the body that may go on, each ended by CRLF."""
+        return b"".join(self._trailers)
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take *data*; return (bytes to send on, bytes behind the end of the body).
 
@@ -94,7 +99,7 @@ class ChunkedReader:
         if self._payload_only:
             return payload
         coded = b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
-        return b"%b0\r\n%b\r\n" % (coded, b"".join(self._trailers)) if self._state is _DONE else coded
+        return b"%b0\r\n%b\r\n" % (coded, self.trailers) if self._state is _DONE else coded
 
     def _read_size(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """Take a size line, and with it the chunk where all of that is there."""
@@ -164,6 +169,11 @@ class ChunkedReader:
     def _check_trailers(self, more: int) -> None:
         if self._trailer_bytes + more > self._limits.head_bytes or self._n_trailers > self._limits.head_fields:
             raise RemoteProtocolError("trailer section too large", status=431, reason="trailers_too_large")
+
+
+def kept_trailers(lines: bytes) -> bytes:
+    """Return those of the field *lines* that may stand in a trailer section."""
+    return b"".join([line for line in lines.splitlines(keepends=True) if _FORBIDDEN.fullmatch(line) is None])
 
 
 def _bad(message: str) -> RemoteProtocolError:

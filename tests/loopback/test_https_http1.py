@@ -207,12 +207,14 @@ async def test_draining_closes_idle_connections_with_close_notify(served: Served
         await ended
 
 
-async def test_curl_reaches_each_name(served: Served) -> None:
+@pytest.mark.parametrize(("option", "version"), [("--http1.1", "1.1"), ("--http2", "2")])
+async def test_curl_reaches_each_name(served: Served, option: str, version: str) -> None:
     curl = require("curl")
     for name in NAMES:
         process = await asyncio.create_subprocess_exec(
-            curl, "-sk", "--max-time", "20", "--resolve", f"{name}:{served.number}:127.0.0.1", "--data-binary", name,
-            "-w", " %{http_code} %{http_version}", f"https://{name}:{served.number}/x", stdout=asyncio.subprocess.PIPE,
+            curl, "-sk", option, "--max-time", "20", "--resolve", f"{name}:{served.number}:127.0.0.1",
+            "--data-binary", name, "-w", " %{http_code} %{http_version}", f"https://{name}:{served.number}/x",
+            stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await process.communicate()
-        assert output.decode() == f"{name} 200 1.1"
+        assert output.decode() == f"{name} 200 {version}"

@@ -57,7 +57,7 @@ class EchoSpeaker:
     def __init__(self) -> None:
         self.inner: list[Echo] = []
 
-    def speak(self, listener: ListenerLabel) -> Echo:
+    def speak(self, listener: ListenerLabel, alpn: str | None) -> Echo:
         self.inner.append(Echo(listener))
         return self.inner[-1]
 

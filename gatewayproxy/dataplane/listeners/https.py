@@ -1,4 +1,4 @@
-"""The HTTPS listener: TLS termination by server name, with HTTP/1.1 inside.
+"""The HTTPS listener: TLS termination by server name, with HTTP/2 or HTTP/1.1 inside, as ALPN says (RFC 7301).
 
 Handshakes are bounded in time (`Limits.handshake_timeout_s`) and in number (`Limits.handshakes`, per worker: beyond,
 new ones wait until the oldest gives way, see `HandshakeGate`). Each connection keeps the listener its server name led
@@ -17,6 +17,7 @@ from typing import Protocol
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.accept import Acceptor
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+from gatewayproxy.dataplane.protocols.http2 import Http2Connection
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.tls import TlsTransport
 from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 class Speaker(Protocol):
     """What is spoken inside TLS on one port."""
 
-    def speak(self, listener: ListenerLabel) -> asyncio.Protocol:
-        """Return the protocol of a new connection to *listener*."""
+    def speak(self, listener: ListenerLabel, alpn: str | None) -> asyncio.Protocol:
+        """Return the protocol of a new connection to *listener*; *alpn* is what was agreed on, if anything."""
 
     def update(self, port: Port) -> None:
         """Serve new requests by *port*."""
@@ -44,13 +45,15 @@ class Speaker(Protocol):
 
 
 class HttpSpeaker:
-    """HTTP/1.1 inside TLS."""
+    """HTTP inside TLS."""
 
     def __init__(self, port: Port, context: Context) -> None:
         self._site = Site(port, context, scheme=b"https")
 
-    def speak(self, listener: ListenerLabel) -> asyncio.Protocol:
-        """Return an HTTP/1.1 connection that answers 421 to requests for other listeners' hosts."""
+    def speak(self, listener: ListenerLabel, alpn: str | None) -> asyncio.Protocol:
+        """Return a connection that answers 421 to requests for other listeners' hosts."""
+        if alpn == "h2":
+            return Http2Connection(self._site, listener)
         return Http1Connection(self._site, listener)
 
     def update(self, port: Port) -> None:
@@ -63,7 +66,7 @@ class HttpSpeaker:
 
 
 class HttpsListener:
-    """One bound port that terminates TLS; *speaker* speaks inside (None: HTTP/1.1)."""
+    """One bound port that terminates TLS; *speaker* speaks inside (None: HTTP)."""
 
     def __init__(
         self, port: Port, sockets: Sequence[socket.socket], context: Context, speaker: Speaker | None = None
@@ -138,7 +141,8 @@ class HttpsListener:
         """Turn *handshake* into a connection of *target*'s listener."""
         self._forget(handshake)
         self._established.add(transport)
-        return self._speaker.speak(target.listener)
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        return self._speaker.speak(target.listener, tls.selected_alpn_protocol())
 
     def failed(self, handshake: Handshake, refused: RefusedHandshake | None) -> None:
         """Count and record a connection that was not established."""

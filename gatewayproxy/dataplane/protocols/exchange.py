@@ -150,6 +150,11 @@ class Exchange:
         number = self.number
         return self.received_id or (b"%b%012x" % (self.connection.site.id_prefix, number) if number else b"")
 
+    @property
+    def version(self) -> str:
+        """HTTP's, as the access log has it."""
+        return f"1.{self.head.minor}"
+
     def _find(self, connection: Http1Connection) -> RouteEntry | None:
         """Return the entry that takes the request; answer it here where there is none."""
         head = self.head
@@ -296,6 +301,9 @@ class Exchange:
         if self.tunnel:
             connection.touch_tunnel()
         connection.transport.write(data)
+
+    def on_trailers(self, lines: bytes) -> None:
+        """Drop them: only an HTTP/1.0 client gets bodies without framing here, and it knows no trailers."""
 
     def on_end(self) -> None:
         """The response is complete."""

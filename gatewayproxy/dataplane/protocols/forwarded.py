@@ -13,16 +13,26 @@ from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.wire.edit import edited_lines
 from gatewayproxy.wire.head import RequestHead
 
-__all__ = ["client_of", "constant_lines", "own_lines", "standing_lines", "trusted_lines"]
+__all__ = ["client_of", "constant_lines", "own_lines", "peer_address", "standing_lines", "trusted_lines"]
 
 _BELIEVED: Final = frozenset((b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"))
 _ID: Final = re.compile(rb"[!-~]{1,128}+")
 
 
-def constant_lines(peer: bytes, scheme: bytes, port: int) -> bytes:
-    """Return the lines that are the same for every HTTP/1.1 request of a connection."""
-    return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-port: %d\r\nvia: 1.1 gatewayproxy\r\n" % (
-        peer, scheme, port,
+def peer_address(peername: object) -> bytes:
+    """Return the address of a client, b"unix" for one on a Unix socket; *peername* as a transport has it."""
+    if not isinstance(peername, tuple) or not peername:
+        return b"unix"
+    address = str(peername[0]).partition("%")[0]
+    if address.startswith("::ffff:") and "." in address:
+        address = address[7:]  # an IPv4 client of a dual-stack socket
+    return address.encode("ascii")
+
+
+def constant_lines(peer: bytes, scheme: bytes, port: int, version: bytes = b"1.1") -> bytes:
+    """Return the lines that are the same for every request of a connection; *version* of HTTP is the client's."""
+    return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-port: %d\r\nvia: %b gatewayproxy\r\n" % (
+        peer, scheme, port, version,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Final, cast
 from gatewayproxy.dataplane.protocols import upgrade
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.exchange import Exchange
-from gatewayproxy.dataplane.protocols.forwarded import constant_lines
+from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
 from gatewayproxy.dataplane.protocols.record import refusal_record
 from gatewayproxy.dataplane.protocols.site import Site, Target
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, RESPONSE, TUNNEL
@@ -68,18 +68,16 @@ class Http1Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         site = self.site
         self.transport.set_write_buffer_limits(high=site.limits.buffer_bytes)
-        peername = transport.get_extra_info("peername")
-        self.peer = (
-            peername[0].partition("%")[0].encode("ascii") if isinstance(peername, tuple) and peername else b"unix"
-        )
-        if self.peer.startswith(b"::ffff:") and b"." in self.peer:
-            self.peer = self.peer[7:]  # an IPv4 client of a dual-stack socket
+        self.peer = peer_address(transport.get_extra_info("peername"))
         self.constant = constant_lines(self.peer, site.scheme, site.port.port)
         counters = site.context.stats
         counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1
         counters.connections_total[self.listener_name] = counters.connections_total.get(self.listener_name, 0) + 1
         self.ending = site.draining
-        self.deadline_at = monotonic() + site.limits.idle_timeout_s
+        patience_s = site.limits.idle_timeout_s
+        if self.listener is None:  # clear text: nothing has been heard of this client, as of one before its ClientHello
+            patience_s = min(patience_s, site.limits.handshake_timeout_s)
+        self.deadline_at = monotonic() + patience_s
         site.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -153,7 +151,8 @@ class Http1Connection(asyncio.Protocol):
         try:
             head = parse_request(data, self.site.limits, seen)
         except RemoteProtocolError as error:
-            self._refuse(error)
+            if error.reason != "bad_version" or self.known_host or not self.on_other_version(data):
+                self._refuse(error)
             return
         if head is None:
             self.buf = data
@@ -173,6 +172,10 @@ class Http1Connection(asyncio.Protocol):
             exchange.begin(b"")
         except Exception:  # our own fault must not cost more than this exchange
             exchange.on_fault()
+
+    def on_other_version(self, data: bytes) -> bool:
+        """Hand the connection over to who speaks what *data* begins; return whether there is someone."""
+        return False
 
     def _begin_body(self, exchange: Exchange, data: bytes) -> None:
         """Start an exchange whose body begins with *data*; pipelined bytes may follow it."""
@@ -387,15 +390,6 @@ class Http1Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self.transport.abort()
-
-
-def _address(peername: object) -> bytes:
-    if not isinstance(peername, tuple) or not peername:
-        return b"unix"
-    address = str(peername[0]).partition("%")[0]
-    if address.startswith("::ffff:") and "." in address:
-        address = address[7:]  # an IPv4 client of a dual-stack socket
-    return address.encode("ascii")
 
 
 def _late(reason: str) -> RemoteProtocolError:

@@ -136,6 +136,9 @@ class MirrorCall:
     def on_body(self, data: bytes) -> None:
         """Ignore."""
 
+    def on_trailers(self, lines: bytes) -> None:
+        """Ignore."""
+
     def on_end(self) -> None:
         """Done."""
         self._stop_waiting()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gatewayproxy.dataplane.protocols.forwarded import client_of
 from gatewayproxy.dataplane.stats import AccessRecord
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
-    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+    from gatewayproxy.dataplane.protocols.site import Site
     from gatewayproxy.errors import RemoteProtocolError
 
 __all__ = ["access_record", "refusal_record"]
@@ -21,7 +21,7 @@ def access_record(exchange: Exchange, now: float) -> AccessRecord:
     head, site = exchange.head, exchange.connection.site
     label = exchange.target.entry.label if exchange.target is not None else None
     return AccessRecord(
-        protocol=f"{site.scheme.decode()}/1.{head.minor}",
+        protocol=f"{site.scheme.decode()}/{exchange.version}",
         listener=exchange.vhost.listener.name if exchange.vhost is not None else site.label,
         route=label.route_text if label is not None else "",
         rule=label.rule_text if label is not None else "",
@@ -46,11 +46,19 @@ def access_record(exchange: Exchange, now: float) -> AccessRecord:
     )
 
 
-def refusal_record(connection: Http1Connection, error: RemoteProtocolError) -> AccessRecord:
-    """Return the record of a request whose head could not be read."""
+class Refusing(Protocol):
+    """A connection whose client has sent something unreadable."""
+
+    site: Site
+    listener_name: str
+    peer: bytes
+
+
+def refusal_record(connection: Refusing, error: RemoteProtocolError, version: str = "1.1") -> AccessRecord:
+    """Return the record of a request whose head could not be read; *version* is HTTP's."""
     site = connection.site
     return AccessRecord(
-        protocol=f"{site.scheme.decode()}/1.1",
+        protocol=f"{site.scheme.decode()}/{version}",
         listener=connection.listener_name,
         client=connection.peer.decode("ascii", "backslashreplace"),
         started_at=monotonic(),

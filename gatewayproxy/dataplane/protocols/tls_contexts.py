@@ -21,7 +21,7 @@ from gatewayproxy.routing.table import SniTarget
 
 __all__ = ["ALPN", "ServerContexts", "choose"]
 
-ALPN: Final = (b"http/1.1",)  # what we speak, best first
+ALPN: Final = (b"h2", b"http/1.1")  # what we speak, best first
 _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # forward secrecy and AEAD only (RFC 9325 §4.2)
 _KEPT: Final = 1_024  # contexts of one generation of the cache, some 20 KiB each
 _SESSIONS: Final = 1_024  # stateful TLS 1.2 sessions of one context

@@ -44,7 +44,7 @@ class Owner(Protocol):
 class Sink(Protocol):
     """Who asked. No call follows `on_end` or `on_failure`."""
 
-    payload_only: bool  # get chunked bodies without their framing
+    payload_only: bool  # get chunked bodies without their framing, and then `on_trailers`
 
     def on_head(self, head: ResponseHead, body: bytes) -> None:
         """Take a final response head and the body bytes that came with it, ready to send on."""
@@ -57,6 +57,9 @@ class Sink(Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Take more of the body; on a tunnel, any bytes."""
+
+    def on_trailers(self, lines: bytes) -> None:
+        """Take the field lines behind the body, each ended by CRLF; `on_end` follows."""
 
     def on_end(self) -> None:
         """The response is complete; the connection is no longer the sink's."""
@@ -254,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._state = _CHUNKS
         sink.on_head(head, out)
         if chunks.done and self.sink is sink:
-            self._end(sink, bool(surplus))
+            self._end_chunks(sink, chunks, surplus)
 
     def _read_body(self, sink: Sink, data: bytes) -> None:
         left = self._left - len(data)
@@ -277,7 +280,12 @@ class UpstreamConnection(asyncio.Protocol):
         if out:
             sink.on_body(out)
         if chunks.done and self.sink is sink:
-            self._end(sink, bool(surplus))
+            self._end_chunks(sink, chunks, surplus)
+
+    def _end_chunks(self, sink: Sink, chunks: ChunkedReader, surplus: bytes) -> None:
+        if sink.payload_only and chunks.trailers:
+            sink.on_trailers(chunks.trailers)
+        self._end(sink, bool(surplus))
 
     def _end(self, sink: Sink, surplus: bool) -> None:
         self.sink = None

@@ -1,0 +1,117 @@
+"""An exchange whose client speaks HTTP/2: the request is as in `exchange`, the answer becomes frames. RFC 9113 §8."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from gatewayproxy.dataplane.protocols.answers import answer_body
+from gatewayproxy.dataplane.protocols.exchange import Exchange
+from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
+from gatewayproxy.wire.edit import rewrite_response
+from gatewayproxy.wire.grammar import mentions
+from gatewayproxy.wire.h2bridge import fields_of, response_fields
+from gatewayproxy.wire.head import RequestHead
+from gatewayproxy.wire.response import ResponseHead
+
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+
+__all__ = ["Http2Exchange"]
+
+
+class Http2Exchange(Exchange):
+    """See the module."""
+
+    __slots__ = ("_left", "_stream", "_trailers")
+
+    def __init__(self, stream: Http2Stream, head: RequestHead) -> None:
+        # What the request's half asks of a connection, a stream has.
+        super().__init__(cast("Http1Connection", stream), head)
+        self._stream = stream
+        self.payload_only = True
+        self._left = -1  # bytes of the response's body to come, -1 unknown
+        self._trailers = b""
+
+    @property
+    def version(self) -> str:
+        """HTTP's, as the access log has it."""
+        return "2"
+
+    def on_head(self, head: ResponseHead, body: bytes) -> None:
+        """Send the response head and the first bytes of its body."""
+        target = self.target
+        assert target is not None
+        stream = self._stream
+        self.out = b""
+        self.status = head.status
+        if stream.site.context.access is not None:
+            self.first_at = monotonic()
+        self.bytes_out = len(body)
+        length = head.length
+        stream.send_head(response_fields(head.status, self._edited(head)), end=length == 0)
+        if length > 0:
+            self._left = length
+        if body:
+            self._send(body)
+
+    def _edited(self, head: ResponseHead) -> bytes:
+        """Return the field lines of *head*, edited."""
+        target = self.target
+        assert target is not None
+        starts = target.response_starts
+        if head.intact and not (starts and mentions(head.low, starts)):
+            return head.buf[head.fields_start : head.fields_end] + target.response_tail
+        return rewrite_response(head, b"", target.response).partition(b"\r\n")[2]
+
+    def _send(self, body: bytes) -> None:
+        left = self._left
+        if left >= 0:
+            left -= len(body)
+            self._left = left
+        self._stream.send_body(body, end=left == 0)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+        self.out = b""
+        lines = rewrite_response(head, b"", None).partition(b"\r\n")[2]
+        self._stream.send_head(response_fields(head.status, lines))
+
+    def on_switch(self, head: ResponseHead, data: bytes) -> bool:
+        """RFC 9113 §8.6: there is no 101 in HTTP/2."""
+        return False
+
+    def on_body(self, data: bytes) -> None:
+        """Send more of the body."""
+        self.bytes_out += len(data)
+        self._send(data)
+
+    def on_trailers(self, lines: bytes) -> None:
+        """Keep them for the end."""
+        self._trailers = lines
+
+    def on_end(self) -> None:
+        """The response is complete."""
+        self.upstream = None
+        trailers = self._trailers
+        self._stream.end(fields_of(trailers.split(b"\r\n")) if trailers else ())
+        self._stream.on_exchange_done(self.finish())
+
+    def answer_with(
+        self,
+        status: int,
+        reason: str,
+        detail: str = "",
+        *,
+        lines: bytes = b"",
+        body: bytes | None = None,
+        close: bool = False,
+    ) -> None:
+        """Answer *status*. The connection goes on, whatever has become of this request."""
+        self.status = status
+        self.reason, self.detail = reason, detail
+        if body is None:
+            body = answer_body(status, reason)
+        self._count_refusal()
+        self._stream.answer(status, body, head_only=self.head.method == b"HEAD", lines=lines)
+        self._stream.on_exchange_done(self.finish())
