@@ -10,8 +10,8 @@ import asyncio
 import itertools
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,9 +103,18 @@ class Served:
         return {reason: n for (_, reason), n in self.context.stats.reasons.items()}
 
 
-@contextmanager
-def serve(index: HostIndex, *, limits: Limits | None = None, number: int = 0, log: bool = True) -> Iterator[Served]:
+def serve(
+    index: HostIndex, *, limits: Limits | None = None, number: int = 0, log: bool = True
+) -> AbstractContextManager[Served]:
     """Serve *index* on an ephemeral port of the running loop."""
+    return serve_port(lambda number: http_port(number, index), limits=limits, number=number, log=log)
+
+
+@contextmanager
+def serve_port(
+    make_port: Callable[[int], Port], *, limits: Limits | None = None, number: int = 0, log: bool = True
+) -> Iterator[Served]:
+    """Serve what *make_port* makes of a bound port's number."""
     sock = socket.create_server(("127.0.0.1", number), backlog=1024)
     number = sock.getsockname()[1]
     context = Context(registry=Registry(), limits=limits or Limits())
@@ -113,7 +122,7 @@ def serve(index: HostIndex, *, limits: Limits | None = None, number: int = 0, lo
     if log:
         context.access = served.records.append
     try:
-        served.plane.apply(table(http_port(number, index)), {BindKey("127.0.0.1", number): [sock]})
+        served.plane.apply(table(make_port(number)), {BindKey("127.0.0.1", number): [sock]})
         sock.close()
         yield served
     finally:
