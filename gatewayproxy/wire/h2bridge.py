@@ -26,7 +26,7 @@ _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 
 def request_bytes(head: Head, *, chunked: bool) -> bytes:
     """Return *head* as an HTTP/1.1 request head; *chunked*: a body of unknown length follows."""
     coding = b"transfer-encoding: chunked\r\n" if chunked else b""
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (head.method, head.path, head.authority, head.lines, coding)
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (head.method, head.path, head.authority, head.lines, coding)
 
 
 def response_fields(status: int, lines: bytes) -> list[Field]:

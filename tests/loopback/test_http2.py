@@ -38,7 +38,7 @@ async def test_a_request_is_routed_and_recorded() -> None:
                 answer = await session.ask("/x?y=1", fields=[("x-a", "b"), ("te", "trailers")])
             assert (answer.status, bytes(answer.body)) == (200, b"ok")
             head = upstream.heads[0]
-            assert head.startswith(b"GET /x?y=1 HTTP/1.1\r\nhost: a.test\r\nx-a: b\r\n")
+            assert head.startswith(b"GET /x?y=1 HTTP/1.1\r\nHost: a.test\r\nx-a: b\r\n")
             assert b"\r\nvia: 2 gatewayproxy\r\n" in head
             assert b"\r\nte:" not in head
             (record,) = served.records

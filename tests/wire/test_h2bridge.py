@@ -29,7 +29,7 @@ def test_a_request_head_reads_as_it_was_meant(
 ) -> None:
     head = HeadReader(Limits()).request(Encoder().encode([*GET, *fields]), 1)
     text = request_bytes(head, chunked=chunked)
-    assert text == b"GET /x HTTP/1.1\r\nhost: a.test\r\n%b\r\n" % expected
+    assert text == b"GET /x HTTP/1.1\r\nHost: a.test\r\n%b\r\n" % expected
     parsed = parse_request(text, Limits())
     assert parsed is not None
     assert (parsed.authority, parsed.target, parsed.length, parsed.end) == (b"a.test", b"/x", length, len(text))
