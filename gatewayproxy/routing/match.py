@@ -107,12 +107,13 @@ def _find_prefix(layer: PathIndex, request: Request) -> RouteEntry | None:
     """
     path = request.path
     prefix = layer.prefix
-    end = 0
-    for _ in range(layer.depth):
+    left = layer.depth
+    end = path.find(b"/", 1) if left else 0
+    while end > 0 and left > 1:
         end = path.find(b"/", end + 1)
-        if end < 0:
-            end = len(path)
-            break
+        left -= 1
+    if end < 0:
+        end = len(path)
     while True:
         for candidate in prefix.get(path[:end], ()):
             if candidate.bare or _holds(candidate, request):

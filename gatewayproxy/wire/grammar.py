@@ -23,7 +23,7 @@ Span = tuple[int, int]  # a line to drop: its first byte, and the byte behind it
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"  # field-content and OWS, obs-text included
 FIELD: Final = TOKEN + rb":" + TEXT + rb"\r\n"
-FIELDS: Final = rb"(?:" + FIELD + rb")*+"
+FIELDS: Final = rb"(?>(?:" + FIELD + rb")*)"
 FIELD_LINE: Final = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")  # only over what FIELDS has accepted
 MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**63 for certain
 BARE: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\x00")  # what no line may hold; a last CR may still get its LF

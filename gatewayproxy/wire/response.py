@@ -26,6 +26,7 @@ _HOT_LENGTHS: Final = re.compile(rb"\n(?:content-length: ([0-9]{1,18}+)(?=\r)|(?
 _PASSED: Final = frozenset((b"content-length",))
 _KEPT: Final = frozenset((b"content-length", b"transfer-encoding", b"content-type", b"set-cookie", b"location"))
 _EMPTY: Final = frozenset((204, 304))
+_WITH_BODY: Final = {b"%d" % status: status for status in range(200, 600) if status not in _EMPTY}
 _START: Final = b"HTTP/1."
 
 
@@ -64,17 +65,18 @@ def parse_response(buf: bytes, limits: Limits, bodiless: bool = False, seen: int
     minor, status, reason = found.groups()
     head = ResponseHead()
     head.buf = buf
-    head.status = code = int(status)
     head.end = end = found.end()
     head.fields_end = end - 2
-    head.fields_start = start = found.end(3 if reason is not None else 2) + 2
+    head.fields_start = start = found.end(2 if reason is None else 3) + 2
     head.low = low = (buf if end == len(buf) else buf[:end]).lower()
     lengths = _HOT_LENGTHS.findall(low, start - 1)
-    plain = minor == b"1" and reason is not None and code >= 200 and code not in _EMPTY and not bodiless
-    if plain and len(lengths) == 1 and lengths[0]:
+    code = _WITH_BODY.get(status)
+    if code and len(lengths) == 1 and lengths[0] and reason is not None and minor == b"1" and not bodiless:
+        head.status = code
         head.length = int(lengths[0])
         head.keep_alive = head.intact = True
     else:
+        head.status = int(status)
         _read_all(head, minor, reason, bodiless)
     # A field line has four bytes at least, so most heads need no counting.
     n_fields = limits.head_fields

@@ -10,6 +10,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.dataplane.protocols.site import Site
@@ -19,7 +21,8 @@ from gatewayproxy.routing.table import HostIndex
 from tests.support.memory import MemoryTransport
 from tests.support.worker import cluster, forward, http_port, vhost
 
-CALLS = 21
+CALLS_WITH_FIELDS_AS_BEFORE = 22
+CALLS_WITH_OTHER_FIELDS = 23
 
 REQUEST = (
     b"GET /api/v1/items/12345?page=2&size=50 HTTP/1.1\r\nHost: h07.example.com\r\nUser-Agent: Mozilla/5.0 (X11)\r\n"
@@ -29,7 +32,12 @@ REQUEST = (
 RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def test_a_warm_request_costs_exactly_so_many_python_calls() -> None:
+@pytest.mark.parametrize(
+    ("request_before", "calls"),
+    [(REQUEST, CALLS_WITH_FIELDS_AS_BEFORE), (REQUEST.replace(b"s=abc", b"s=abd"), CALLS_WITH_OTHER_FIELDS)],
+    ids=["fields as in the request before", "a field that differs"],
+)
+async def test_a_warm_request_costs_exactly_so_many_python_calls(request_before: bytes, calls: int) -> None:
     context = Context(registry=Registry())
     target = cluster(1)
     entry = forward(target)
@@ -44,11 +52,11 @@ async def test_a_warm_request_costs_exactly_so_many_python_calls() -> None:
     client_side = MemoryTransport()
     downstream.connection_made(client_side)
 
-    def one_request() -> None:
-        downstream.data_received(REQUEST)
+    def one_request(request: bytes) -> None:
+        downstream.data_received(request)
         upstream.data_received(RESPONSE)
 
-    one_request()
+    one_request(request_before)
     n_calls = 0
 
     def count(frame: FrameType, event: str, arg: Any) -> None:
@@ -57,10 +65,10 @@ async def test_a_warm_request_costs_exactly_so_many_python_calls() -> None:
 
     sys.setprofile(count)
     try:
-        one_request()
+        one_request(REQUEST)
     finally:
         sys.setprofile(None)
     downstream.connection_lost(None)
     context.registry.close()
     assert client_side.take() == RESPONSE * 2
-    assert n_calls - 1 - 2 == CALLS  # without one_request itself and the two writes of the transports
+    assert n_calls - 1 - 2 == calls  # without one_request itself and the two writes of the transports

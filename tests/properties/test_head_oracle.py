@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.chunked import ChunkedReader
-from gatewayproxy.wire.head import CHUNKED, RequestHead, parse_request
+from gatewayproxy.wire.head import CHUNKED, PlainFields, RequestHead, parse_request
 from gatewayproxy.wire.response import ResponseHead, parse_response
 
 LIMITS = Limits(head_bytes=4096)
@@ -28,6 +28,10 @@ PIECES = [
     b" folded\r\n", b"X(: y\r\n", b"Connection: x, upgrade\r\n", b"Upgrade: websocket\r\n", b"Expect: 100-continue\r\n",
     b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 204 \r\n", b"HTTP/1.1 304\r\n", b"HTTP/1.0 500 X\r\n", b"\xff", b"5;a=b", b"0",
 ]  # fmt: skip
+FACTS = (
+    "buf", "method", "target", "path", "query", "authority", "fields_start", "fields_end", "end", "minor", "scheme",
+    "length", "keep_alive", "intact", "odd", "upgrade", "max_forwards", "cuts", "hot",
+)  # fmt: skip
 HEAD = b"GET /a HTTP/1.1\r\nHost: a.test\r\n"
 anything = st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(b"".join)
 near_heads = anything.map(lambda tail: HEAD + tail + b"\r\n")
@@ -99,6 +103,33 @@ def test_a_head_in_pieces_is_the_head_in_one(raw: bytes) -> None:
         assert not refused
         assert head is not None
         assert (head.target, head.length, head.cuts, head.end) == (whole.target, whole.length, whole.cuts, whole.end)
+
+
+LINES = [
+    b"GET /a HTTP/1.1\r\n", b"POST /b?c=d HTTP/1.1\r\n", b"GET //x HTTP/1.1\r\n", b"GET http://b/ HTTP/1.1\r\n",
+    b"GET /a HTTP/1.0\r\n", b"OPTIONS * HTTP/1.1\r\n", b"GET /a HTTP/1.1\r\nX: y\r\n", b"TRACE / HTTP/1.1\r\n", b"G",
+    b"GET /a HTTP/1.1\r\nhost: b\r\n", b"GET /%zz HTTP/1.1\r\n", b"\r\n", b"GET /a HTTP/1.1\r\nX",
+]  # fmt: skip
+fields = st.lists(st.sampled_from([b"X: y\r\n", b"Accept: */*\r\n", *PIECES]), max_size=4).map(b"".join)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(LINES), st.sampled_from(LINES) | anything, fields, fields | st.none())
+def test_fields_that_were_read_before_are_read_the_same(
+    first: bytes, line: bytes, block: bytes, other: bytes | None
+) -> None:
+    def facts(raw: bytes, last: PlainFields | None) -> object:
+        try:
+            head = parse_request(raw, LIMITS, 0, last)
+        except RemoteProtocolError as error:
+            return error.status, error.reason
+        return head and ({name: getattr(head, name) for name in FACTS}, head.plain and head.plain.block)
+
+    host = b"Host: a.test\r\n"
+    before = ours(first + host + block + b"\r\n")
+    last = before.plain if before is not None else None
+    raw = line + host + (block if other is None else other) + b"\r\n"
+    assert facts(raw, last) == facts(raw, None)
 
 
 @settings(max_examples=300, deadline=None)

@@ -13,6 +13,7 @@ from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
 from gatewayproxy.dataplane.upstream.registry import Registry
+from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.routing.table import HostIndex
 from tests.support.memory import MemoryTransport
@@ -34,11 +35,13 @@ class Trace:
 
 
 @contextmanager
-def trace(*, limits: Limits | None = None) -> Iterator[Trace]:
+def trace(*, limits: Limits | None = None, request: HeadEdit | None = None) -> Iterator[Trace]:
     """Serve everything from one idle upstream connection."""
     context = Context(registry=Registry(), limits=limits or Limits())
     target = cluster(1)
-    site = Site(http_port(1, HostIndex(default=vhost({b"": forward(target)}))), context, scheme=b"http")
+    site = Site(
+        http_port(1, HostIndex(default=vhost({b"": forward(target, request=request)}))), context, scheme=b"http"
+    )
     pool = context.registry.cluster(target).pools[0]
     quiet, other_end = socket.socketpair()
     client, backend = MemoryTransport(), MemoryTransport(quiet)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.model.limits import Limits
 from tests.support.trace import Trace, trace
 
@@ -145,6 +146,63 @@ async def test_pipelined_bytes_are_held_up_to_a_bound() -> None:
         assert not t.client.paused
         t.downstream.data_received(GET * 5)
         assert t.client.paused
+
+
+def asked(t: Trace, *lines: bytes, path: bytes = b"/a") -> bytes:
+    """Ask, answer, and return what the backend got, but the request id and our other lines."""
+    t.downstream.data_received(b"GET %b HTTP/1.1\r\n%b\r\n" % (path, b"".join(line + b"\r\n" for line in lines)))
+    got = t.backend.take()
+    t.upstream.data_received(OK)
+    assert t.client.take() == OK
+    return re.sub(rb"(?m)^(?:x-forwarded-(?!host)|via|x-request-id)[^\n]*\n", b"", got)
+
+
+async def test_each_request_of_a_connection_goes_on_with_its_own_fields_and_host() -> None:
+    with trace() as t:
+        for host, line, path in [
+            (b"a.test", b"X: 1", b"/a"), (b"a.test", b"X: 1", b"/b?c"), (b"a.test", b"X: 2", b"/b?c"),
+            (b"b.test", b"X: 2", b"/b"), (b"b.test", b"X: 2", b"/b"), (b"a.test", b"X: 1", b"/a"),
+        ]:  # fmt: skip
+            expected = b"GET %b HTTP/1.1\r\nHost: %b\r\n%b\r\nx-forwarded-host: %b\r\n\r\n" % (path, host, line, host)
+            assert asked(t, b"Host: " + host, line, path=path) == expected
+
+
+async def test_fields_that_end_here_end_here_whatever_came_before() -> None:
+    with trace() as t:
+        plain = asked(t, b"Host: a.test", b"X: 1")
+        assert asked(t, b"Host: a.test", b"X: 1", b"X-Real-IP: 6") == plain
+        assert asked(t, b"Host: a.test", b"X: 1") == plain
+        assert asked(t, b"Host: a.test", b"X: 1", b"X-Forwarded-For: 6") == plain
+        assert asked(t, b"X: 1", b"Host: a.test") == plain.replace(b"Host: a.test\r\nX: 1", b"X: 1\r\nHost: a.test")
+
+
+async def test_an_edit_drops_a_field_from_the_first_request_that_has_it_and_from_all_behind() -> None:
+    edit = HeadEdit(cut=frozenset((b"x-gateway",)), append=b"X-Gateway: us\r\n")
+    with trace(request=edit) as t:
+        without = asked(t, b"Host: a.test", b"X: 1")
+        assert without.count(b"X-Gateway: us\r\n") == 1
+        for _ in range(2):
+            assert asked(t, b"Host: a.test", b"X: 1") == without
+            assert asked(t, b"Host: a.test", b"X: 1", b"x-GATEWAY: them") == without
+            assert asked(t, b"Host: a.test", b"X: 1", b"x-GATEWAY: them") == without
+
+
+async def test_requests_have_ids_of_their_own() -> None:
+    with trace() as t:
+        ids = []
+        for _ in range(3):
+            t.downstream.data_received(GET)
+            ids += re.findall(rb"\r\nx-request-id: ([0-9a-f]{32})\r\n", t.backend.take())
+            t.upstream.data_received(OK)
+        assert len(set(ids)) == 3
+
+
+async def test_no_more_of_a_head_is_remembered_than_2_kib() -> None:
+    with trace() as t:
+        asked(t, b"Host: a.test", b"X: 1")
+        assert t.downstream.last_fields is not None
+        asked(t, b"Host: a.test", b"X: " + b"1" * 2048)
+        assert t.downstream.last_fields is None
 
 
 async def test_a_fault_of_our_own_is_a_500_and_one_traceback(

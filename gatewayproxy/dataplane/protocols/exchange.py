@@ -98,10 +98,10 @@ class Exchange:
         if connection.known_target is not target:
             self._note_lines(target)
         lines, starts = connection.known_lines, target.request_starts
-        if lines is None or not head.intact or (starts and mentions(head.low, starts)):
+        if lines is None or not head.intact or (starts and head.mentions(starts)):
             out = self._rewrite(target, body)
         else:
-            out = b"%b%b%012x\r\n\r\n" % (head.buf[: head.fields_end], lines, number)
+            out = b"".join((head.buf[: head.fields_end], lines, b"%x\r\n\r\n" % number))
         if body:
             self.bytes_in = len(body)
             out += body
@@ -148,7 +148,7 @@ class Exchange:
     def request_id(self) -> bytes:
         """X-Request-Id as the endpoint gets it; b"" for a request that was not sent on."""
         number = self.number
-        return self.received_id or (b"%b%012x" % (self.connection.site.id_prefix, number) if number else b"")
+        return self.received_id or (b"%b%x" % (self.connection.site.id_prefix, number) if number else b"")
 
     @property
     def version(self) -> str:
@@ -262,7 +262,7 @@ class Exchange:
         elif not head.intact or (starts and mentions(head.low, starts)):
             out = rewrite_response(head, b"", target.response) + body
         else:
-            out = b"%b%b%b" % (head.buf[: head.fields_end], target.response_tail, body)
+            out = b"".join((head.buf[: head.fields_end], target.response_tail, body))
         connection.transport.write(out)
 
     def _framing_lines(self, length: int) -> bytes:

@@ -20,10 +20,11 @@ from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, R
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
 from gatewayproxy.wire.chunked import ChunkedReader
-from gatewayproxy.wire.head import CHUNKED, parse_request
+from gatewayproxy.wire.head import CHUNKED, PlainFields, parse_request
 
 __all__ = ["Http1Connection"]
 
+_LAST_BYTES: Final = 2_048  # of a head whose fields a connection remembers
 _LINGER_S: Final = 2.0  # RFC 9112 §9.6: how long we read on so that a reset does not take our answer away
 
 
@@ -33,7 +34,8 @@ class Http1Connection(asyncio.Protocol):
     __slots__ = (
         "_at_eof", "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
         "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_lines", "known_target",
-        "known_vhost", "listener", "listener_name", "peer", "site", "state", "transport", "tunnel_half_closed",
+        "known_vhost", "last_fields", "listener", "listener_name", "peer", "site", "state", "transport",
+        "tunnel_half_closed",
     )  # fmt: skip
 
     def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
@@ -53,7 +55,10 @@ class Http1Connection(asyncio.Protocol):
         self.known_index: HostIndex | None = None
         self.known_vhost: VirtualHost | None = None
         self.known_target: Target | None = None  # of the last request for known_host,
-        self.known_lines: bytes | None = None  # and what its plain requests get, `forwarded.standing_lines`
+        self.known_lines: bytes | None = None  # what its plain requests get, `forwarded.standing_lines`
+        # PERF: a client mostly says the same of itself with each request of a connection, programs above all.
+        # In memory 9.2 -> 6.5 us a request where it does; where not, a comparison of 50 ns is lost.
+        self.last_fields: PlainFields | None = None  # of the last request, where _LAST_BYTES hold it
         self.peer = self.constant = b""
         self._left = 0
         self._chunks: ChunkedReader | None = None
@@ -149,7 +154,7 @@ class Http1Connection(asyncio.Protocol):
                 self.buf = b""
                 return
         try:
-            head = parse_request(data, self.site.limits, seen)
+            head = parse_request(data, self.site.limits, seen, self.last_fields)
         except RemoteProtocolError as error:
             if error.reason != "bad_version" or self.known_host or not self.on_other_version(data):
                 self._refuse(error)
@@ -162,6 +167,7 @@ class Http1Connection(asyncio.Protocol):
         self.keep_alive = head.keep_alive and not self.ending
         self.deadline_at = 0.0
         self._skipped_line = False
+        self.last_fields = head.plain if head.end <= _LAST_BYTES else None
         self.exchange = exchange = Exchange(self, head)
         if head.length:
             self._begin_body(exchange, data[head.end :])

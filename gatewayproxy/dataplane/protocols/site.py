@@ -110,7 +110,7 @@ class Site:
         self.index: HostIndex = port.http or HostIndex()
         self.entries: dict[RouteEntry, EntryState] = {}
         self.label = port.label
-        self.ids = count(1)
+        self.ids = count(1 << 44)  # twelve hexadecimal digits each
         self.id_prefix = os.urandom(10).hex().encode("ascii")
         self.loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
