@@ -30,6 +30,7 @@ class AppProtocol(Enum):
 
     HTTP = "http"
     WS = "kubernetes.io/ws"
+    H2C = "kubernetes.io/h2c"  # HTTP/2 by prior knowledge
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class RouteEntry:
     response: HeadEdit | None = None  # edits of a `respond` answer
     request_timeout_s: float = 0.0  # 0 = no limit
     backend_timeout_s: float = 0.0
+    grpc: bool = False  # a GRPCRoute's: grpc-timeout counts, and gRPC-Web is translated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

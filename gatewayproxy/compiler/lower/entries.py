@@ -93,6 +93,7 @@ class RuleEntries:
             response=fold(chain.response) if respond is not None else None,
             request_timeout_s=rule.request_timeout_s,
             backend_timeout_s=rule.backend_timeout_s,
+            grpc=self._label.kind == "GRPCRoute",
         )
 
     def _group(self, prefix: bytes) -> BackendGroup | None:

@@ -21,7 +21,7 @@ from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answe
 from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.site import Target
 from gatewayproxy.dataplane.protocols.state import BODY
-from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.connection import Upstream
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
@@ -60,7 +60,7 @@ class Exchange:
         self.generation = connection.site.context.generation
         self.vhost: VirtualHost | None = None
         self.target: Target | None = None
-        self.upstream: UpstreamConnection | None = None
+        self.upstream: Upstream | None = None
         self.pool: EndpointPool | None = None  # whose connection we have or wait for
         self.tried: tuple[EndpointPool, ...] = ()
         self.out = b""  # what has been sent so far, while it may have to be sent again; else b""
@@ -201,7 +201,7 @@ class Exchange:
             head.path = path
         return True
 
-    def on_connection(self, upstream: UpstreamConnection) -> None:
+    def on_connection(self, upstream: Upstream) -> None:
         """Send what there is of the request on *upstream*."""
         connection = self.connection
         self.upstream = upstream
@@ -228,10 +228,7 @@ class Exchange:
         self.bytes_in += len(data)
         upstream = self.upstream
         assert upstream is not None
-        if complete:
-            upstream.sent_all = True
-        if data:
-            upstream.transport.write(data)
+        upstream.send(data, complete)
         for each in self.mirrors:
             each.on_request_body(data, complete)
 

@@ -366,7 +366,7 @@ class Http1Connection(asyncio.Protocol):
         if exchange is not None and exchange.upstream is not None:
             exchange.bytes_in += len(data)
             self.touch_tunnel()
-            exchange.upstream.transport.write(data)
+            exchange.upstream.send(data, complete=False)
 
     # Time
 

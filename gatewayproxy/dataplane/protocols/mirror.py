@@ -11,7 +11,7 @@ from asyncio import TimerHandle, get_running_loop
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.protocols.state import BODY
-from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.connection import Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.wire.edit import rewrite_request
@@ -59,7 +59,7 @@ class MirrorCall:
         self._bound = bound
         self._bodiless = bodiless
         self._pool: EndpointPool | None = None
-        self._upstream: UpstreamConnection | None = None
+        self._upstream: Upstream | None = None
         self._timer: TimerHandle | None = None
 
     def send(self) -> None:
@@ -104,14 +104,13 @@ class MirrorCall:
             if len(self._out) > self._bound:
                 self.give_up()
             return
-        upstream.sent_all = complete
-        upstream.transport.write(data)
-        if upstream.transport.get_write_buffer_size() > self._bound:
+        upstream.send(data, complete)
+        if upstream.unsent > self._bound:
             self.give_up()
         elif complete:
             self._wait_for_answer()
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
+    def on_connection(self, connection: Upstream) -> None:
         """Send what there is."""
         self._upstream = connection
         connection.start(self, self._out, self._bodiless, self.complete)

@@ -37,7 +37,7 @@ def switch(exchange: Exchange, head: ResponseHead, data: bytes) -> bool:
     early = connection.start_tunnel()
     if early:
         exchange.bytes_in += len(early)
-        upstream.transport.write(early)
+        upstream.send(early, complete=False)
     return True
 
 
@@ -48,8 +48,7 @@ def on_client_eof(exchange: Exchange) -> None:
         exchange.connection.close()
         return
     exchange.connection.tunnel_half_closed = True
-    if upstream.transport.can_write_eof():
-        upstream.transport.write_eof()
+    upstream.send_eof()
 
 
 def on_upstream_eof(exchange: Exchange) -> None:

@@ -17,7 +17,7 @@ from gatewayproxy.wire.chunked import ChunkedReader
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
 
-__all__ = ["MAX_INTERIM", "Owner", "Sink", "UpstreamConnection"]
+__all__ = ["MAX_INTERIM", "Owner", "Sink", "Upstream", "UpstreamConnection"]
 
 MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
 
@@ -77,19 +77,49 @@ class Sink(Protocol):
         """Go on sending."""
 
 
+class Upstream(Protocol):
+    """A request's way to an endpoint, as its sink sees it: a whole HTTP/1.1 connection, or one stream of many."""
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether nothing was asked of the endpoint on this connection before."""
+
+    @property
+    def unsent(self) -> int:
+        """Return how many bytes of the request wait in us."""
+
+    def start(self, sink: Sink, out: bytes, bodiless: bool, complete: bool) -> None:
+        """Send *out*, an HTTP/1.1 head and the first body bytes; *bodiless*: it is a HEAD; *complete*: that is all."""
+
+    def send(self, data: bytes, complete: bool) -> None:
+        """Send more of the body, framed as the head says, or of a tunnel; *complete*: the request ends with it."""
+
+    def send_eof(self) -> None:
+        """End our direction of a tunnel."""
+
+    def hold_back(self) -> None:
+        """Read no more of the response until `read_on`."""
+
+    def read_on(self) -> None:
+        """Undo `hold_back`."""
+
+    def abandon(self) -> None:
+        """Drop the exchange; no call of the sink follows."""
+
+
 class UpstreamConnection(asyncio.Protocol):
-    """See the module. *sent_all* is set by the sink once its request is complete; only then may we be used again."""
+    """See the module. It may be used again only once its request has been sent whole."""
 
     __slots__ = (
-        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_left", "_n_interim", "_state", "idle_since",
-        "n_exchanges", "pool", "sent_all", "sink", "transport",
+        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_left", "_n_interim", "_sent_all",
+        "_state", "idle_since", "n_exchanges", "pool", "sink", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
         self.pool = pool
         self.sink: Sink | None = None
         self.transport: asyncio.Transport
-        self.sent_all = True
+        self._sent_all = True
         self.n_exchanges = 0
         self.idle_since = 0.0
         self._state = _IDLE
@@ -109,14 +139,31 @@ class UpstreamConnection(asyncio.Protocol):
         """Return whether this connection carries its first exchange."""
         return self.n_exchanges <= 1
 
-    def start(self, sink: Sink, out: bytes, bodiless: bool, sent_all: bool) -> None:
+    @property
+    def unsent(self) -> int:
+        """Return how many bytes of the request wait in us."""
+        return self.transport.get_write_buffer_size()
+
+    def start(self, sink: Sink, out: bytes, bodiless: bool, complete: bool) -> None:
         """Send *out*, the head and first body bytes of a request; *bodiless*: it is a HEAD."""
         self.sink = sink
-        self.sent_all = sent_all
+        self._sent_all = complete
         self.n_exchanges += 1
         self._bodiless = bodiless
         self._state = _HEAD
         self.transport.write(out)
+
+    def send(self, data: bytes, complete: bool) -> None:
+        """Send more of the body or of a tunnel; *complete*: the request ends with it."""
+        if complete:
+            self._sent_all = True
+        if data:
+            self.transport.write(data)
+
+    def send_eof(self) -> None:
+        """End our direction of a tunnel."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def hold_back(self) -> None:
         """Read no more of the response until `read_on`."""
@@ -290,7 +337,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _end(self, sink: Sink, surplus: bool) -> None:
         self.sink = None
         # An endpoint that has not taken all of one request would get the next one behind it.
-        if self._keep and self.sent_all and not surplus and not self._full:
+        if self._keep and self._sent_all and not surplus and not self._full:
             self._state = _IDLE
             if self._held_back:  # for the client of this response, not for that of the next one
                 self.read_on()

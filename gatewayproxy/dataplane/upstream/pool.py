@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
+from gatewayproxy.dataplane.upstream.connection import Upstream, UpstreamConnection
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
@@ -28,7 +28,7 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], object]  # runs a task that i
 class Waiter(Protocol):
     """Who waits for a connection; exactly one of the two calls follows, unless `EndpointPool.cancel` comes first."""
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
+    def on_connection(self, connection: Upstream) -> None:
         """Use *connection* now."""
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
