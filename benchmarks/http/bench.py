@@ -1,6 +1,6 @@
 """Load benchmark of gatewayproxy beside nginx, HAProxy and Envoy on one machine.
 
-    python benchmarks/http/bench.py [--scenario h1,https,body,routes,hosts] [--proxy ...] [--rounds 5] [--seconds 3]
+    python benchmarks/http/bench.py [--scenario h1,varying,https,body,...] [--proxy ...] [--rounds 5] [--seconds 3]
 
 The proxy runs on core 0; the load generator (wrk) and the upstream on core 1. Rounds are interleaved (A B C A B C ...),
 so that what else the machine does hits all alike. The robust figure is CPU time per answer: user and system time of all
@@ -45,7 +45,9 @@ FIELDS = {
     "X-Requested-With": "XMLHttpRequest",
 }
 # Table sizes of each scenario; every proxy meets it once per size and round.
-SCENARIOS = {"h1": (100,), "https": (100,), "body": (100,), "routes": (10, 10_000), "hosts": (10_000,)}
+SCENARIOS = {
+    "h1": (100,), "varying": (100,), "https": (100,), "body": (100,), "routes": (10, 10_000), "hosts": (10_000,),
+}  # fmt: skip
 # Hosts asked for. The same few whatever the table holds: that is what tells the cost of a lookup in a large table.
 # Many of them tells what a large working set costs, in the processor's caches most of all.
 N_HOSTS = {"routes": 5, "hosts": 500}
@@ -133,6 +135,10 @@ def wrk(scenario: str, contestant: Contestant, seconds: int) -> list[str]:
             str(N_HOSTS[scenario]),
             lines,
         ]
+    if scenario == "varying":
+        same = {"Host": HOST, **FIELDS}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in same.items() if name != "Cookie")
+        return [*argv, "-s", str(HERE / "vary.lua"), url, "--", lines]
     fields = [arg for name, value in {"Host": HOST, **FIELDS}.items() for arg in ("-H", f"{name}: {value}")]
     if scenario == "https":  # wrk takes the server name from the URL
         url = f"https://localhost:{contestant.base + 1}"

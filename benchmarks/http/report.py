@@ -48,7 +48,9 @@ class Goal(NamedTuple):
 OURS = "gatewayproxy"
 GOALS = (
     Goal("HTTP/1.1 at most 2.0 x nginx", "h1", (OURS, 100), ("nginx", 100), 2.0),
+    Goal("HTTP/1.1 at most 2.0 x nginx where fields differ", "varying", (OURS, 100), ("nginx", 100), 2.0),
     Goal("HTTP/1.1 at most 0.6 x Envoy", "h1", (OURS, 100), ("envoy", 100), 0.6),
+    Goal("HTTP/1.1 at most 0.6 x Envoy where fields differ", "varying", (OURS, 100), ("envoy", 100), 0.6),
     Goal("10,000 routes within 5 % of 10", "routes", (OURS, 10_000), (OURS, 10), 1.05),
 )
 
@@ -86,6 +88,7 @@ def judge(runs: list[Run]) -> list[tuple[Goal, float, bool]]:
 
 TITLES = {
     "h1": "HTTP/1.1 keep-alive, 100 routes, 64 connections, request head of some 500 bytes, answer of 128",
+    "varying": "The same with a trace id and a cookie that differ in every request",
     "https": "HTTPS keep-alive (TLS 1.3, P-256), otherwise the same",
     "body": "1 MiB answers, 16 connections",
     "routes": "Route tables of 10 and of 10,000 routes, the same load over five hosts",
