@@ -15,6 +15,7 @@ from gatewayproxy.compiler.lower import lower
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.accepted import Accepted, accepted_of, held_objects, hold, recalled
 from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
+from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.compiler.patches import apply_patches
 from gatewayproxy.compiler.resolve.secrets import wanted_files
 from gatewayproxy.model.names import ResourceKey
@@ -62,7 +63,7 @@ class Compiler:
 
     def wanted_files(self, sources: Sequence[Source]) -> frozenset[str]:
         """Return the paths that annotations of Secrets name, resolved against their manifest's folder."""
-        return frozenset(wanted_files(self._resources(sources).secrets))
+        return frozenset(wanted_files(self._resources(sources).of(Secret)))
 
     def compile(
         self, sources: Sequence[Source], options: CompileOptions, files: Mapping[str, bytes | None]

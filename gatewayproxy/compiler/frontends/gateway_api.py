@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.httproute import HTTPRoute
+from gatewayproxy.compiler.manifests.namespace import Namespace
+from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.compiler.resolve.attach import Namespaces
@@ -42,7 +45,7 @@ class Resolved:
 def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, bytes | None]) -> Resolved:
     """Return plan and status; *files* are the contents of the files that Secrets name."""
     findings = Findings({held.key: held.origin for held in resources.held})
-    grants = Grants(resources.reference_grants)
+    grants = Grants(resources.of(ReferenceGrant))
     secrets = Secrets(resources, files, options.now, findings)
     classes = Classes(resources, options.controller_name)
     gateways = draft_gateways(resources, classes, secrets, grants, options, findings)
@@ -62,9 +65,9 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
 
 def _routes(resources: Resources, backends: Backends, findings: Findings) -> Iterator[RouteDraft]:
     """Yield a draft of every route, oldest first, then by namespace/name."""
-    for http in sorted(resources.http_routes, key=lambda route: route.meta.age):
+    for http in sorted(resources.of(HTTPRoute), key=lambda route: route.meta.age):
         yield resolve_http_route(http, backends, findings)
-    streams: tuple[TCPRoute | TLSRoute, ...] = (*resources.tcp_routes, *resources.tls_routes)
+    streams: tuple[TCPRoute | TLSRoute, ...] = (*resources.of(TCPRoute), *resources.of(TLSRoute))
     for stream in sorted(streams, key=lambda route: route.meta.age):
         yield resolve_stream_route(stream, backends, findings)
 
@@ -73,7 +76,7 @@ def _parents(resources: Resources, gateways: list[GatewayDraft], findings: Findi
     broken = {meta.key for meta in resources.fenced}
     gateway_metas = (meta for meta in resources.metas if meta.key.kind == "Gateway")
     known = {(meta.namespace, meta.name): meta.key not in broken for meta in gateway_metas}
-    namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.namespaces})
+    namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.of(Namespace)})
     return Parents(gateways, known, namespaces, findings)
 
 

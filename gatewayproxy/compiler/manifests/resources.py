@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, cast
 
-from gatewayproxy.compiler.manifests.backendtlspolicy import BackendTLSPolicy
-from gatewayproxy.compiler.manifests.configmap import ConfigMap
-from gatewayproxy.compiler.manifests.endpointslice import EndpointSlice
-from gatewayproxy.compiler.manifests.gateway import Gateway
-from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
-from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.meta import Meta
-from gatewayproxy.compiler.manifests.namespace import Namespace
-from gatewayproxy.compiler.manifests.patch import Patch
-from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
-from gatewayproxy.compiler.manifests.secret import Secret
-from gatewayproxy.compiler.manifests.service import Service
-from gatewayproxy.compiler.manifests.tcproute import TCPRoute
-from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.status import Held, Problem, Severity
 
 __all__ = ["ReadObject", "Resource", "Resources", "gather"]
 
-Resource = (
-    GatewayClass
-    | Gateway
-    | HTTPRoute
-    | TCPRoute
-    | TLSRoute
-    | ReferenceGrant
-    | BackendTLSPolicy
-    | Service
-    | EndpointSlice
-    | Secret
-    | ConfigMap
-    | Namespace
-    | Patch
-)
+
+class Resource(Protocol):
+    """An object as the reader of its kind made it: frozen."""
+
+    @property
+    def meta(self) -> Meta: ...
+
+
 T = TypeVar("T", bound=Resource)
 
 
@@ -57,30 +37,23 @@ class ReadObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """All objects by kind, each in source order; no two have the same key."""
+    """All objects, those of a kind in source order; no two have the same key."""
 
-    gateway_classes: tuple[GatewayClass, ...] = ()
-    gateways: tuple[Gateway, ...] = ()
-    http_routes: tuple[HTTPRoute, ...] = ()
-    tcp_routes: tuple[TCPRoute, ...] = ()
-    tls_routes: tuple[TLSRoute, ...] = ()
-    reference_grants: tuple[ReferenceGrant, ...] = ()
-    backend_tls_policies: tuple[BackendTLSPolicy, ...] = ()
-    services: tuple[Service, ...] = ()
-    endpoint_slices: tuple[EndpointSlice, ...] = ()
-    secrets: tuple[Secret, ...] = ()
-    config_maps: tuple[ConfigMap, ...] = ()
-    namespaces: tuple[Namespace, ...] = ()
+    by_type: Mapping[type[Resource], tuple[Resource, ...]] = field(default_factory=dict)
     fenced: tuple[Meta, ...] = ()  # have errors: shown, never served
     metas: tuple[Meta, ...] = ()  # of every object, the fenced ones too, in source order
     held: tuple[Held, ...] = ()  # served as they were accepted, not as they are written
     problems: tuple[Problem, ...] = ()
 
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """Return all objects of *kind*, such as HTTPRoute."""
+        return cast("tuple[T, ...]", self.by_type.get(kind, ()))
+
 
 def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Resources:
     """Return *read* as Resources. Of two objects with one key the first counts, the later one is an error."""
     seen: dict[ResourceKey, Meta] = {}
-    by_type: defaultdict[type, list[Resource]] = defaultdict(list)
+    by_type: defaultdict[type[Resource], list[Resource]] = defaultdict(list)
     fenced: list[Meta] = []
     held: list[Held] = []
     found = list(problems)
@@ -97,22 +70,8 @@ def gather(read: Iterable[ReadObject], problems: Iterable[Problem] = ()) -> Reso
             by_type[type(item.resource)].append(item.resource)
             held.extend((item.held,) if item.held is not None else ())
 
-    def every(kind: type[T]) -> tuple[T, ...]:
-        return tuple(cast("list[T]", by_type[kind]))
-
     return Resources(
-        gateway_classes=every(GatewayClass),
-        gateways=every(Gateway),
-        http_routes=every(HTTPRoute),
-        tcp_routes=every(TCPRoute),
-        tls_routes=every(TLSRoute),
-        reference_grants=every(ReferenceGrant),
-        backend_tls_policies=every(BackendTLSPolicy),
-        services=every(Service),
-        endpoint_slices=every(EndpointSlice),
-        secrets=every(Secret),
-        config_maps=every(ConfigMap),
-        namespaces=every(Namespace),
+        by_type={kind: tuple(objects) for kind, objects in by_type.items()},
         fenced=tuple(fenced),
         metas=tuple(seen.values()),
         held=tuple(held),

@@ -84,11 +84,11 @@ class Backends:
     """All Services, looked up by backendRefs of all routes; equal references share one Cluster."""
 
     def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
-        self._services = {(s.meta.namespace, s.meta.name): s for s in resources.services}
+        self._services = {(s.meta.namespace, s.meta.name): s for s in resources.of(Service)}
         self._tls = BackendTls(resources, findings)
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
-        for part in resources.endpoint_slices:
+        for part in resources.of(EndpointSlice):
             service = part.meta.labels.get(SERVICE_NAME_LABEL)
             if service:
                 self._slices[part.meta.namespace, service].append(part)

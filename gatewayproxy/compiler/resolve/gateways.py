@@ -27,7 +27,7 @@ class Classes:
     """The GatewayClasses, and whose they are."""
 
     def __init__(self, resources: Resources, controller_name: str) -> None:
-        self._by_name = {c.meta.name: c for c in resources.gateway_classes}
+        self._by_name = {c.meta.name: c for c in resources.of(GatewayClass)}
         self._unreadable = {m.name for m in resources.fenced if m.key.kind == "GatewayClass"}
         self._controller_name = controller_name
 
@@ -66,7 +66,7 @@ def draft_gateways(
 ) -> list[GatewayDraft]:  # fmt: skip
     """Return our Gateways, oldest first, then by namespace/name."""
     _report_foreign(resources, classes, findings)
-    ours = [gateway for gateway in resources.gateways if classes.own(gateway)]
+    ours = [gateway for gateway in resources.of(Gateway) if classes.own(gateway)]
     ours.sort(key=lambda gateway: gateway.meta.age)
     drafts: list[GatewayDraft] = []
     for gateway in ours:
@@ -86,7 +86,7 @@ def draft_gateways(
 
 def _report_foreign(resources: Resources, classes: Classes, findings: Findings) -> None:
     """Warn of Gateways of other controllers: manifests that come from a cluster would serve nothing, unnoticed."""
-    for gateway in resources.gateways:
+    for gateway in resources.of(Gateway):
         if controller := classes.of_another(gateway):
             message = f"not served: GatewayClass {gateway.gateway_class_name} is of controller {controller}, not ours"
             hint = f"to serve it, run with --controller-name {controller}, or take the GatewayClass out of the files"

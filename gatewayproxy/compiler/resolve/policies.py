@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from gatewayproxy.compiler.manifests import Resources
-from gatewayproxy.compiler.manifests.backendtlspolicy import PolicyTarget
+from gatewayproxy.compiler.manifests.backendtlspolicy import BackendTLSPolicy, PolicyTarget
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.model.names import ResourceKey
@@ -22,7 +22,7 @@ class BackendTls:
 
     def __init__(self, resources: Resources, findings: Findings) -> None:
         self._policies: dict[tuple[str, str, str | None], ResourceKey] = {}
-        for policy in resources.backend_tls_policies:
+        for policy in resources.of(BackendTLSPolicy):
             self._add(policy.meta, policy.targets, findings)
         for meta in resources.fenced:
             if meta.key.kind == "BackendTLSPolicy":

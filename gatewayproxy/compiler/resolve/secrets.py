@@ -34,7 +34,7 @@ class Secrets:
     """All Secrets, read as certificates on demand."""
 
     def __init__(self, resources: Resources, files: Mapping[str, bytes | None], now: float, findings: Findings) -> None:
-        self._secrets = {(s.meta.namespace, s.meta.name): s for s in resources.secrets}
+        self._secrets = {(s.meta.namespace, s.meta.name): s for s in resources.of(Secret)}
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Secret"}
         self._files = files
         self._now = now

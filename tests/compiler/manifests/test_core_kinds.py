@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.configmap import ConfigMap
+from gatewayproxy.compiler.manifests.endpointslice import EndpointSlice
+from gatewayproxy.compiler.manifests.namespace import Namespace
 from gatewayproxy.compiler.manifests.reader import gather_files, read_source
+from gatewayproxy.compiler.manifests.secret import Secret
+from gatewayproxy.compiler.manifests.service import Service
 from gatewayproxy.model.source import Source
 
 
@@ -28,7 +33,7 @@ def test_a_service_as_a_cluster_writes_it() -> None:
         "{name: admin, port: 9000}]}\nstatus: {loadBalancer: {}}",
     )
     assert found.problems == ()
-    (service,) = found.services
+    (service,) = found.of(Service)
     assert service.headless
     assert [(p.name, p.port, p.target_port, p.app_protocol) for p in service.ports] == [
         ("http", 80, "web", "kubernetes.io/h2c"),
@@ -38,7 +43,7 @@ def test_a_service_as_a_cluster_writes_it() -> None:
 
 
 def test_a_service_may_stand_for_a_name() -> None:
-    (service,) = resources("Service", "spec: {type: ExternalName, externalName: db.example.com}").services
+    (service,) = resources("Service", "spec: {type: ExternalName, externalName: db.example.com}").of(Service)
     assert (service.external_name, service.ports, service.headless) == ("db.example.com", (), False)
 
 
@@ -96,7 +101,7 @@ def test_an_endpoint_slice() -> None:
         "- {addresses: ['2001:db8::1'], conditions: {ready: true, serving: true, terminating: false}, nodeName: n}\n"
         "- {addresses: ['::1'], conditions: {ready: false}}\n- {addresses: ['::2'], zone: z, hints: {forZones: []}}\n",
         "discovery.k8s.io/v1",
-    ).endpoint_slices
+    ).of(EndpointSlice)
     assert part.service == "web"
     assert [(p.name, p.port) for p in part.ports] == [("http", 8080), ("", None)]
     assert [(e.addresses, e.ready) for e in part.endpoints] == [
@@ -127,12 +132,12 @@ def test_an_address_of_another_type_is_refused(address_type: str, address: str) 
 def test_a_secret_decodes_data_and_prefers_string_data() -> None:
     body = "type: kubernetes.io/tls\ndata:\n  a: aGVs\n    bG8=\n  b: |\n    aGVs\n    bG8=\n  c: ''\n"
     body += "stringData: {c: plain}"
-    (secret,) = resources("Secret", body).secrets
+    (secret,) = resources("Secret", body).of(Secret)
     assert (secret.type, secret.data) == ("kubernetes.io/tls", {"a": b"hello", "b": b"hello", "c": b"plain"})
 
 
 def test_a_secret_keeps_its_data_out_of_its_repr() -> None:
-    (secret,) = resources("Secret", "stringData: {tls.key: topsecret}").secrets
+    (secret,) = resources("Secret", "stringData: {tls.key: topsecret}").of(Secret)
     assert "topsecret" not in repr(secret)
 
 
@@ -155,7 +160,7 @@ def test_what_is_not_base64_is_refused(text: str) -> None:
 
 
 def test_a_config_map_holds_text_and_bytes() -> None:
-    (found,) = resources("ConfigMap", "immutable: true\ndata: {a: é}\nbinaryData: {b: AAE=}").config_maps
+    (found,) = resources("ConfigMap", "immutable: true\ndata: {a: é}\nbinaryData: {b: AAE=}").of(ConfigMap)
     assert found.data == {"a": "é".encode(), "b": b"\x00\x01"}
 
 
@@ -164,5 +169,5 @@ def test_a_config_map_key_stands_in_one_of_its_maps() -> None:
 
 
 def test_a_namespace_is_its_labels() -> None:
-    (namespace,) = resources("Namespace", "spec: {finalizers: [kubernetes]}\nstatus: {phase: Active}").namespaces
+    (namespace,) = resources("Namespace", "spec: {finalizers: [kubernetes]}\nstatus: {phase: Active}").of(Namespace)
     assert (namespace.meta.key.namespace, namespace.meta.labels) == ("", {"kubernetes.io/service-name": "web"})

@@ -6,6 +6,10 @@ import pytest
 
 from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS
 from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.configmap import ConfigMap
+from gatewayproxy.compiler.manifests.gateway import Gateway
+from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.reader import gather_files, read_source
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.plan import PathKind
@@ -31,7 +35,7 @@ def config_map(metadata: str) -> str:
 def test_an_http_route_with_its_defaults() -> None:
     text = GATEWAY + "kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  parentRefs: [{name: gw}]\n"
     text += "  rules:\n  - backendRefs: [{name: web, port: 80}]\n"
-    (route,) = resources(text).http_routes
+    (route,) = resources(text).of(HTTPRoute)
     (rule,) = route.rules
     (match,) = rule.matches
     (parent,) = route.parent_refs
@@ -48,7 +52,7 @@ def test_an_http_route_with_its_defaults() -> None:
 
 
 def test_a_route_without_rules_matches_everything() -> None:
-    (route,) = resources(GATEWAY + "kind: HTTPRoute\nmetadata: {name: r}\nspec: {}\n").http_routes
+    (route,) = resources(GATEWAY + "kind: HTTPRoute\nmetadata: {name: r}\nspec: {}\n").of(HTTPRoute)
     assert [(m.path_kind, m.path) for rule in route.rules for m in rule.matches] == [(PathKind.PREFIX, "/")]
 
 
@@ -57,7 +61,7 @@ def test_metadata() -> None:
         "{name: c, namespace: n, labels: {a: b}, annotations: {x.io/y: any}, generation: 7, uid: u,"
         " creationTimestamp: 2026-01-31T12:00:00Z, resourceVersion: '9', managedFields: [{x: 1}]}"
     )
-    (found,) = resources(text).config_maps
+    (found,) = resources(text).of(ConfigMap)
     meta = found.meta
     assert (meta.namespace, meta.name, meta.labels, meta.annotations) == ("n", "c", {"a": "b"}, {"x.io/y": "any"})
     assert (meta.generation, meta.uid, meta.created, meta.origin) == (7, "u", 1769860800.0, Origin("0.yaml", 1))
@@ -66,7 +70,7 @@ def test_metadata() -> None:
 
 @pytest.mark.parametrize("text", ["null", '""', "~"])
 def test_an_empty_creation_timestamp_is_none(text: str) -> None:
-    (found,) = resources(config_map(f"{{name: c, creationTimestamp: {text}}}")).config_maps
+    (found,) = resources(config_map(f"{{name: c, creationTimestamp: {text}}}")).of(ConfigMap)
     assert found.meta.created == 0.0
 
 
@@ -81,7 +85,7 @@ def test_objects_age_by_time_then_by_name_and_undated_ones_are_youngest() -> Non
             "{name: early, " + dated.format(1) + "}",
         )
     )
-    names = [c.meta.name for c in sorted(resources(text).config_maps, key=lambda c: c.meta.age)]
+    names = [c.meta.name for c in sorted(resources(text).of(ConfigMap), key=lambda c: c.meta.age)]
     assert names == ["early", "late", "z", "a-b"]
 
 
@@ -129,7 +133,7 @@ def test_objects_age_by_time_then_by_name_and_undated_ones_are_youngest() -> Non
 def test_bad_metadata_fences_the_object(metadata: str, field: str, message: str) -> None:
     found = resources(config_map(metadata))
     assert [(p.field, p.message) for p in found.problems] == [(field, message)]
-    assert found.config_maps == ()
+    assert found.of(ConfigMap) == ()
     is_named = found.problems[0].key is not None
     assert [meta.name for meta in found.fenced] == (["a"] if is_named else [])
     assert is_named == (field not in {"metadata", "metadata.name", "metadata.namespace"})
@@ -138,26 +142,26 @@ def test_bad_metadata_fences_the_object(metadata: str, field: str, message: str)
 @pytest.mark.parametrize("metadata", ["{name: A}", "{nmae: a}", "{name: a, namespace: 7}", "[a]"])
 def test_an_object_without_a_sound_name_stands_for_none(metadata: str) -> None:
     found = resources(config_map(metadata), config_map("{name: a}"), config_map("{name: A}"))
-    assert [c.meta.name for c in found.config_maps] == ["a"]
+    assert [c.meta.name for c in found.of(ConfigMap)] == ["a"]
     assert {p.key for p in found.problems} == {None}
 
 
 def test_a_gateway_name_of_253_characters_works() -> None:
     text = GATEWAY + f"kind: Gateway\nmetadata: {{name: {'a' * 253}}}\n"
     text += "spec: {gatewayClassName: c, listeners: [{name: l, port: 80, protocol: HTTP}]}\n"
-    assert len(resources(text).gateways) == 1
+    assert len(resources(text).of(Gateway)) == 1
 
 
 def test_cluster_scoped_kinds_have_no_namespace() -> None:
     text = GATEWAY + "kind: GatewayClass\nmetadata: {name: c, namespace: n}\nspec: {controllerName: a.io/b}\n"
     found = resources(text)
-    assert found.gateway_classes[0].meta.key == ResourceKey("GatewayClass", "", "c")
+    assert found.of(GatewayClass)[0].meta.key == ResourceKey("GatewayClass", "", "c")
     assert [(p.severity.value, p.field) for p in found.problems] == [("warning", "metadata.namespace")]
 
 
 def test_of_two_objects_with_one_key_the_first_counts() -> None:
     found = resources(config_map("{name: a}") + "data: {x: '1'}\n", config_map("{name: a, namespace: default}"))
-    assert [c.data for c in found.config_maps] == [{"x": b"1"}]
+    assert [c.data for c in found.of(ConfigMap)] == [{"x": b"1"}]
     (told,) = found.problems
     assert (told.origin, told.message) == (
         Origin("1.yaml", 1),
@@ -167,14 +171,14 @@ def test_of_two_objects_with_one_key_the_first_counts() -> None:
 
 def test_a_broken_first_object_is_not_replaced_by_its_twin() -> None:
     found = resources(config_map("{name: a, labels: 3}"), config_map("{name: a}"))
-    assert found.config_maps == ()
+    assert found.of(ConfigMap) == ()
     assert len(found.problems) == 2
 
 
 def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
     text = config_map("{name: a}") + "---\n" + config_map("{name: B}") + "---\n" + config_map("{name: c}")
     found = resources(text)
-    assert [c.meta.name for c in found.config_maps] == ["a", "c"]
+    assert [c.meta.name for c in found.of(ConfigMap)] == ["a", "c"]
     assert [meta.name for meta in found.metas] == ["a", "c"]
 
 
@@ -264,7 +268,7 @@ def test_what_is_not_served_yet_gets_a_warning(spec: str, field: str) -> None:
 def test_a_filter_that_is_not_served_is_kept_as_such() -> None:
     text = GATEWAY + "kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  rules:\n  - filters:\n"
     text += "    - {type: CORS, cors: {}}\n    - {type: ExtensionRef, extensionRef: {group: a.io, kind: F, name: f}}\n"
-    (route,) = resources(text).http_routes
+    (route,) = resources(text).of(HTTPRoute)
     assert [(f.type, f.spec, f.references) for f in route.rules[0].filters] == [
         ("CORS", None, ()),
         ("ExtensionRef", None, ()),
