@@ -1,6 +1,7 @@
-"""The admin server: /healthz, /readyz, /metrics, /status and /status/reload, over HTTP/1.1 by h11.
+"""The admin server: /healthz, /readyz, /metrics, /status and /status/reload, over HTTP/1.1 by h11, and gRPC health.
 
-For operators, load balancers and scrapers; loopback by default. It only reads. It runs in the supervisor, so it answers
+For operators, load balancers and scrapers; loopback by default. A client that opens with the preface of HTTP/2 speaks
+gRPC (`ops.health`). It only reads. It runs in the supervisor, so it answers
 while workers drain, die or hang, and everything a client can make it hold is bounded.
 """
 
@@ -11,12 +12,16 @@ import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import h11
 
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
+from gatewayproxy.wire.h2frames import PREFACE
+
+if TYPE_CHECKING:
+    from gatewayproxy.ops.health import HealthServer
 
 __all__ = ["AdminServer", "Page", "Reply"]
 
@@ -25,8 +30,10 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS: Final = 64  # more are closed at once
 MAX_HEAD_BYTES: Final = 16_384  # request line and fields; more is 431
 HEAD_TIMEOUT_S: Final = 10.0  # for a whole request, and between two
+CLOSE_S: Final = 1.0  # for what is open to end when the gateway does
 SEND_TIMEOUT_S: Final = 30.0  # for a client to take an answer
 _READ_BYTES: Final = 16_384
+_ALL_BYTES: Final = 1 << 20  # more than a reader buffers
 
 
 class Reply(NamedTuple):
@@ -41,12 +48,14 @@ Page = Callable[[], Awaitable[Reply]]
 
 
 class AdminServer:
-    """Serves *pages* by path on one address."""
+    """Serves *pages* by path, and what *make_health* returns, on one address."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
+    def __init__(self, pages: Mapping[str, Page], make_health: Callable[[], HealthServer]) -> None:
         self._pages = pages
+        self._make_health = make_health
+        self._health: HealthServer | None = None  # made for the first client that asks
         self._server: asyncio.Server | None = None
-        self._n_connections = 0
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._local = False  # bound to a loopback address
 
     async def open(self, host: str, port: int) -> BindKey:
@@ -56,24 +65,43 @@ class AdminServer:
         self._local = _is_address(bound_host) and ipaddress.ip_address(bound_host).is_loopback
         return BindKey(bound_host, bound_port)
 
-    def close(self) -> None:
-        """Stop listening."""
+    async def close(self) -> None:
+        """Stop listening, tell those who watch the health, end every connection."""
         if self._server is not None:
             self._server.close()
+        if self._health is not None:
+            await self._health.end()
+        for writer in self._open.values():
+            writer.close()
+        if self._open:
+            await asyncio.wait(self._open, timeout=CLOSE_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._n_connections += 1
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._open[task] = writer
         try:
-            if self._n_connections <= MAX_CONNECTIONS:
-                await self._converse(reader, writer)
+            if len(self._open) <= MAX_CONNECTIONS:
+                await self._welcome(reader, writer)
         except (OSError, TimeoutError, h11.LocalProtocolError):
             pass  # the client went away, or was too slow: nothing to tell it
         finally:
-            self._n_connections -= 1
+            del self._open[task]
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun = b""
+        async with asyncio.timeout(HEAD_TIMEOUT_S):
+            while PREFACE.startswith(begun) and begun != PREFACE and (data := await reader.read(_ALL_BYTES)):
+                begun += data
+        if begun.startswith(PREFACE):
+            self._health = self._health or self._make_health()
+            await self._health.converse(writer.transport, begun)
+        elif begun:
+            await self._converse(reader, writer, begun)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        connection.receive_data(begun)
         while True:
             try:
                 request = await _read_request(connection, reader)

@@ -44,6 +44,7 @@ class Control:
         self.slots: Sequence[Slot] = ()
         self.table: TableBytes | None = None
         self.status = EMPTY_STATUS  # every object with its status, JSON
+        self.gateways: dict[str, bool] = {}  # "namespace/name" -> Programmed
         self.report: dict[str, Any] = {}  # the last reload
         self.results = dict.fromkeys(("applied", "unchanged", "failed"), 0)
         self.succeeded_at = 0.0  # Unix seconds
@@ -114,6 +115,7 @@ class Control:
             report["result"] = "applied"
         self.unbound = unbound
         self.held = head["held"]
+        self.gateways = head["gateways"]
         self.status = answer.status
         self._compiler.adopt(answer)
 

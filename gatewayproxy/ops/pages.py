@@ -27,6 +27,7 @@ gatewayproxy {version}
 /metrics        counters, for Prometheus
 /status         every object with its status, as `gatewayproxy get all -A -o json` prints it
 /status/reload  generation in force, the last reload, listeners, workers
+gRPC            grpc.health.v1.Health: service "" as /readyz, "namespace/name" for a Gateway
 """
 
 
@@ -53,6 +54,26 @@ class Pages:
             "/status/reload": self._reload,
         }
 
+    def serves(self, service: str) -> bool | None:
+        """Return whether the gateway ("") or Gateway "namespace/name" serves, None if there is no such Gateway."""
+        programmed = True if service == "" else self._control.gateways.get(service)
+        return programmed and not self._missing()
+
+    def services(self) -> Mapping[str, bool]:
+        """Return every name that `serves` knows, and what it says."""
+        ready = not self._missing()
+        return {"": ready, **{name: programmed and ready for name, programmed in self._control.gateways.items()}}
+
+    def _missing(self) -> str:
+        """Return what keeps the gateway from being ready, "" if it is."""
+        if self._stopping():
+            return "draining"
+        if self._control.table is None:
+            return "no configuration yet"
+        if not self._control.serving:
+            return "not every worker serves the configuration in force, or no port could be bound"
+        return ""
+
     async def _index(self) -> Reply:
         return Reply(200, _TEXT, _INDEX.format(version=__version__).encode())
 
@@ -60,13 +81,8 @@ class Pages:
         return Reply(200, _TEXT, b"ok\n")
 
     async def _readyz(self) -> Reply:
-        if self._stopping():
-            return Reply(503, _TEXT, b"draining\n")
-        if self._control.table is None:
-            return Reply(503, _TEXT, b"no configuration yet\n")
-        if not self._control.serving:
-            return Reply(503, _TEXT, b"not every worker serves the configuration in force, or no port could be bound\n")
-        return Reply(200, _TEXT, b"ready\n")
+        missing = self._missing()
+        return Reply(503 if missing else 200, _TEXT, f"{missing or 'ready'}\n".encode())
 
     async def _status(self) -> Reply:
         return Reply(200, _JSON, self._control.status)
@@ -79,7 +95,7 @@ class Pages:
             "pid": os.getpid(),
             "generation": table.generation if table is not None else 0,
             "digest": table.digest if table is not None else "",
-            "ready": control.serving and not self._stopping(),
+            "ready": not self._missing(),
             "draining": self._stopping(),
             "listening": sorted(f"{key.address or '*'} {key.bind_port}" for key in keys),
             "reloads": control.results,
@@ -117,7 +133,7 @@ class Pages:
         pids |= {f"worker-{slot.index}": slot.pid for slot in control.slots}
         return metrics.ProcessState(
             generation=control.table.generation if control.table is not None else 0,
-            ready=control.serving and not self._stopping(),
+            ready=not self._missing(),
             reloads=dict(control.results),
             reload_at=control.succeeded_at,
             reload_s=control.report.get("total_ms", 0.0) / 1e3,

@@ -180,6 +180,7 @@ def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
             [port.address, port.bind_port, port.kind.value, [x.name for x in port.listeners]]
             for port in compiled.table.ports
         ],
+        "gateways": _gateways(compiled.status),
         "unreadable": [_problem(problem) for problem in unreadable[:MAX_LISTED]],
         "objects": len(compiled.status.objects),
         "rules": compiled.table.n_entries,
@@ -189,6 +190,16 @@ def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
         "held_objects": [_held(held) for held in compiled.status.held[:MAX_LISTED]],
         "problems": [_problem(problem) for problem in problems[:MAX_LISTED]],
     }
+
+
+def _gateways(report: StatusReport) -> dict[str, bool]:
+    """Return the Gateways that are ours, as "namespace/name", and whether they are Programmed."""
+    ours = (each for each in report.objects if each.key.kind == "Gateway" and each.status)
+    return {each.key.full_name: _is_programmed(each.status["conditions"]) for each in ours}
+
+
+def _is_programmed(conditions: Iterable[Mapping[str, Any]]) -> bool:
+    return any(each["type"] == "Programmed" and each["status"] == "True" for each in conditions)
 
 
 def _refused(head: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import os
 import resource
 import secrets
 import signal
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -28,6 +29,9 @@ from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.pages import Pages
 from gatewayproxy.ops.slots import Slot
 from gatewayproxy.ops.snapshot import Totals
+
+if TYPE_CHECKING:
+    from gatewayproxy.ops.health import HealthServer
 
 __all__ = ["Supervisor", "run"]
 
@@ -48,6 +52,12 @@ def run(options: RunOptions) -> int:
 
 async def _run(options: RunOptions) -> int:
     return await Supervisor(options).run()
+
+
+def _make_health(pages: Pages) -> HealthServer:
+    from gatewayproxy.ops.health import HealthServer  # grpclib: its time and memory only where somebody asks
+
+    return HealthServer(pages)
 
 
 def _why(error: OSError) -> str:
@@ -72,7 +82,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set)
-        self._admin = AdminServer(pages.by_path())
+        self._admin = AdminServer(pages.by_path(), partial(_make_health, pages))
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status."""
@@ -86,7 +96,7 @@ class Supervisor:
             for life in lives:
                 life.cancel()
         await self._compiler.close()
-        self._admin.close()
+        await self._admin.close()
         log.info("stopped", extra=logs.fields(status=status))
         return status
 

@@ -8,13 +8,12 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Handler
-from grpclib.encoding.base import CodecBase
 from grpclib.server import Server, Stream
 
+from tests.support.grpc_peers import Bytes
 from tests.support.threaded_peer import Handle, peer, read_until, relay
 
 __all__ = ["GrpcServer", "connect_proxy", "grpc_check", "grpc_list", "grpc_server", "nats", "streaming", "tokens"]
@@ -24,18 +23,6 @@ LIST = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 LIST_SERVICES = b"\x3a\x00"  # ServerReflectionRequest{list_services: ""}
 SERVICES = ("grpc.health.v1.Health", "nvcf.Invocation")
-
-
-class _Bytes(CodecBase):
-    """Messages as they are on the wire."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: Any, message_type: Any) -> bytes:
-        return bytes(message)
-
-    def decode(self, data: bytes, message_type: Any) -> bytes:
-        return data
 
 
 class GrpcServer:
@@ -67,7 +54,7 @@ def _tagged(number: int, value: bytes) -> bytes:
 @asynccontextmanager
 async def grpc_server(address: tuple[str, int]) -> AsyncIterator[None]:
     """Serve gRPC, clear text by prior knowledge, at *address*."""
-    server = Server([GrpcServer()], codec=_Bytes())
+    server = Server([GrpcServer()], codec=Bytes())
     await server.start(*address)
     try:
         yield
@@ -78,7 +65,7 @@ async def grpc_server(address: tuple[str, int]) -> AsyncIterator[None]:
 
 async def grpc_check(host: str, port: int) -> bool:
     """Return whether the server at *host*:*port* says that it is SERVING."""
-    channel = Channel(host, port, codec=_Bytes())
+    channel = Channel(host, port, codec=Bytes())
     try:
         answer = await UnaryUnaryMethod(channel, CHECK, bytes, bytes)(b"", timeout=10)
         return bool(answer == SERVING)
@@ -88,7 +75,7 @@ async def grpc_check(host: str, port: int) -> bool:
 
 async def grpc_list(host: str, port: int) -> bytes:
     """Return the answer to a request for the list of services, as protobuf."""
-    channel = Channel(host, port, codec=_Bytes())
+    channel = Channel(host, port, codec=Bytes())
     try:
         (answer,) = await StreamStreamMethod(channel, LIST, bytes, bytes)([LIST_SERVICES], timeout=10)
         return bytes(answer)
