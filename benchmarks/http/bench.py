@@ -1,11 +1,11 @@
 """Load benchmark of gatewayproxy beside nginx, HAProxy and Envoy on one machine.
 
-    python benchmarks/http/bench.py [--scenario h1,varying,https,body,...] [--proxy ...] [--rounds 5] [--seconds 3]
+    python benchmarks/http/bench.py [--suite http,h2] [--scenario h1,h2c,grpc,...] [--proxy ...] [--rounds 5]
 
-The proxy runs on core 0; the load generator (wrk) and the upstream on core 1. Rounds are interleaved (A B C A B C ...),
-so that what else the machine does hits all alike. The robust figure is CPU time per answer: user and system time of all
-processes of the proxy, from /proc. Requests a second are bounded by what core 1 can generate wherever the proxy's core
-is not full. Ends with 1 where a goal of report.py is missed.
+The proxy runs on core 0; the load generator (wrk, h2load) and the upstream on core 1. Rounds are interleaved (A B C A
+B C ...), so that what else the machine does hits all alike. The robust figure is CPU time per answer: user and system
+time of all processes of the proxy, from /proc. Requests a second are bounded by what core 1 can generate wherever the
+proxy's core is not full. Ends with 1 where a goal of report.py is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import re
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,28 +29,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import report
-from proxies import PROXIES, Setup, installed, tool, version
+from load import N_CONNECTIONS, N_STREAMS, SCENARIOS, SUITES, Aim, Scenario, flaws, look, n_answers
+from proxies import N_PORTS, PROXIES, Setup, installed, version
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
-HOST = "h00002.example.com"
-FIELDS = {
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0.0.0",
-    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-    "Accept-Language": "en-US,en;q=0.9,de;q=0.8",
-    "Accept-Encoding": "gzip, deflate, br",
-    "Referer": f"https://{HOST}/static/index.html",
-    "Cookie": "session=0123456789abcdef0123456789abcdef; theme=dark",
-    "Cache-Control": "no-cache",
-    "X-Requested-With": "XMLHttpRequest",
-}
-# Table sizes of each scenario; every proxy meets it once per size and round.
-SCENARIOS = {
-    "h1": (100,), "varying": (100,), "https": (100,), "body": (100,), "routes": (10, 10_000), "hosts": (10_000,),
-}  # fmt: skip
-# Hosts asked for. The same few whatever the table holds: that is what tells the cost of a lookup in a large table.
-# Many of them tells what a large working set costs, in the processor's caches most of all.
-N_HOSTS = {"routes": 5, "hosts": 500}
 START_S = 90.0  # Envoy and HAProxy load 10,000 routes at ease
 
 
@@ -62,6 +45,8 @@ class Contestant:
     n_routes: int
     base: int
     pid: int
+    upstream: int  # port
+    work: Path
 
 
 def free_ports(n: int) -> int:
@@ -90,10 +75,10 @@ def certificate(work: Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def running(names: list[str], sizes: list[int], work: Path) -> Iterator[list[Contestant]]:
+def running(names: list[str], scenario: Scenario, work: Path) -> Iterator[list[Contestant]]:
     """Start the upstream and every proxy with every table size; end them all."""
-    per_proxy = 4
-    base = free_ports(per_proxy * (len(names) * len(sizes) + 1))
+    both = [(name, size) for name in names for size in scenario.sizes]
+    base = free_ports(N_PORTS * (len(both) + 1))
     subprocess.run(["gcc", "-O2", "-Wall", "-o", str(work / "backend"), str(HERE / "backend.c")], check=True)
     cert, key = certificate(work)
     with contextlib.ExitStack() as stack:
@@ -101,10 +86,13 @@ def running(names: list[str], sizes: list[int], work: Path) -> Iterator[list[Con
         stack.callback(machine.stop, upstream)
         machine.wait_port(base, upstream, 5)
         contestants = []
-        for i, (name, size) in enumerate(((name, size) for name in names for size in sizes), start=1):
+        for i, (name, size) in enumerate(both, start=1):
             folder = work / f"{name}-{size}"
             folder.mkdir()
-            setup = Setup(base=base + per_proxy * i, n_routes=size, upstream=base, cert=cert, key=key, work=folder)
+            setup = Setup(
+                base=base + N_PORTS * i, n_routes=size, upstream=base, cert=cert, key=key, work=folder,
+                grpc=scenario.grpc,
+            )  # fmt: skip
             log = stack.enter_context((folder / "log").open("w"))
             process = machine.start(0, PROXIES[name](setup), log=log)
             stack.callback(machine.stop, process)
@@ -114,51 +102,49 @@ def running(names: list[str], sizes: list[int], work: Path) -> Iterator[list[Con
                 raise SystemExit(
                     f"{name} with {size} routes: {error}\n{(folder / 'log').read_text()[-2000:]}"
                 ) from None
-            contestants.append(Contestant(name, size, setup.base, process.pid))
+            contestants.append(Contestant(name, size, setup.base, process.pid, base, folder))
         yield contestants
 
 
-def wrk(scenario: str, contestant: Contestant, seconds: int) -> list[str]:
-    """Return the load generator's command line."""
-    connections = 16 if scenario == "body" else 64
-    argv = ["taskset", "-c", "1", tool("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
-    url = f"http://127.0.0.1:{contestant.base}"
-    if scenario in N_HOSTS:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in FIELDS.items())
-        return [
-            *argv,
-            "-s",
-            str(HERE / "cycle.lua"),
-            url,
-            "--",
-            str(contestant.n_routes // 2),
-            str(N_HOSTS[scenario]),
-            lines,
-        ]
-    if scenario == "varying":
-        same = {"Host": HOST, **FIELDS}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in same.items() if name != "Cookie")
-        return [*argv, "-s", str(HERE / "vary.lua"), url, "--", lines]
-    fields = [arg for name, value in {"Host": HOST, **FIELDS}.items() for arg in ("-H", f"{name}: {value}")]
-    if scenario == "https":  # wrk takes the server name from the URL
-        url = f"https://localhost:{contestant.base + 1}"
-    return [*argv, *fields, url + ("/static/big" if scenario == "body" else "/api/v1/items?id=42")]
+def check(name: str, contestant: Contestant) -> None:
+    """Ask once, as the clients of an HTTP/2 scenario will; SystemExit where that is not what is to be measured."""
+    scenario = SCENARIOS[name]
+    if scenario.h2:
+        argv = look(contestant.base, scenario, contestant.work)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if lacks := flaws(done.stdout, scenario):
+            raise SystemExit(f"{name} {contestant.name}: no {', no '.join(lacks)} in\n{done.stdout}{done.stderr}")
 
 
-def measure(scenario: str, contestant: Contestant, turn: int, seconds: int) -> report.Run:
+def counts(contestant: Contestant) -> dict[str, int]:
+    """Return how many requests have reached the upstream, by protocol."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{contestant.upstream}/counts", timeout=5) as answer:
+        found: dict[str, int] = json.load(answer)
+        return found
+
+
+def measure(name: str, contestant: Contestant, turn: int, seconds: int) -> report.Run:
     """Load one contestant for some seconds."""
+    scenario = SCENARIOS[name]
+    argv = scenario.command(Aim(contestant.base, contestant.n_routes, seconds, contestant.work))
+    before = counts(contestant)
     cpu, busy, began = machine.cpu_s(contestant.pid), machine.busy_s(0), time.monotonic()
     done = subprocess.run(
-        wrk(scenario, contestant, seconds), capture_output=True, text=True, timeout=seconds + 30, check=False
+        ["taskset", "-c", "1", *argv], capture_output=True, text=True, timeout=seconds + 30, check=False
     )
     used = machine.cpu_s(contestant.pid) - cpu
     others, wall = machine.busy_s(0) - busy - used, time.monotonic() - began
-    answers = re.search(r"(\d+) requests in ", done.stdout)
-    if answers is None or int(answers[1]) == 0 or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise SystemExit(f"{scenario} {contestant.name}, {contestant.n_routes} routes:\n{done.stdout}{done.stderr}")
-    n = int(answers[1])
+    after = counts(contestant)
+    try:
+        n = n_answers(done.stdout, scenario)
+    except ValueError:
+        told = f"{done.stdout[-2000:]}{done.stderr}"
+        raise SystemExit(f"{name} {contestant.name}, {contestant.n_routes} routes:\n{told}") from None
+    came, strange = (after[key] - before[key] for key in (("http2", "http1") if scenario.grpc else ("http1", "http2")))
+    if not n <= came <= n + N_CONNECTIONS * N_STREAMS * 2 or strange:
+        raise SystemExit(f"{name} {contestant.name}: {n} answers, but the upstream has seen {came} and {strange}")
     return report.Run(
-        scenario, contestant.name, contestant.n_routes, turn, used / n * 1e6, n / seconds, used / wall, others / wall
+        name, contestant.name, contestant.n_routes, turn, used / n * 1e6, n / seconds, used / wall, others / wall
     )
 
 
@@ -168,25 +154,26 @@ def commit() -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-def rounds_of(scenario: str, names: list[str], args: argparse.Namespace) -> Iterator[report.Run]:
+def rounds_of(name: str, names: list[str], args: argparse.Namespace) -> Iterator[report.Run]:
     """Run one scenario: a short round to warm up, then the measured ones."""
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
-        with running(names, list(SCENARIOS[scenario]), Path(work)) as contestants:
+        with running(names, SCENARIOS[name], Path(work)) as contestants:
             for contestant in contestants:
-                measure(scenario, contestant, -1, 1)
+                check(name, contestant)
+                measure(name, contestant, -1, 1)
             for turn in range(args.rounds):
                 for contestant in contestants:
-                    run = measure(scenario, contestant, turn, args.seconds)
+                    run = measure(name, contestant, turn, args.seconds)
                     print(
-                        f"{scenario:7}{run.proxy:>13}{run.n_routes:>7} routes {run.cpu_us:8.1f} us/request"
+                        f"{name:8}{run.proxy:>13}{run.n_routes:>7} routes {run.cpu_us:8.1f} us/request"
                         f"{run.rps:10,.0f}/s  core {run.core:4.0%}, others {run.foreign:4.0%}",
                         flush=True,
                     )
                     yield run
 
 
-def write(runs: list[report.Run], names: list[str], args: argparse.Namespace) -> str:
-    """Write results/<name>.json and .md; return the Markdown."""
+def write(suite: str, runs: list[report.Run], names: list[str], args: argparse.Namespace) -> str:
+    """Write <suite>.json and .md; return the Markdown."""
     about: dict[str, str | int] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit(), "rounds": args.rounds,
         "seconds": args.seconds,
@@ -201,27 +188,36 @@ def write(runs: list[report.Run], names: list[str], args: argparse.Namespace) ->
         "goals": [{"goal": goal.text, "ratio": value, "met": met} for goal, value, met in report.judge(runs)],
         "runs": [run._asdict() for run in runs],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{args.name}.json").write_text(json.dumps(data, indent=1) + "\n")
-    (RESULTS / f"{args.name}.md").write_text(text)
+    folder: Path = args.results
+    folder.mkdir(exist_ok=True)
+    (folder / f"{suite}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / f"{suite}.md").write_text(text)
     return text
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default=",".join(SCENARIOS), help="comma-separated (default: all)")
+    parser.add_argument("--suite", default=",".join(SUITES), help="http, h2 or both (default)")
+    parser.add_argument("--scenario", help=f"of {','.join(SCENARIOS)} (default: all of the suite)")
     parser.add_argument("--proxy", default=",".join(PROXIES), help="comma-separated; those not installed are left out")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: 3)")
-    parser.add_argument("--name", default="http", help="results/NAME.json and .md are written")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder where SUITE.json and .md are written")
     return parser.parse_args()
 
 
 def main() -> int:
     """Run the benchmark."""
     args = arguments()
-    missing = [name for name in ("wrk", "gcc", "openssl", "taskset") if shutil.which(name) is None]
+    suites = args.suite.split(",")
+    scenarios = (args.scenario or ",".join(name for name, each in SCENARIOS.items() if each.suite in suites)).split(",")
+    if unknown := set(scenarios) - set(SCENARIOS):
+        raise SystemExit(f"no scenario {', '.join(unknown)}: there are {', '.join(SCENARIOS)}")
+    needed = {"gcc", "openssl", "taskset"}
+    for name in scenarios:
+        needed |= {"h2load", "curl"} if SCENARIOS[name].h2 else {"wrk"}
+    missing = sorted(name for name in needed if shutil.which(name) is None)
     if missing:
         raise SystemExit(f"install first: {', '.join(missing)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
@@ -229,8 +225,11 @@ def main() -> int:
     names = [name for name in wanted if installed(name)]
     for name in set(wanted) - set(names):
         print(f"{name} is not installed: left out", file=sys.stderr)
-    runs = [run for scenario in args.scenario.split(",") for run in rounds_of(scenario, names, args)]
-    print("\n" + write(runs, names, args))
+    runs = [run for scenario in scenarios for run in rounds_of(scenario, names, args)]
+    for suite in SUITES:
+        some = [run for run in runs if SCENARIOS[run.scenario].suite == suite]
+        if some:
+            print("\n" + write(suite, some, names, args))
     return 0 if all(met for _, _, met in report.judge(runs)) else 1
 
 

@@ -1,8 +1,8 @@
 """The proxies under test, configured to do the same work.
 
-Each serves `base` (HTTP/1.1) and `base + 1` (HTTPS) on loopback with one worker, no access log, keep-alive on both
-sides. Routes: half as many hosts as routes, each with /api/ and /static/, both to the one upstream. Every request gets
-X-Forwarded-For and X-Gateway, every answer X-Served-By.
+Each serves `base` (HTTP/1.1), `base + 1` (HTTPS, HTTP/2 by ALPN) and `base + 2` (HTTP/2 in clear text) on loopback with
+one worker, no access log, keep-alive on both sides. Routes: half as many hosts as routes, each with two paths or two
+gRPC services, both to the one upstream. Every request gets X-Forwarded-For and X-Gateway, every answer X-Served-By.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 PATHS = ("/api/", "/static/")
+SERVICES = ("/bench.Items/", "/bench.Static/")
+HTTP, HTTPS, H2C, ADMIN = range(4)  # ports, from the base on
+N_PORTS = 4
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,17 @@ class Setup:
     cert: Path
     key: Path
     work: Path  # a folder of its own
+    grpc: bool = False  # the upstream speaks HTTP/2
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """Return what each host serves."""
+        return SERVICES if self.grpc else PATHS
 
     @property
     def hosts(self) -> list[str]:
         """Return the host names that are routed."""
-        return [f"h{i:05d}.example.com" for i in range(self.n_routes // len(PATHS))]
+        return [f"h{i:05d}.example.com" for i in range(self.n_routes // len(self.paths))]
 
 
 def tool(name: str) -> str | None:
@@ -45,9 +54,12 @@ def tool(name: str) -> str | None:
 
 def nginx(setup: Setup) -> list[str]:
     """nginx: one server per host."""
+    ports = ((HTTP, ""), (HTTPS, " ssl http2"), (H2C, " http2"))
+    listens = "".join(f" listen 127.0.0.1:{setup.base + offset}{kind};" for offset, kind in ports)
+    passing = "grpc_pass grpc://up" if setup.grpc else "proxy_pass http://up"
     servers = "".join(
-        f"server {{ listen 127.0.0.1:{setup.base}; listen 127.0.0.1:{setup.base + 1} ssl; server_name {host};"
-        + "".join(f" location {path} {{ proxy_pass http://up; }}" for path in PATHS)
+        f"server {{{listens} server_name {host};"
+        + "".join(f" location {path} {{ {passing}; }}" for path in setup.paths)
         + " }\n"
         for host in setup.hosts
     )
@@ -65,6 +77,8 @@ http {{
   proxy_http_version 1.1; proxy_buffers 16 16k; proxy_buffer_size 16k; proxy_max_temp_file_size 0;
   proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Gateway bench;
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; add_header X-Served-By gw;
+  grpc_set_header Host $host; grpc_set_header X-Gateway bench;
+  grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 {servers}}}
 """
     path = setup.work / "nginx.conf"
@@ -75,7 +89,7 @@ http {{
 def haproxy(setup: Setup) -> list[str]:
     """HAProxy: a prefix map over host and path."""
     routes = setup.work / "routes.map"
-    routes.write_text("".join(f"{host}{path} up\n" for host in setup.hosts for path in PATHS))
+    routes.write_text("".join(f"{host}{path} up\n" for host in setup.hosts for path in setup.paths))
     pem = setup.work / "both.pem"
     pem.write_text(setup.cert.read_text() + setup.key.read_text())
     conf = f"""
@@ -93,12 +107,13 @@ defaults
   http-reuse always
 frontend web
   bind 127.0.0.1:{setup.base}
-  bind 127.0.0.1:{setup.base + 1} ssl crt {pem} alpn http/1.1
+  bind 127.0.0.1:{setup.base + HTTPS} ssl crt {pem} alpn h2,http/1.1
+  bind 127.0.0.1:{setup.base + H2C} proto h2
   http-request set-header X-Gateway bench
   http-response set-header X-Served-By gw
   use_backend %[base,map_beg({routes})]
 backend up
-  server s 127.0.0.1:{setup.upstream}
+  server s 127.0.0.1:{setup.upstream}{" proto h2" if setup.grpc else ""}
 """
     path = setup.work / "haproxy.cfg"
     path.write_text(conf)
@@ -108,16 +123,21 @@ backend up
 def envoy(setup: Setup) -> list[str]:
     """Envoy: one virtual host per host name."""
     path = setup.work / "envoy.json"
-    listeners = [_envoy_listener(setup, tls=False), _envoy_listener(setup, tls=True)]
+    listeners = [_envoy_listener(setup, offset) for offset in (HTTP, HTTPS, H2C)]
     limits = {"thresholds": [{"max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192}]}
     endpoint = {"endpoint": {"address": _address(setup.upstream)}}
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "up",
         "type": "STATIC",
         "connect_timeout": "5s",
         "circuit_breakers": limits,
         "load_assignment": {"cluster_name": "up", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if setup.grpc:
+        options: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
+        name = "upstreams.http.v3.HttpProtocolOptions"
+        typed = {"@type": _envoy_type(name), **options}
+        cluster["typed_extension_protocol_options"] = {f"envoy.extensions.{name}": typed}
     path.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": [cluster]}}))
     program = tool("envoy") or "envoy"
     return [program, "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
@@ -131,16 +151,16 @@ def _envoy_type(name: str) -> str:
     return f"type.googleapis.com/envoy.extensions.{name}"
 
 
-def _envoy_listener(setup: Setup, *, tls: bool) -> dict[str, Any]:
+def _envoy_listener(setup: Setup, offset: int) -> dict[str, Any]:
     def edit(name: str, value: str) -> dict[str, Any]:
         return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
-    routes = [{"match": {"prefix": path}, "route": {"cluster": "up", "timeout": "0s"}} for path in PATHS]
+    routes = [{"match": {"prefix": path}, "route": {"cluster": "up", "timeout": "0s"}} for path in setup.paths]
     router = {"@type": _envoy_type("filters.http.router.v3.Router"), "suppress_envoy_headers": True}
     manager = {
         "@type": _envoy_type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": "tls" if tls else "web",
-        "codec_type": "HTTP1",
+        "stat_prefix": f"port{offset}",
+        "codec_type": {HTTP: "HTTP1", HTTPS: "AUTO", H2C: "HTTP2"}[offset],
         "use_remote_address": True,
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
@@ -152,22 +172,22 @@ def _envoy_listener(setup: Setup, *, tls: bool) -> dict[str, Any]:
         "http_filters": [{"name": "router", "typed_config": router}],
     }
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
-    if tls:
+    if offset == HTTPS:
         certificate = {"certificate_chain": {"filename": str(setup.cert)}, "private_key": {"filename": str(setup.key)}}
         context = {
             "@type": _envoy_type("transport_sockets.tls.v3.DownstreamTlsContext"),
-            "common_tls_context": {"alpn_protocols": ["http/1.1"], "tls_certificates": [certificate]},
+            "common_tls_context": {"alpn_protocols": ["h2", "http/1.1"], "tls_certificates": [certificate]},
         }
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
-    return {"name": "tls" if tls else "web", "address": _address(setup.base + tls), "filter_chains": [chain]}
+    return {"name": f"port{offset}", "address": _address(setup.base + offset), "filter_chains": [chain]}
 
 
 def gatewayproxy(setup: Setup) -> list[str]:
-    """Run ours: one HTTPRoute per route, as a cluster would hold them."""
+    """Run ours: one HTTPRoute or GRPCRoute per route, as a cluster would hold them."""
     path = setup.work / "gateway.yaml"
-    documents = [*_gateway(setup), *(_route(host, path) for host in setup.hosts for path in PATHS)]
+    documents = [*_gateway(setup), *(_route(setup, host, path) for host in setup.hosts for path in setup.paths)]
     path.write_text("".join(f"---\n{json.dumps(document)}\n" for document in documents))
-    admin = f"127.0.0.1:{setup.base + 2}"
+    admin = f"127.0.0.1:{setup.base + ADMIN}"
     return [sys.executable, "-m", "gatewayproxy", "run", str(path), "--workers", "1", "--admin", admin]
 
 
@@ -177,9 +197,11 @@ def _gateway(setup: Setup) -> list[dict[str, Any]]:
 
     tls = {"certificateRefs": [{"name": "cert"}]}
     listeners: list[dict[str, Any]] = [
-        {"name": "http", "port": setup.base, "protocol": "HTTP"},
-        {"name": "https", "port": setup.base + 1, "protocol": "HTTPS", "tls": tls},
+        {"name": "http", "port": setup.base + HTTP, "protocol": "HTTP"},
+        {"name": "https", "port": setup.base + HTTPS, "protocol": "HTTPS", "tls": tls},
+        {"name": "h2c", "port": setup.base + H2C, "protocol": "HTTP"},
     ]
+    port = {"port": 80, "appProtocol": "kubernetes.io/h2c"} if setup.grpc else {"port": 80}
     address = {"type": "IPAddress", "value": "127.0.0.1"}
     endpoints = {"gatewayproxy.io/endpoints": f"127.0.0.1:{setup.upstream}"}
     return [
@@ -193,7 +215,7 @@ def _gateway(setup: Setup) -> list[dict[str, Any]]:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "up", "annotations": endpoints},
-            "spec": {"ports": [{"port": 80}]},
+            "spec": {"ports": [port]},
         },
         {
             "apiVersion": "v1",
@@ -205,23 +227,25 @@ def _gateway(setup: Setup) -> list[dict[str, Any]]:
     ]
 
 
-def _route(host: str, path: str) -> dict[str, Any]:
+def _route(setup: Setup, host: str, path: str) -> dict[str, Any]:
     def edit(kind: str, name: str, value: str) -> dict[str, Any]:
         member = kind[0].lower() + kind[1:]
         return {"type": kind, member: {"set": [{"name": name, "value": value}]}}
 
+    by_service = {"method": {"service": path.strip("/")}}
+    by_path = {"path": {"type": "PathPrefix", "value": path}}
     rule = {
-        "matches": [{"path": {"type": "PathPrefix", "value": path}}],
+        "matches": [by_service if setup.grpc else by_path],
         "filters": [
             edit("RequestHeaderModifier", "X-Gateway", "bench"),
             edit("ResponseHeaderModifier", "X-Served-By", "gw"),
         ],
         "backendRefs": [{"name": "up", "port": 80}],
     }
-    name = f"{host.partition('.')[0]}-{path.strip('/')}"
+    name = f"{host.partition('.')[0]}-{path.strip('/').lower()}"
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
+        "kind": "GRPCRoute" if setup.grpc else "HTTPRoute",
         "metadata": {"name": name},
         "spec": {"parentRefs": [{"name": "bench"}], "hostnames": [host], "rules": [rule]},
     }

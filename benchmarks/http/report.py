@@ -51,6 +51,10 @@ GOALS = (
     Goal("HTTP/1.1 at most 2.0 x nginx where fields differ", "varying", (OURS, 100), ("nginx", 100), 2.0),
     Goal("HTTP/1.1 at most 0.6 x Envoy", "h1", (OURS, 100), ("envoy", 100), 0.6),
     Goal("HTTP/1.1 at most 0.6 x Envoy where fields differ", "varying", (OURS, 100), ("envoy", 100), 0.6),
+    Goal("HTTP/2 inside TLS at most as much as Envoy", "h2", (OURS, 100), ("envoy", 100), 1.0),
+    Goal("HTTP/2 in clear text at most as much as Envoy", "h2c", (OURS, 100), ("envoy", 100), 1.0),
+    Goal("HTTP/2 at most as much as Envoy where targets differ", "h2vary", (OURS, 100), ("envoy", 100), 1.0),
+    Goal("gRPC at most as much as Envoy", "grpc", (OURS, 100), ("envoy", 100), 1.0),
     Goal("10,000 routes within 5 % of 10", "routes", (OURS, 10_000), (OURS, 10), 1.05),
 )
 
@@ -93,6 +97,10 @@ TITLES = {
     "body": "1 MiB answers, 16 connections",
     "routes": "Route tables of 10 and of 10,000 routes, the same load over five hosts",
     "hosts": "A table of 10,000 routes, load over 500 hosts",
+    "h2": "HTTP/2 inside TLS to an HTTP/1.1 upstream, 8 connections of 32 streams",
+    "h2c": "HTTP/2 in clear text, otherwise the same",
+    "h2vary": "HTTP/2 in clear text, 997 targets in turn",
+    "grpc": "gRPC: unary calls of 105 bytes each way, HTTP/2 in clear text on both sides, 8 connections of 32 streams",
 }
 
 
