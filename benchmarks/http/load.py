@@ -179,7 +179,7 @@ def look(base: int, scenario: Scenario, work: Path) -> list[str]:
         "-D",
         "-",
         "-o",
-        str(work / "body"),
+        str(work / "answer"),
         "-w",
         said,
         *place,
