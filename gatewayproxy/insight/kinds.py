@@ -214,6 +214,10 @@ KINDS: Final = (
         columns=(Column("HOSTNAMES", _hostnames), *_ROUTE_WIDE),
     ),
     KindInfo(
+        kind="GRPCRoute", plural="grpcroutes", group=_GATEWAY_API,
+        columns=(Column("HOSTNAMES", _hostnames), *_ROUTE_WIDE),
+    ),
+    KindInfo(
         kind="TLSRoute", plural="tlsroutes", group=_GATEWAY_API,
         columns=(Column("HOSTNAMES", _hostnames, wide=True), *_ROUTE_WIDE),
     ),

@@ -6,9 +6,10 @@ On the wire side (routing, dataplane) the same names are `bytes`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["BindKey", "ListenerKey", "Origin", "ResourceKey"]
+__all__ = ["BindKey", "ListenerKey", "Origin", "ResourceKey", "widening"]
 
 
 class Origin(NamedTuple):
@@ -57,3 +58,14 @@ class BindKey(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
         return f"{host}:{self.bind_port}"
+
+
+def widening(name: str) -> Iterator[str]:
+    """Yield every hostname that covers *name*, narrowest first: itself, its wildcards, "" (any host)."""
+    yield name
+    rest = name.removeprefix("*.")
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    if name:
+        yield ""

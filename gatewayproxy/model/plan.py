@@ -15,8 +15,8 @@ from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
 
 __all__ = [
-    "Attachment", "Backend", "Certificate", "Cluster", "Endpoint", "FilterChain", "HeaderTest", "Listener", "Match",
-    "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
+    "Attachment", "Backend", "Certificate", "Cluster", "Endpoint", "FilterChain", "GRPCMatch", "HeaderTest", "Listener",
+    "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
 ]  # fmt: skip
 
 
@@ -85,7 +85,7 @@ class Backend:
 
 
 class HeaderTest(NamedTuple):
-    """HTTPHeaderMatch: *name* lower-case; *value* exact, or an RE2 pattern that must match in full."""
+    """HTTPHeaderMatch, GRPCHeaderMatch: *name* lower-case; *value* exact, or an RE2 pattern that must match in full."""
 
     name: bytes
     value: bytes
@@ -112,12 +112,22 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GRPCMatch:
+    """GRPCRouteMatch with defaults applied. Of a call's path, "/service/method", the service ends at the second "/"."""
+
+    service: bytes = b""  # b"": any
+    method: bytes = b""
+    regex: bool = False  # both are RE2 patterns, each of which must match in full
+    headers: tuple[HeaderTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule of a route. L4 rules use `backends` alone."""
 
     index: int
     name: str = ""
-    matches: tuple[Match, ...] = ()
+    matches: tuple[Match | GRPCMatch, ...] = ()  # all of one type, that of the route's kind
     filters: FilterChain = field(default_factory=FilterChain)
     backends: tuple[Backend, ...] = ()
     request_timeout_s: float = 0.0  # 0 = no limit (no hidden default)
@@ -127,7 +137,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An accepted route: HTTPRoute, TLSRoute or TCPRoute (key.kind)."""
+    """An accepted route: HTTPRoute, GRPCRoute, TLSRoute or TCPRoute (key.kind)."""
 
     key: ResourceKey
     created: float = 0.0  # Unix seconds of creationTimestamp; inf where there is none: undated is youngest

@@ -43,8 +43,8 @@ class ProtocolTraits:
 
 
 PROTOCOLS: Final[dict[Protocol, ProtocolTraits]] = {
-    Protocol.HTTP: ProtocolTraits(("HTTPRoute",), True, ()),
-    Protocol.HTTPS: ProtocolTraits(("HTTPRoute",), True, (TlsMode.TERMINATE,)),
+    Protocol.HTTP: ProtocolTraits(("HTTPRoute", "GRPCRoute"), True, ()),
+    Protocol.HTTPS: ProtocolTraits(("HTTPRoute", "GRPCRoute"), True, (TlsMode.TERMINATE,)),
     Protocol.TLS: ProtocolTraits(("TLSRoute",), True, (TlsMode.PASSTHROUGH,)),
     Protocol.TCP: ProtocolTraits(("TCPRoute",), False, ()),
 }

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from gatewayproxy.routing.patterns import matches
-from gatewayproxy.routing.table import Candidate, PathIndex, RouteEntry, VirtualHost
+from gatewayproxy.routing.table import CallTest, Candidate, PathIndex, RouteEntry, VirtualHost
 
 __all__ = ["MAX_NAME_BYTES", "NameIndex", "Request", "find_entry", "find_host", "host_key"]
 
@@ -75,7 +75,7 @@ def find_host(index: NameIndex[T_co], host: bytes) -> T_co | None:
 
 
 def find_entry(vhost: VirtualHost, request: Request) -> RouteEntry | None:
-    """Return the entry that takes *request*, by the precedence of HTTPRouteRule.matches, or None (404).
+    """Return the entry that takes *request*, by the precedence of its routes' kind, or None (404).
 
     A layer without a match for this request yields to the next wider hostname of the same listener.
     """
@@ -95,9 +95,24 @@ def _find_whole(layer: PathIndex, request: Request) -> RouteEntry | None:
         if candidate.bare or _holds(candidate, request):
             return candidate.entry
     for candidate in layer.regexes:
-        if candidate.regex is not None and matches(candidate.regex, path) and _holds(candidate, request):
+        if _path_fits(candidate, path) and _holds(candidate, request):
             return candidate.entry
     return None
+
+
+def _path_fits(candidate: Candidate, path: bytes) -> bool:
+    """Return whether *path* is one that a candidate of `PathIndex.regexes` is for."""
+    if candidate.regex is not None:
+        return matches(candidate.regex, path)
+    return candidate.call is not None and _call_fits(candidate.call, path)
+
+
+def _call_fits(call: CallTest, path: bytes) -> bool:
+    service, _, method = path[1:].partition(b"/")
+    for expected, name in ((call.service, service), (call.method, method)):
+        if expected and not (matches(expected, name) if call.regex else expected == name):
+            return False
+    return True
 
 
 def _find_prefix(layer: PathIndex, request: Request) -> RouteEntry | None:

@@ -81,7 +81,7 @@ class _Printer:
         for path, candidates in sorted(layer.exact.items()):
             yield from self._candidates(f"= {_text(path)}", candidates)
         for candidate in layer.regexes:
-            yield from self._candidates(f"~ {_text(candidate.regex or b'')}", (candidate,))
+            yield from self._candidates(f"~ {_tested(candidate)}", (candidate,))
         for path, candidates in sorted(layer.prefix.items(), reverse=True):
             yield from self._candidates(f"^ {_text(path)}/", candidates)
 
@@ -188,6 +188,14 @@ def _endpoint(endpoint: Endpoint) -> str:
 
 def _tests(title: str, tests: Sequence[HeaderTest | QueryTest]) -> str:
     return "".join(f" {title} {_text(name)} {'~' if regex else '='} {_text(value)}" for name, value, regex in tests)
+
+
+def _tested(candidate: Candidate) -> str:
+    """Return what the path of one of `PathIndex.regexes` is tested by."""
+    if candidate.call is None:
+        return _text(candidate.regex or b"")
+    service, method, regex = candidate.call
+    return f"call {'~' if regex else '='} {_text(service) or '*'} {_text(method) or '*'}"
 
 
 def _text(raw: bytes) -> str:

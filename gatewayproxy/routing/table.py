@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import Certificate, Cluster, HeaderTest, QueryTest, Refusal
 
 __all__ = [
-    "BackendChoice", "BackendGroup", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex", "Port",
-    "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniIndex", "SniTarget", "VirtualHost",
+    "BackendChoice", "BackendGroup", "CallTest", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex",
+    "Port", "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniIndex", "SniTarget", "VirtualHost",
 ]  # fmt: skip
 
 
@@ -104,6 +105,14 @@ class RouteEntry:
     grpc: bool = False  # a GRPCRoute's: grpc-timeout counts, and gRPC-Web is translated
 
 
+class CallTest(NamedTuple):
+    """A gRPC call by names that no index finds: "/service/method", where the service ends at the second "/"."""
+
+    service: bytes  # b"": any
+    method: bytes
+    regex: bool = False  # both are RE2 patterns, each of which must match in full
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
     """A match behind a path: predicates left to check, and the entry."""
@@ -112,7 +121,8 @@ class Candidate:
     method: bytes | None = None
     headers: tuple[HeaderTest, ...] = ()
     query: tuple[QueryTest, ...] = ()
-    regex: bytes | None = None  # RE2 pattern over the whole path, for PathIndex.regexes
+    regex: bytes | None = None  # RE2 pattern over the whole path; this or `call` for PathIndex.regexes
+    call: CallTest | None = None
     bare: bool = False  # set only where no predicate is left: the path decides
 
 
@@ -121,7 +131,7 @@ class PathIndex:
     """Matches of one (listener, hostname), by path; every tuple in precedence order."""
 
     exact: dict[bytes, tuple[Candidate, ...]] = field(default_factory=dict)
-    regexes: tuple[Candidate, ...] = ()
+    regexes: tuple[Candidate, ...] = ()  # tested one after another
     prefix: dict[bytes, tuple[Candidate, ...]] = field(default_factory=dict)  # without trailing "/"; b"" is "/"
     depth: int = 0  # most segments of any prefix
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from gatewayproxy.model.plan import Attachment, Backend, Cluster, FilterChain, Listener, Match, Plan, Refusal, Rule
+from gatewayproxy.model.plan import (
+    Attachment,
+    Backend,
+    Cluster,
+    FilterChain,
+    GRPCMatch,
+    HeaderTest,
+    Listener,
+    Match,
+    Plan,
+    QueryTest,
+    Refusal,
+    Rule,
+)
 
 __all__ = ["plan_text"]
 
@@ -48,12 +61,18 @@ def _rule(rule: Rule) -> Iterator[str]:
     yield from (f"  {line}" for line in lines)
 
 
-def _match(match: Match) -> str:
+def _match(match: Match | GRPCMatch) -> str:
+    if isinstance(match, GRPCMatch):
+        how = "~" if match.regex else ""
+        names = f"call {how}{match.service.decode() or '*'}/{how}{match.method.decode() or '*'}"
+        return " ".join([names, *_tests("header", match.headers)])
     parts = [match.path_kind.value, match.path.decode()]
     parts += [match.method.decode()] if match.method else []
-    for what, tests in (("header", match.headers), ("query", match.query)):
-        parts += [f"{what} {name.decode()}{'~' if regex else '='}{value.decode()}" for name, value, regex in tests]
-    return " ".join(parts)
+    return " ".join([*parts, *_tests("header", match.headers), *_tests("query", match.query)])
+
+
+def _tests(what: str, tests: Iterable[HeaderTest | QueryTest]) -> list[str]:
+    return [f"{what} {name.decode()}{'~' if regex else '='}{value.decode()}" for name, value, regex in tests]
 
 
 def _chain(chain: FilterChain) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewayproxy.compiler.manifests import Resources
+from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.namespace import Namespace
 from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
@@ -20,6 +21,7 @@ from gatewayproxy.compiler.resolve.backends import Backends
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.gateways import Classes, draft_gateways
+from gatewayproxy.compiler.resolve.grpc import resolve_grpc_route
 from gatewayproxy.compiler.resolve.http import resolve_http_route
 from gatewayproxy.compiler.resolve.l4 import resolve_stream_route
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
@@ -55,8 +57,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     backends = Backends(resources, grants, options.cluster_domain, findings)
     routes = list(_routes(resources, backends, findings))
     parents = _parents(resources, gateways, findings)
-    for route in routes:
-        parents.attach(route)
+    parents.attach_all(routes)
     return Resolved(
         plan=Plan(listeners=tuple(_listeners(gateways))),
         status=_report(resources, classes, gateways, routes, findings, options),
@@ -65,8 +66,12 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
 
 def _routes(resources: Resources, backends: Backends, findings: Findings) -> Iterator[RouteDraft]:
     """Yield a draft of every route, oldest first, then by namespace/name."""
-    for http in sorted(resources.of(HTTPRoute), key=lambda route: route.meta.age):
-        yield resolve_http_route(http, backends, findings)
+    calls: tuple[HTTPRoute | GRPCRoute, ...] = (*resources.of(HTTPRoute), *resources.of(GRPCRoute))
+    for route in sorted(calls, key=lambda route: route.meta.age):  # of equals, the HTTPRoute comes first
+        if isinstance(route, HTTPRoute):
+            yield resolve_http_route(route, backends, findings)
+        else:
+            yield resolve_grpc_route(route, backends, findings)
     streams: tuple[TCPRoute | TLSRoute, ...] = (*resources.of(TCPRoute), *resources.of(TLSRoute))
     for stream in sorted(streams, key=lambda route: route.meta.age):
         yield resolve_stream_route(stream, backends, findings)

@@ -13,7 +13,18 @@ from math import gcd
 
 from gatewayproxy.compiler.lower.edits import bind_redirect, fold
 from gatewayproxy.model.headops import Prefix
-from gatewayproxy.model.plan import Backend, FilterChain, Listener, Match, MirrorTo, PathKind, Refusal, Route, Rule
+from gatewayproxy.model.plan import (
+    Backend,
+    FilterChain,
+    GRPCMatch,
+    Listener,
+    Match,
+    MirrorTo,
+    PathKind,
+    Refusal,
+    Route,
+    Rule,
+)
 from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
 from gatewayproxy.routing.pick import step_for
 from gatewayproxy.routing.table import BackendChoice, BackendGroup, Mirror, RouteEntry, RuleLabel
@@ -64,10 +75,10 @@ class RuleEntries:
         self._label = RuleLabel(str(listener.key), route.key.kind, route.key.full_name, rule.index, rule.name)
         self._by_prefix: dict[bytes | None, RouteEntry] = {}
 
-    def entry(self, match: Match | None = None) -> RouteEntry:
+    def entry(self, match: Match | GRPCMatch | None = None) -> RouteEntry:
         """Return the entry for requests taken by *match* (None: a connection)."""
         prefix = None
-        if match is not None and match.path_kind is PathKind.PREFIX and _replaces_prefix(self._rule):
+        if isinstance(match, Match) and match.path_kind is PathKind.PREFIX and _replaces_prefix(self._rule):
             prefix = match.path
         entry = self._by_prefix.get(prefix)
         if entry is None:

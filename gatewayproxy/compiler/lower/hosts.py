@@ -7,25 +7,15 @@ name that any listener or route of the port mentions its owner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from gatewayproxy.model.names import widening
 from gatewayproxy.model.plan import Listener
 
-__all__ = ["by_wire_form", "owners", "widening"]
+__all__ = ["by_wire_form", "owners"]
 
 T = TypeVar("T")
-
-
-def widening(name: str) -> Iterator[str]:
-    """Yield every hostname that covers *name*, narrowest first: itself, its wildcards, "" (any host)."""
-    yield name
-    rest = name.removeprefix("*.")
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        yield f"*.{rest}"
-    if name:
-        yield ""
 
 
 def owners(listeners: Sequence[Listener]) -> dict[str, Listener]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gatewayproxy.compiler.lower.entries import Entries
-from gatewayproxy.compiler.lower.hosts import by_wire_form, owners, widening
-from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.compiler.lower.hosts import by_wire_form, owners
+from gatewayproxy.model.names import ListenerKey, widening
 from gatewayproxy.model.plan import Listener, Route
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniIndex, SniTarget
 

@@ -1,25 +1,25 @@
-"""Lower competing matches to a PathIndex, every tuple in precedence order. Pure."""
+"""Lower competing matches of HTTPRoutes to a PathIndex, every tuple in precedence order. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-from gatewayproxy.compiler.lower.precedence import Claim, prefix_key, rank
-from gatewayproxy.model.plan import PathKind
+from gatewayproxy.compiler.lower.precedence import Claim, M, prefix_key, rank
+from gatewayproxy.model.plan import Match, PathKind
 from gatewayproxy.routing.table import Candidate, PathIndex, RouteEntry
 
-__all__ = ["Claimed", "path_index"]
+__all__ = ["Claimed", "path_index", "reachable"]
 
 
-class Claimed(NamedTuple):
+class Claimed(NamedTuple, Generic[M]):
     """A match in competition, and the entry it leads to."""
 
-    claim: Claim
+    claim: Claim[M]
     entry: RouteEntry
 
 
-def path_index(claimed: Iterable[Claimed]) -> PathIndex:
+def path_index(claimed: Iterable[Claimed[Match]]) -> PathIndex:
     """Return the index of all matches of one hostname of a listener."""
     exact: dict[bytes, list[Candidate]] = {}
     regexes: list[Candidate] = []
@@ -35,14 +35,14 @@ def path_index(claimed: Iterable[Claimed]) -> PathIndex:
             case PathKind.PREFIX:
                 prefix.setdefault(prefix_key(path), []).append(candidate)
     return PathIndex(
-        exact=_frozen(exact),
+        exact=reachable(exact),
         regexes=tuple(regexes),
-        prefix=_frozen(prefix),
+        prefix=reachable(prefix),
         depth=max((key.count(b"/") for key in prefix), default=0),
     )
 
 
-def _candidate(claim: Claim, entry: RouteEntry) -> Candidate:
+def _candidate(claim: Claim[Match], entry: RouteEntry) -> Candidate:
     match = claim.match
     return Candidate(
         entry=entry,
@@ -54,12 +54,12 @@ def _candidate(claim: Claim, entry: RouteEntry) -> Candidate:
     )
 
 
-def _frozen(paths: dict[bytes, list[Candidate]]) -> dict[bytes, tuple[Candidate, ...]]:
+def reachable(paths: dict[bytes, list[Candidate]]) -> dict[bytes, tuple[Candidate, ...]]:
     """Return *paths* with tuples, without what can never win: all behind a candidate that takes any request."""
-    return {path: tuple(_reachable(candidates)) for path, candidates in paths.items()}
+    return {path: tuple(_to_the_first_bare(candidates)) for path, candidates in paths.items()}
 
 
-def _reachable(candidates: list[Candidate]) -> Iterable[Candidate]:
+def _to_the_first_bare(candidates: list[Candidate]) -> Iterable[Candidate]:
     for candidate in candidates:
         yield candidate
         if candidate.bare:

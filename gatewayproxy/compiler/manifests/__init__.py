@@ -16,6 +16,7 @@ from gatewayproxy.compiler.manifests import (
     endpointslice,
     gateway,
     gatewayclass,
+    grpcroute,
     httproute,
     namespace,
     patch,
@@ -49,6 +50,7 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "GatewayClass"): Kind(read=gatewayclass.read, versions=("v1", "v1beta1"), namespaced=False),
     (GATEWAY_GROUP, "Gateway"): Kind(read=gateway.read, versions=("v1", "v1beta1")),
     (GATEWAY_GROUP, "HTTPRoute"): Kind(read=httproute.read, versions=("v1", "v1beta1")),
+    (GATEWAY_GROUP, "GRPCRoute"): Kind(read=grpcroute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),
     (GATEWAY_GROUP, "TCPRoute"): Kind(read=tcproute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),
     (GATEWAY_GROUP, "TLSRoute"): Kind(
         read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2"), deprecated=("v1alpha3", "v1alpha2")

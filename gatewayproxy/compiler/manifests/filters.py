@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,23 +12,28 @@ from gatewayproxy.fields import BackendObjectReference, Fields
 from gatewayproxy.filters import FILTERS, FilterSpec
 from gatewayproxy.model.names import Origin
 
-__all__ = ["Filter", "read_filters"]
+__all__ = ["GRPC_FILTERS", "HTTP_FILTERS", "Filter", "FilterMembers", "read_filters"]
+
+FilterMembers = Mapping[str, str]  # the filter types of a kind of route, each with its member of the union
 
 _UNSERVED: Final = {  # HTTPRouteFilterType: its member of the union, and who checks it
     "ExtensionRef": ("extensionRef", read_extension_ref),
     "CORS": ("cors", read_cors),
     "ExternalAuth": ("externalAuth", read_external_auth),
 }
-_MEMBERS: Final = {name: kind.member for name, kind in FILTERS.items()} | {
+HTTP_FILTERS: Final[FilterMembers] = {name: kind.member for name, kind in FILTERS.items()} | {
     name: member for name, (member, _) in _UNSERVED.items()
 }
-_TYPES: Final = {name: name for name in _MEMBERS}
+GRPC_FILTERS: Final[FilterMembers] = {  # GRPCRouteFilterType
+    name: HTTP_FILTERS[name]
+    for name in ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef")
+}
 _ONCE: Final = ("CORS", *(name for name, kind in FILTERS.items() if not kind.repeats))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """HTTPRouteFilter; spec None = a filter we cannot honour: requests that meet it must fail."""
+    """HTTPRouteFilter and GRPCRouteFilter; spec None = a filter we cannot honour: requests that meet it must fail."""
 
     type: str
     spec: FilterSpec | None
@@ -41,26 +47,26 @@ class Filter:
         return self.spec.references if self.spec is not None else ()
 
 
-def read_filters(parent: Fields) -> tuple[Filter, ...]:
-    """Read `filters` of a rule or backendRef."""
+def read_filters(parent: Fields, members: FilterMembers) -> tuple[Filter, ...]:
+    """Read `filters` of a rule or backendRef, each of one of the types of *members*."""
     if not parent.has("filters"):
         parent.ignore("filters")
         return ()
-    filters = tuple(_read_filter(item) for item in parent.items("filters", most=16))
+    filters = tuple(_read_filter(item, members) for item in parent.items("filters", most=16))
     _check_combination(parent, filters)
     return filters
 
 
-def _read_filter(fields: Fields) -> Filter:
-    kind = fields.choice("type", _TYPES)
-    wanted = _MEMBERS[kind] if fields.tree.get("type") == kind else ""
+def _read_filter(fields: Fields, members: FilterMembers) -> Filter:
+    kind = fields.choice("type", {name: name for name in members})
+    wanted = members[kind] if fields.tree.get("type") == kind else ""
     member = fields.child(wanted) if wanted else None
     if wanted and member is None and not fields.has(wanted):
         fields.error(wanted, f"is required for type {kind}", f"add {wanted}, or change type")
-    for name in _MEMBERS.values():
+    for name in members.values():
         if name != wanted and fields.has(name) and wanted:
             fields.error(name, f"does not go with type {kind}", "remove it, or add a filter of its own type")
-    fields.ignore(*_MEMBERS.values())
+    fields.ignore(*members.values())
     return Filter(
         type=kind,
         spec=_read_member(kind, member) if member is not None else None,

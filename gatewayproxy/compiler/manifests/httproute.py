@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from re import compile as regex
 from typing import Final, NamedTuple
 
-from gatewayproxy.compiler.manifests.filters import Filter, read_filters
+from gatewayproxy.compiler.manifests.filters import HTTP_FILTERS, Filter, read_filters
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.references import BackendRef, ParentRef, read_backend_refs, read_parent_refs
-from gatewayproxy.compiler.manifests.rules import check_rule_names, ignore_default_gateways
+from gatewayproxy.compiler.manifests.rules import (
+    IS_REGEX,
+    HeaderMatch,
+    check_matches,
+    check_rule_names,
+    check_unique,
+    ignore_default_gateways,
+    read_header_matches,
+)
 from gatewayproxy.compiler.manifests.unserved import read_retry, read_session_persistence
 from gatewayproxy.fields import Fields, Text
-from gatewayproxy.fields.shapes import DURATION, HEADER_NAME, HEADER_VALUE, HOSTNAME, SECTION_NAME, duration_s
+from gatewayproxy.fields.shapes import DURATION, HEADER_NAME, HOSTNAME, SECTION_NAME, duration_s
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.plan import PathKind
 
-__all__ = ["HTTPHeaderMatch", "HTTPQueryParamMatch", "HTTPRoute", "HTTPRouteMatch", "HTTPRouteRule", "read"]
+__all__ = ["HTTPQueryParamMatch", "HTTPRoute", "HTTPRouteMatch", "HTTPRouteRule", "read"]
 
-MAX_MATCHES: Final = 128  # of all rules of a route together
 PATH: Final = Text("a path of at most 1024 characters", longest=1024)
 QUERY_VALUE: Final = Text("a value of 1 to 1024 characters", shortest=1, longest=1024)
 
@@ -26,18 +33,9 @@ _PATH_KINDS: Final = {kind.value: kind for kind in PathKind}
 _METHODS: Final = {
     name: name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 }
-_IS_REGEX: Final = {"Exact": False, "RegularExpression": True}
 _PATH_CHARACTERS: Final = regex(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
 _NOT_IN_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F", "#")
 _NOT_AT_THE_END: Final = ("/..", "/.")
-
-
-class HTTPHeaderMatch(NamedTuple):
-    """HTTPHeaderMatch; *name* as written (compares case-insensitively)."""
-
-    name: str
-    value: str
-    regex: bool = False
 
 
 class HTTPQueryParamMatch(NamedTuple):
@@ -55,7 +53,7 @@ class HTTPRouteMatch:
     path_kind: PathKind = PathKind.PREFIX
     path: str = "/"  # or the regular expression
     method: str | None = None
-    headers: tuple[HTTPHeaderMatch, ...] = ()
+    headers: tuple[HeaderMatch, ...] = ()
     query_params: tuple[HTTPQueryParamMatch, ...] = ()
     at: Origin
 
@@ -102,9 +100,7 @@ def _read_rules(spec: Fields) -> tuple[HTTPRouteRule, ...]:
         match = HTTPRouteMatch(at=spec.at)
         return (HTTPRouteRule(matches=(match,), at=spec.at, path="spec.rules[0]"),)
     rules = tuple(_read_rule(item) for item in spec.items("rules", least=1, most=16))
-    n_matches = sum(len(rule.matches) for rule in rules)
-    if n_matches > MAX_MATCHES:
-        spec.error("rules", f"have {n_matches} matches together, {MAX_MATCHES} is the most", "split the route in two")
+    check_matches(spec, sum(len(rule.matches) for rule in rules))
     check_rule_names(spec, [rule.name for rule in rules])
     return rules
 
@@ -116,8 +112,8 @@ def _read_rule(fields: Fields) -> HTTPRouteRule:
     rule = HTTPRouteRule(
         name=fields.text("name", SECTION_NAME, ""),
         matches=_read_matches(fields),
-        filters=read_filters(fields),
-        backend_refs=read_backend_refs(fields, http=True),
+        filters=read_filters(fields, HTTP_FILTERS),
+        backend_refs=read_backend_refs(fields, filters=HTTP_FILTERS),
         request_timeout_s=request_s,
         backend_request_timeout_s=backend_request_s,
         at=fields.at,
@@ -155,7 +151,7 @@ def _read_match(fields: Fields) -> HTTPRouteMatch:
         path_kind=path_kind,
         path=path,
         method=fields.choice("method", _METHODS, None),
-        headers=_read_headers(fields),
+        headers=read_header_matches(fields),
         query_params=_read_query_params(fields),
         at=fields.at,
     )
@@ -184,38 +180,18 @@ def _flaw_of_path(path: str) -> str:
     return "" if _PATH_CHARACTERS.fullmatch(path) else "has characters that a path cannot have"
 
 
-def _read_headers(match: Fields) -> tuple[HTTPHeaderMatch, ...]:
-    if not match.has("headers"):
-        match.ignore("headers")
-        return ()
-    headers = tuple(
-        HTTPHeaderMatch(
-            item.text("name", HEADER_NAME), item.text("value", HEADER_VALUE), item.choice("type", _IS_REGEX, False)
-        )
-        for item in match.items("headers", most=16)
-    )
-    _check_unique(match, "headers", [header.name for header in headers])
-    return headers
-
-
 def _read_query_params(match: Fields) -> tuple[HTTPQueryParamMatch, ...]:
     if not match.has("queryParams"):
         match.ignore("queryParams")
         return ()
     params = tuple(
         HTTPQueryParamMatch(
-            item.text("name", HEADER_NAME), item.text("value", QUERY_VALUE), item.choice("type", _IS_REGEX, False)
+            item.text("name", HEADER_NAME), item.text("value", QUERY_VALUE), item.choice("type", IS_REGEX, False)
         )
         for item in match.items("queryParams", most=16)
     )
-    _check_unique(match, "queryParams", [param.name for param in params])
+    check_unique(match, "queryParams", [param.name for param in params])
     return params
-
-
-def _check_unique(match: Fields, name: str, names: list[str]) -> None:
-    for index, own in enumerate(names):
-        if own in names[:index]:
-            match.error_at(name, index, f'"{own}" is listed twice', "remove one of the two")
 
 
 def _check_prefix_replacement(fields: Fields, rule: HTTPRouteRule) -> None:

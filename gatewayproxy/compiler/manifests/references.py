@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from gatewayproxy.compiler.manifests.filters import Filter, read_filters
+from gatewayproxy.compiler.manifests.filters import Filter, FilterMembers, read_filters
 from gatewayproxy.fields import BackendObjectReference, Fields, read_backend_object_reference
 from gatewayproxy.fields.shapes import GATEWAY_GROUP, GROUP, KIND, NAMESPACE, OBJECT_NAME, PORT, SECTION_NAME
 from gatewayproxy.model.names import Origin
@@ -32,7 +32,7 @@ class ParentRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendRef:
-    """BackendRef and HTTPBackendRef: a backend, its share, and what happens only to requests sent there."""
+    """BackendRef of any kind of route: a backend, its share, and what happens only to requests sent there."""
 
     ref: BackendObjectReference
     weight: int = 1
@@ -59,9 +59,9 @@ def read_parent_refs(spec: Fields) -> tuple[ParentRef, ...]:
     return refs
 
 
-def read_backend_refs(rule: Fields, *, http: bool, least: int = 0) -> tuple[BackendRef, ...]:
-    """Read backendRefs of *rule*; only those of HTTPRoutes have filters."""
-    return tuple(_read_backend_ref(item, http) for item in rule.items("backendRefs", most=16, least=least))
+def read_backend_refs(rule: Fields, *, filters: FilterMembers | None = None, least: int = 0) -> tuple[BackendRef, ...]:
+    """Read backendRefs of *rule*; those of some kinds of routes have *filters* of their own."""
+    return tuple(_read_backend_ref(item, filters) for item in rule.items("backendRefs", most=16, least=least))
 
 
 def read_secret_reference(fields: Fields) -> ObjectReference:
@@ -101,11 +101,11 @@ def _read_parent_ref(fields: Fields) -> ParentRef:
     )
 
 
-def _read_backend_ref(fields: Fields, http: bool) -> BackendRef:
+def _read_backend_ref(fields: Fields, filters: FilterMembers | None) -> BackendRef:
     return BackendRef(
         ref=read_backend_object_reference(fields),
         weight=fields.integer("weight", 0, 1_000_000, 1),
-        filters=read_filters(fields) if http else (),
+        filters=() if filters is None else read_filters(fields, filters),
     )
 
 

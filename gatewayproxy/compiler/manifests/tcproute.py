@@ -51,7 +51,7 @@ def read_l4_rules(spec: Fields, version: str) -> tuple[L4Rule, ...]:
 def _read_rule(fields: Fields) -> L4Rule:
     return L4Rule(
         name=fields.text("name", SECTION_NAME, ""),
-        backend_refs=read_backend_refs(fields, http=False, least=1),
+        backend_refs=read_backend_refs(fields, least=1),
         at=fields.at,
         path=fields.path_text,
     )

@@ -51,10 +51,10 @@ _HINTS: Final[dict[str, str]] = {
     INVALID_KIND: "name a Service and one of its ports",
     NO_ENDPOINTS: "list ready endpoints in an EndpointSlice, or in the annotation gatewayproxy.io/endpoints",
     REF_NOT_PERMITTED: "add that ReferenceGrant, or use a Service of the route's own namespace",
-    UNSUPPORTED_PROTOCOL: "remove appProtocol where the backend speaks HTTP/1.1",
+    UNSUPPORTED_PROTOCOL: "correct appProtocol, or remove it where the backend speaks plain HTTP",
 }
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
-_APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {"kubernetes.io/ws": AppProtocol.WS}
+_APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {each.value: each for each in (AppProtocol.WS, AppProtocol.H2C)}
 _RESERVED: Final = "kubernetes.io/"
 _STREAMS: Final = frozenset({"TCPRoute", "TLSRoute"})
 
@@ -130,11 +130,10 @@ class Backends:
         if policy is not None:  # passed-through TLS is the client's own, all else would be plain text
             detail = f"{policy} asks for TLS to Service {namespace}/{service_name}, which is not implemented yet"
             return _refused(name, BACKEND_TLS_UNSUPPORTED, detail)
-        # A stream only carries bytes: whatever they mean will do.
-        protocol = AppProtocol.HTTP if route_kind in _STREAMS else _protocol(port.app_protocol)
+        protocol = _protocol(port.app_protocol, route_kind)
         if protocol is None:
             detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
-            return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which is not supported")
+            return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which {route_kind}s do not support")
         return self._cluster_target(name, service, port, protocol)
 
     def _cluster_target(self, name: str, service: Service, port: ServicePort, protocol: AppProtocol) -> Target:
@@ -169,10 +168,14 @@ def _find_port(service: Service, number: int) -> ServicePort | None:
     return next((port for port in service.ports if port.port == number and port.protocol == "TCP"), None)
 
 
-def _protocol(name: str | None) -> AppProtocol | None:
-    if not name or not name.startswith(_RESERVED):
+def _protocol(name: str | None, route_kind: str) -> AppProtocol | None:
+    """Return what a port with appProtocol *name* is spoken to in, for a kind of route; None where that cannot be."""
+    if route_kind in _STREAMS:  # a stream only carries bytes: whatever they mean will do
         return AppProtocol.HTTP
-    return _APP_PROTOCOLS.get(name)
+    reserved = name if name and name.startswith(_RESERVED) else ""
+    if route_kind == "GRPCRoute":  # GEP-1911: "MAY infer the protocol from the Route type", and gRPC is HTTP/2
+        return AppProtocol.H2C if reserved in ("", AppProtocol.H2C.value) else None
+    return _APP_PROTOCOLS.get(reserved) if reserved else AppProtocol.HTTP
 
 
 def _refused(name: str, reason: str, detail: str) -> Target:

@@ -9,6 +9,9 @@ __all__ = ["SUPPORTED_FEATURES"]
 SUPPORTED_FEATURES: Final = tuple(
     sorted(
         {
+            "GRPCRoute",
+            "GRPCRouteNamedRouteRule",
+            "GRPCRouteRequestHeaderModifier",
             "Gateway",
             "GatewayHTTPListenerIsolation",
             "GatewayPort8080",
@@ -17,6 +20,7 @@ SUPPORTED_FEATURES: Final = tuple(
             "HTTPRoute303RedirectStatusCode",
             "HTTPRoute307RedirectStatusCode",
             "HTTPRoute308RedirectStatusCode",
+            "HTTPRouteBackendProtocolH2C",
             "HTTPRouteBackendProtocolWebSocket",
             "HTTPRouteBackendRequestHeaderModification",
             "HTTPRouteBackendRequestRedirect",

@@ -14,11 +14,12 @@ from gatewayproxy.compiler.resolve.gateways import bound_addresses, listeners_ve
 from gatewayproxy.compiler.resolve.routes import RouteDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.protocols import PROTOCOLS
 from gatewayproxy.model.status import Condition, ObjectStatus, Reason
 
 __all__ = ["StatusWriter"]
 
-_ROUTE_KINDS: Final = frozenset({"HTTPRoute", "TCPRoute", "TLSRoute"})
+_ROUTE_KINDS: Final = frozenset(kind for traits in PROTOCOLS.values() for kind in traits.route_kinds)
 _SHOWN_OF_SECRETS: Final = frozenset({"apiVersion", "kind", "metadata", "type", "immutable"})
 _REDACTED: Final = "(redacted)"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"

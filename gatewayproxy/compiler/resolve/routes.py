@@ -5,11 +5,12 @@ A route has one verdict per declared parentRef (RouteParentStatus); a Gateway th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, NamedTuple
 
+from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.references import ParentRef
@@ -19,6 +20,7 @@ from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parent
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.hostnames import intersect
+from gatewayproxy.compiler.resolve.rivals import Rival, Rivals
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.plan import Attachment, Route
 from gatewayproxy.model.status import Condition, Reason
@@ -28,6 +30,7 @@ __all__ = ["ParentVerdict", "Parents", "RouteDraft", "age_of"]
 _HINTS: Final[Mapping[str, str]] = {
     Reason.NO_MATCHING_PARENT: "name a listener the Gateway has, or leave sectionName and port out",
     Reason.NOT_ALLOWED_BY_LISTENERS: "widen the listener's allowedRoutes, or label the namespace as its selector asks",
+    Reason.HOSTNAME_CONFLICT: "give the two routes different hostnames, or one of them a listener of its own",
     Reason.NO_MATCHING_LISTENER_HOSTNAME: "use a hostname that a listener covers, or add a listener for it",
 }
 
@@ -43,7 +46,7 @@ class ParentVerdict(NamedTuple):
 class RouteDraft:
     """A route while it is being resolved."""
 
-    spec: HTTPRoute | TCPRoute | TLSRoute
+    spec: HTTPRoute | GRPCRoute | TCPRoute | TLSRoute
     hostnames: tuple[str, ...] | None  # None: the kind has none
     route: Route
     resolved: Condition
@@ -70,8 +73,14 @@ class Parents:
         self._known = known  # every Gateway with a document, ours or not: whether it could be read
         self._namespaces = namespaces
         self._findings = findings
+        self._rivals = Rivals()
 
-    def attach(self, draft: RouteDraft) -> None:
+    def attach_all(self, drafts: Iterable[RouteDraft]) -> None:
+        """Attach *drafts*, oldest first. One that is not accepted anyway takes no hostname from one that is."""
+        for draft in sorted(drafts, key=lambda draft: draft.flaw is not None):
+            self._attach(draft)
+
+    def _attach(self, draft: RouteDraft) -> None:
         """Hang a route on every listener that takes it, and note the verdict of each parentRef."""
         joined: dict[ListenerDraft, dict[str, str]] = {}
         if not draft.spec.parent_refs:
@@ -91,6 +100,8 @@ class Parents:
         for listener, met in joined.items():
             # A route that is not accepted is not counted, but its rules that must fail closed still serve.
             listener.n_attached += draft.flaw is None
+            if draft.flaw is None:
+                self._rivals.take(listener, draft.spec.meta.key, met)
             if draft.route.rules:
                 listener.attachments.append(Attachment(draft.route, tuple(met.items())))
 
@@ -110,10 +121,30 @@ class Parents:
 
     def _find(self, gateway: GatewayDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
         meta = draft.spec.meta
-        return find_parents(
+        found = find_parents(
             gateway, ref, kind=meta.key.kind, namespace=meta.namespace, hostnames=draft.hostnames,
             namespaces=self._namespaces,
         )  # fmt: skip
+        return found if isinstance(found, Condition) else self._without_rivals(found, ref, meta)
+
+    def _without_rivals(self, joined: list[Joined], ref: ParentRef, meta: Meta) -> list[Joined] | Condition:
+        """Return those of *joined* where no HTTPRoute stands in a GRPCRoute's way, nor the other way round."""
+        free: list[Joined] = []
+        lost: list[str] = []
+        for each in joined:
+            rival = self._rivals.rival(each.listener, meta.key.kind, (effective for effective, _ in each.hostnames))
+            if rival is None:
+                free.append(each)
+            else:
+                lost.append(_lost_to(rival, each.listener))
+        if not lost:
+            return free
+        message = f"{listed(lost)}: the older route has it, then the first by namespace/name"
+        if not free:
+            return Condition("Accepted", False, Reason.HOSTNAME_CONFLICT, message)
+        told = f"{Reason.HOSTNAME_CONFLICT}: {message}"
+        self._findings.warn(ref.at, meta.key, ref.path, told, _HINTS[Reason.HOSTNAME_CONFLICT])
+        return free
 
     def _judge(self, draft: RouteDraft, ref: ParentRef, found: list[Joined] | Condition) -> None:
         accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
@@ -133,3 +164,7 @@ class Parents:
             message = f"hostnames {listed(lost)} meet no listener of the route, ignored"
             hint = _HINTS[Reason.NO_MATCHING_LISTENER_HOSTNAME]
             self._findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)
+
+
+def _lost_to(rival: Rival, listener: ListenerDraft) -> str:
+    return f"{rival.hostname or 'any hostname'} of listener {listener.spec.name} belongs to {rival.route}"
