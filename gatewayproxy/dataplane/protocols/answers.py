@@ -25,6 +25,7 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "bad_chunk": (400, "the chunked body is malformed"),
     "method_not_allowed": (405, "CONNECT and TRACE are not served"),
     "target_too_long": (414, "the request target is longer than allowed"),
+    "unknown_protocol": (501, "an extended CONNECT asks for another protocol than websocket"),
     "bad_expectation": (417, "Expect asks for something else than 100-continue"),
     "head_too_large": (431, "the request head has more bytes or fields than allowed"),
     "trailers_too_large": (431, "the trailer section has more bytes or fields than allowed"),

@@ -353,6 +353,11 @@ class Http1Connection(asyncio.Protocol):
             self.transport.resume_reading()
         return early
 
+    def send_eof(self) -> None:
+        """End our direction of a tunnel."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def touch_tunnel(self) -> None:
         """Note that the tunnel is in use."""
         timeout_s = self.site.limits.tunnel_idle_timeout_s

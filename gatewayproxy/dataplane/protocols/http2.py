@@ -18,6 +18,7 @@ from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
 from gatewayproxy.dataplane.protocols.http2_exchange import Http2Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream, Known
+from gatewayproxy.dataplane.protocols.http2_tunnel import open_tunnel
 from gatewayproxy.dataplane.protocols.record import refusal_record
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.errors import RemoteProtocolError
@@ -79,7 +80,7 @@ class Http2Connection(asyncio.Protocol):
         counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1
         counters.connections_total[self.listener_name] = counters.connections_total.get(self.listener_name, 0) + 1
         self._heard_at = self._partial_at = now = monotonic()
-        self.codec = H2Server(site.limits, now)
+        self.codec = H2Server(site.limits, now, connect=True)
         self.deadline_at = now + _TICK_S
         site.add(self)
         if site.draining:
@@ -185,18 +186,26 @@ class Http2Connection(asyncio.Protocol):
         if not stream.sending:
             return  # reset at once; PERF: CVE-2023-44487 must not cost an exchange each
         try:
-            request = self._request_head(head, end)
+            downstream, exchange = self._exchange(stream, head, end, now)
         except RemoteProtocolError as error:
             self._refuse(stream, error, now, bodiless=head.method == b"HEAD")
             return
-        downstream = Http2Stream(self, stream, chunked=request.length == CHUNKED, now=now)
         stream.owner = downstream
-        exchange = Http2Exchange(downstream, request)
         if end:
             downstream.begin(exchange, b"", end=True)
         else:
             downstream.exchange = exchange
             self._opening = downstream
+
+    def _exchange(self, stream: Stream, head: Head, end: bool, now: float) -> tuple[Http2Stream, Http2Exchange]:
+        """Return the exchange of a request, yet to begin; *end*: it has no body."""
+        if head.protocol:
+            tunnel = open_tunnel(self, stream, head, now)
+            self._judge_scheme(head, tunnel.head)
+            return tunnel.stream, tunnel
+        request = self._request_head(head, end)
+        downstream = Http2Stream(self, stream, chunked=request.length == CHUNKED, now=now)
+        return downstream, Http2Exchange(downstream, request)
 
     def _request_head(self, head: Head, end: bool) -> RequestHead:
         """Return *head* read as HTTP/1.1's, by its one strict grammar."""
@@ -205,17 +214,22 @@ class Http2Connection(asyncio.Protocol):
             chunked = not end and head.length < 0
             request = parse_request(request_bytes(head, chunked=chunked), self.site.limits)
             assert request is not None
-            if head.scheme != b"http" and head.scheme != self.site.scheme and not self._believes(head.scheme):
-                request.scheme = head.scheme  # the exchange refuses it, as it would an absolute-form target
+            self._judge_scheme(head, request)
             if end:
                 if len(self._heads) >= _KEPT:
                     self._heads.clear()
                 self._heads[head] = request
         return request
 
-    def _believes(self, scheme: bytes) -> bool:
-        """RFC 9110 §7.4: "https" on a connection in clear text MUST be rejected, unless a trusted gateway says it."""
-        return scheme == b"https" and self.site.limits.trusted_hops > 0
+    def _judge_scheme(self, head: Head, request: RequestHead) -> None:
+        """Have the exchange refuse another scheme than the connection's, as it would an absolute-form target.
+
+        RFC 9110 §7.4: "https" on a connection in clear text MUST be rejected, unless a trusted gateway says it.
+        """
+        scheme = head.scheme
+        believed = scheme == b"https" and self.site.limits.trusted_hops > 0
+        if scheme != b"http" and scheme != self.site.scheme and not believed:
+            request.scheme = scheme
 
     def _on_data(self, event: Event, now: float) -> None:
         assert event[0] == h2events.DATA
@@ -228,7 +242,7 @@ class Http2Connection(asyncio.Protocol):
     def _on_trailers(self, event: Event, now: float) -> None:
         assert event[0] == h2events.TRAILERS
         if (owner := _owner(event[1])) is not None:
-            owner.on_data(b"", True, now, event[2].lines)
+            owner.on_trailers(event[2].lines, now)
 
     def _on_refused(self, event: Event, now: float) -> None:
         assert event[0] == h2events.REFUSED

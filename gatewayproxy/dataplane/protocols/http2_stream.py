@@ -49,10 +49,10 @@ class Http2Stream:
     """See the module. *chunked*: the request's body goes up in chunks, as its length is not known."""
 
     __slots__ = (
-        "_at", "_carrier", "_chunked", "_ended", "_held", "_moved_at", "_owed", "_paused", "_received_all",
-        "_received_bytes", "_trailers", "_unsent", "constant", "ending", "exchange", "keep_alive", "known_host",
-        "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer", "site", "state", "stream",
-        "tunnel_half_closed",
+        "_at", "_carrier", "_chunked", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused",
+        "_received_all", "_received_bytes", "_trailers", "_unsent", "constant", "ending", "exchange", "keep_alive",
+        "known_host", "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer", "site", "state",
+        "stream", "tunnel_half_closed",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream: Stream, *, chunked: bool, now: float) -> None:
@@ -70,7 +70,9 @@ class Http2Stream:
         self._chunked = chunked
         self._received_bytes = 0
         self._received_all = False
-        self._held: list[bytes] = []  # of the request, ready to send on: the endpoint is not
+        # Of the request's body, as the endpoint takes no more. One buffer: a client may send it byte by byte.
+        self._held: bytearray | None = None
+        self._held_trailers = b""
         self._owed = 0  # bytes of the request's window, to be given back once the endpoint takes more
         self._paused = False
         self._unsent = b""  # of the response: from `_at` on
@@ -89,15 +91,18 @@ class Http2Stream:
         if end:
             self._received_all = True
             self.state = RESPONSE
+        self._start(exchange, piece)
+        if body:
+            self._consumed(len(body))
+
+    def _start(self, exchange: Exchange, body: bytes) -> None:
         try:
-            exchange.begin(piece)
+            exchange.begin(body)
         except Exception:  # our own fault must not cost more than this exchange
             exchange.on_fault()
         self._carrier.known = (
             self.known_host, self.known_index, self.known_vhost, self.known_target, self.known_lines,
         )  # fmt: skip
-        if body:
-            self._consumed(len(body))
 
     def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:
         """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""
@@ -116,15 +121,25 @@ class Http2Stream:
         self._received_bytes += len(data)
         if self._too_large(exchange):
             return
-        piece = self._framed(data, end, trailers)
         self._received_all = end
         if self._paused or exchange.upstream is None:
-            self._paused = True
-            self._held.append(piece)
-            self._owed += len(data)
+            self._hold(data)
+            self._held_trailers = trailers
         else:
-            self._pass_on(exchange, piece)
+            self._pass_on(exchange, data, trailers)
             self._consumed(len(data))
+
+    def on_trailers(self, lines: bytes, now: float) -> None:
+        """Take the field *lines* behind the body, which ends it."""
+        self.on_data(b"", True, now, lines)
+
+    def _hold(self, data: bytes) -> None:
+        self._paused = True
+        self._owed += len(data)
+        if self._held is None:
+            self._held = bytearray(data)
+        else:
+            self._held += data
 
     def _too_large(self, exchange: Exchange) -> bool:
         bound = self.site.limits.body_bytes
@@ -140,10 +155,12 @@ class Http2Stream:
         piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return b"%b0\r\n%b\r\n" % (piece, kept_trailers(trailers)) if end else piece
 
-    def _pass_on(self, exchange: Exchange, piece: bytes) -> None:
-        if self._received_all:
+    def _pass_on(self, exchange: Exchange, data: bytes, trailers: bytes) -> None:
+        end = self._received_all
+        piece = self._framed(data, end, trailers)
+        if end:
             self.state = RESPONSE
-        exchange.on_request_body(piece, self._received_all)
+        exchange.on_request_body(piece, end)
 
     def _consumed(self, n: int) -> None:
         if self._paused:
@@ -160,10 +177,9 @@ class Http2Stream:
         if not self._paused:
             return
         self._paused = False
-        if self._held and self.exchange is not None:
-            piece = b"".join(self._held)
-            self._held.clear()
-            self._pass_on(self.exchange, piece)
+        held, self._held = self._held, None
+        if held is not None and self.exchange is not None:
+            self._pass_on(self.exchange, bytes(held), self._held_trailers)
         if not self._paused:  # the endpoint may be full again
             owed, self._owed = self._owed, 0
             self._carrier.codec.consumed(self.stream, owed)
@@ -258,7 +274,7 @@ class Http2Stream:
         """The exchange is over; its last bytes may still have to go."""
         self.exchange = None
         self.state = CLOSED
-        self._held.clear()
+        self._held = None
         if not self._unsent:
             self._settle()
 
@@ -289,10 +305,7 @@ class Http2Stream:
         self.exchange = None
         self.state = CLOSED
         self._unsent = b""
-        self._held.clear()
-
-    def touch_tunnel(self) -> None:
-        """Streams become no tunnels."""
+        self._held = None
 
     # Time
 

@@ -1,7 +1,8 @@
 """Tunnels: after a 101 the two connections exchange bytes until both directions have ended. RFC 9110 §7.8, RFC 6455.
 
 Each direction ends by itself (half-close). Backpressure is that of the transports; `tunnel_idle_timeout_s` bounds the
-silence of both directions together.
+silence of both directions together. What is said here of a client's connection holds for a stream of HTTP/2 too, whose
+END_STREAM is that end: `http2_tunnel`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
     from gatewayproxy.wire.response import ResponseHead
 
-__all__ = ["on_client_eof", "on_upstream_eof", "on_upstream_lost", "switch"]
+__all__ = ["begin_tunnel", "on_client_eof", "on_upstream_eof", "on_upstream_lost", "switch"]
 
 _LINES = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
@@ -26,12 +27,7 @@ def switch(exchange: Exchange, head: ResponseHead, data: bytes) -> bool:
     target, connection, upstream = exchange.target, exchange.connection, exchange.upstream
     assert target is not None
     assert upstream is not None
-    exchange.status = 101
-    exchange.out = b""
-    exchange.tunnel = True
-    for timer in (exchange.request_timer, exchange.upstream_timer):
-        if timer is not None:
-            timer.cancel()  # timeouts bound the handshake, not the conversation
+    begin_tunnel(exchange, 101)
     exchange.bytes_out += len(data)
     connection.transport.write(rewrite_response(head, _LINES, target.response) + data)
     early = connection.start_tunnel()
@@ -41,11 +37,21 @@ def switch(exchange: Exchange, head: ResponseHead, data: bytes) -> bool:
     return True
 
 
+def begin_tunnel(exchange: Exchange, status: int) -> None:
+    """Note that the answer is *status* and that a tunnel follows: timeouts bound the handshake alone."""
+    exchange.status = status
+    exchange.out = b""
+    exchange.tunnel = True
+    for timer in (exchange.request_timer, exchange.upstream_timer):
+        if timer is not None:
+            timer.cancel()
+
+
 def on_client_eof(exchange: Exchange) -> None:
     """Pass the client's end on; the other direction goes on unless it has ended too."""
     upstream = exchange.upstream
     if upstream is None or exchange.connection.tunnel_half_closed:
-        exchange.connection.close()
+        _end(exchange)
         return
     exchange.connection.tunnel_half_closed = True
     upstream.send_eof()
@@ -55,11 +61,10 @@ def on_upstream_eof(exchange: Exchange) -> None:
     """Pass the endpoint's end on."""
     connection = exchange.connection
     if connection.tunnel_half_closed:
-        connection.close()
+        _end(exchange)
         return
     connection.tunnel_half_closed = True
-    if connection.transport.can_write_eof():
-        connection.transport.write_eof()
+    connection.send_eof()
 
 
 def on_upstream_lost(exchange: Exchange, reason: str) -> None:
@@ -70,3 +75,14 @@ def on_upstream_lost(exchange: Exchange, reason: str) -> None:
     if not exchange.connection.tunnel_half_closed:
         exchange.reason = reason
     exchange.connection.close()
+
+
+def _end(exchange: Exchange) -> None:
+    """Close both connections: each gets what is still buffered for it, if it takes it in time."""
+    upstream, exchange.upstream = exchange.upstream, None
+    connection = exchange.connection
+    if upstream is not None:
+        if upstream.unsent:
+            connection.site.loop.call_later(connection.site.limits.idle_timeout_s, upstream.abandon)
+        upstream.close()
+    connection.close()

@@ -103,6 +103,9 @@ class Upstream(Protocol):
     def read_on(self) -> None:
         """Undo `hold_back`."""
 
+    def close(self) -> None:
+        """End a tunnel, both ways, behind what is buffered; no call of the sink follows."""
+
     def abandon(self) -> None:
         """Drop the exchange; no call of the sink follows."""
 
