@@ -88,6 +88,7 @@ _HEAD_BYTES: Final = 9
 _LONG: Final = Struct(">L")
 _LONGS: Final = Struct(">LL")
 _SETTING: Final = Struct(">HL")
+_PRIORITY_BYTES: Final = 5
 
 
 class FrameReader:
@@ -178,11 +179,12 @@ def _size(message: str, stream_id: int = 0) -> H2Error:
     return H2Error(message, code=ErrorCode.FRAME_SIZE_ERROR, stream_id=stream_id)
 
 
-def _unpadded(payload: bytes) -> bytes:
-    if not payload:
-        raise _size("padded frame without a pad length")
-    if payload[0] >= len(payload):
-        raise _protocol("padding as long as the frame, or longer")
+def _unpadded(payload: bytes, before: int = 0) -> bytes:
+    """Return *payload* without its padding, which must leave *before* bytes of other fields whole."""
+    if len(payload) <= before:
+        raise _size("padded frame without its pad length and what goes with it")
+    if payload[0] >= len(payload) - before:
+        raise _protocol("padding longer than what it pads")
     return payload[1 : len(payload) - payload[0]]
 
 
@@ -197,21 +199,21 @@ def _headers(flags: int, stream_id: int, payload: bytes) -> Frame:
     if not stream_id:
         raise _protocol("HEADERS on stream 0")
     if flags & PADDED:
-        payload = _unpadded(payload)
+        payload = _unpadded(payload, _PRIORITY_BYTES if flags & PRIORITY_FLAG else 0)
     depends_on_itself = 0
     if flags & PRIORITY_FLAG:
-        if len(payload) < 5:
+        if len(payload) < _PRIORITY_BYTES:
             raise _size("HEADERS too short for their priority")
         # RFC 7540 §5.3.1 makes this an error of the stream; the block must be read before.
         depends_on_itself = int(_LONG.unpack_from(payload)[0] & MAX_STREAM_ID == stream_id)
-        payload = payload[5:]
+        payload = payload[_PRIORITY_BYTES:]
     return HEADERS, flags, stream_id, payload, depends_on_itself
 
 
 def _priority(flags: int, stream_id: int, payload: bytes) -> Frame:
     if not stream_id:
         raise _protocol("PRIORITY on stream 0")
-    if len(payload) != 5:
+    if len(payload) != _PRIORITY_BYTES:
         raise _size("PRIORITY of other than 5 bytes", stream_id)
     if _LONG.unpack_from(payload)[0] & MAX_STREAM_ID == stream_id:
         raise _protocol("stream depends on itself", stream_id)

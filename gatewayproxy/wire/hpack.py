@@ -123,7 +123,7 @@ class Decoder:
                 dropped = self._list_bytes + 1
                 fields.clear()
                 sensitive.clear()
-        size = dropped + len(b"".join(chain.from_iterable(fields))) + _OVERHEAD * len(fields)
+        size = dropped + sum(map(len, chain.from_iterable(fields))) + _OVERHEAD * len(fields)
         return fields, sensitive, size
 
     def _size_updates(self, block: bytes) -> int:

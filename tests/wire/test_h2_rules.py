@@ -14,7 +14,6 @@ from gatewayproxy.wire.h2frames import ErrorCode
 from tests.support.h2peer import (
     ACK,
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
     GET,
@@ -27,10 +26,8 @@ from tests.support.h2peer import (
     POST,
     PREFACE,
     PRIORITY,
-    PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
-    WINDOW_UPDATE,
     WITH_PRIORITY,
     block,
     data,
@@ -45,137 +42,74 @@ from tests.support.h2peer import (
     to_server,
     window,
 )  # fmt: skip
+from tests.support.h2rules import CLIENT_RULES, SERVER_RULES, Rule, params
 
 PROTOCOL = ErrorCode.PROTOCOL_ERROR
-FLOW = ErrorCode.FLOW_CONTROL_ERROR
 CLOSED = ErrorCode.STREAM_CLOSED
-SIZE = ErrorCode.FRAME_SIZE_ERROR
-COMPRESSION = ErrorCode.COMPRESSION_ERROR
-CALM = ErrorCode.ENHANCE_YOUR_CALM
-REFUSED = ErrorCode.REFUSED_STREAM
 OPEN = headers(1, POST, end=False)
 DONE = headers(1)
 PING_8 = frame(PING, 0, 0, b"12345678")
 BLOCK = block(GET)
 
 
-def case(name: str, *parts: bytes, code: ErrorCode, stream: int = 0) -> object:
-    return pytest.param(b"".join(parts), stream, code, id=name)
-
-
-BROKEN = [
-    case("§4.2 frame above SETTINGS_MAX_FRAME_SIZE", OPEN, data(1, bytes(16385)), code=SIZE),
-    case("§4.2 the same of HEADERS", frame(HEADERS, 5, 1, bytes(16385)), code=SIZE),
-    case("§4.3 header block that breaks HPACK", frame(HEADERS, 5, 1, b"\x80"), code=COMPRESSION),
-    case("§4.3 the same in trailers", OPEN, frame(HEADERS, 5, 1, b"\xff\xff"), code=COMPRESSION),
-    case("§4.3 the same on a stream that is refused", *(headers(i, end=False) for i in range(1, 201, 2)),
-         frame(HEADERS, 5, 201, b"\x80"), code=COMPRESSION),
-    case("§4.3 PING within a header block", frame(HEADERS, 1, 1, BLOCK), PING_8, code=PROTOCOL),
-    case("§4.3 another stream's HEADERS within", frame(HEADERS, 1, 1, BLOCK), headers(3), code=PROTOCOL),
-    case("§5.5 unknown frame within a header block", frame(HEADERS, 1, 1, BLOCK), frame(0xBE, 0, 0), code=PROTOCOL),
-    case("§5.1 DATA on an idle stream", data(1, b"x"), code=PROTOCOL),
-    case("§5.1 RST_STREAM on an idle stream", reset(1), code=PROTOCOL),
-    case("§5.1 WINDOW_UPDATE on an idle stream", window(1, 1), code=PROTOCOL),
-    case("§5.1 WINDOW_UPDATE by 0 on an idle stream", window(1, 0), code=PROTOCOL),
-    case("§5.1 CONTINUATION on an idle stream", frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
-    case("§5.1 half-closed (remote): DATA", DONE, data(1, b"x"), code=CLOSED, stream=1),
-    case("§5.1 half-closed (remote): HEADERS", DONE, headers(1), code=CLOSED, stream=1),
-    case("§5.1 half-closed (remote): CONTINUATION", DONE, frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
-    case("§5.1 reset by the peer: DATA", OPEN, reset(1), data(1, b"x"), code=CLOSED, stream=1),
-    case("§5.1 reset by the peer: HEADERS", OPEN, reset(1), headers(1), code=CLOSED),
-    case("§5.1.1 even id", headers(2), code=PROTOCOL),
-    case("§5.1.1 id below an earlier one", headers(5), headers(3), code=PROTOCOL),
-    case("§5.1.2 more streams than offered", *(headers(i, end=False) for i in range(1, 203, 2)),
-         code=REFUSED, stream=201),
-    case("RFC 7540 §5.3.1 HEADERS depend on themselves", frame(HEADERS, 4 | WITH_PRIORITY, 1,
-         number(1) + b"\0" + BLOCK),
-         code=PROTOCOL, stream=1),
-    case("RFC 7540 §5.3.1 PRIORITY depends on itself", OPEN, frame(PRIORITY, 0, 1, number(1) + b"\0"),
-         code=PROTOCOL, stream=1),
-    case("§6.1 DATA on stream 0", data(0, b"x"), code=PROTOCOL),
-    case("§6.1 padding as long as DATA", OPEN, frame(DATA, PADDED, 1, b"\x04abc"), code=PROTOCOL),
-    case("§6.1 padded DATA without pad length", OPEN, frame(DATA, PADDED, 1), code=SIZE),
-    case("§6.2 HEADERS on stream 0", headers(0), code=PROTOCOL),
-    case("§6.2 padding longer than the block", frame(HEADERS, 5 | PADDED, 1, b"\xff" + BLOCK), code=PROTOCOL),
-    case("§6.2 HEADERS too short for their priority", frame(HEADERS, 5 | WITH_PRIORITY, 1, b"\0\0\0"), code=SIZE),
-    case("§6.3 PRIORITY on stream 0", frame(PRIORITY, 0, 0, number(1) + b"\0"), code=PROTOCOL),
-    case("§6.3 PRIORITY of 4 bytes", OPEN, frame(PRIORITY, 0, 1, b"1234"), code=SIZE, stream=1),
-    case("§6.4 RST_STREAM on stream 0", reset(0), code=PROTOCOL),
-    case("§6.4 RST_STREAM of 3 bytes", OPEN, frame(RST_STREAM, 0, 1, b"123"), code=SIZE),
-    case("§6.5 SETTINGS on a stream", frame(SETTINGS, 0, 1), code=PROTOCOL),
-    case("§6.5 SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, b"12345"), code=SIZE),
-    case("§6.5 SETTINGS ACK with payload", frame(SETTINGS, ACK, 0, b"123456"), code=SIZE),
-    case("§6.5.2 ENABLE_PUSH 2", settings_frame((2, 2)), code=PROTOCOL),
-    case("§6.5.2 INITIAL_WINDOW_SIZE 2^31", settings_frame((4, 1 << 31)), code=FLOW),
-    case("§6.5.2 MAX_FRAME_SIZE 16383", settings_frame((5, 16383)), code=PROTOCOL),
-    case("§6.5.2 MAX_FRAME_SIZE 2^24", settings_frame((5, 1 << 24)), code=PROTOCOL),
-    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL 2", settings_frame((8, 2)), code=PROTOCOL),
-    case("RFC 8441 §3 ENABLE_CONNECT_PROTOCOL taken back", settings_frame((8, 1)), settings_frame((8, 0)),
-         code=PROTOCOL),
-    case("RFC 9218 §2.1 NO_RFC7540_PRIORITIES 2", settings_frame((9, 2)), code=PROTOCOL),
-    case("§6.6 PUSH_PROMISE", OPEN, frame(PUSH_PROMISE, 4, 1, number(2) + BLOCK), code=PROTOCOL),
-    case("§6.7 PING on a stream", frame(PING, 0, 1, b"12345678"), code=PROTOCOL),
-    case("§6.7 PING of 7 bytes", frame(PING, 0, 0, b"1234567"), code=SIZE),
-    case("§6.8 GOAWAY on a stream", frame(GOAWAY, 0, 1, bytes(8)), code=PROTOCOL),
-    case("§6.8 GOAWAY of 7 bytes", frame(GOAWAY, 0, 0, bytes(7)), code=SIZE),
-    case("§6.8 GOAWAY that takes streams back", frame(GOAWAY, 0, 0, bytes(8)), frame(GOAWAY, 0, 0,
-         number(2) + bytes(4)),
-         code=PROTOCOL),
-    case("§6.9 WINDOW_UPDATE by 0", window(0, 0), code=PROTOCOL),
-    case("§6.9 WINDOW_UPDATE by 0 on a stream", OPEN, window(1, 0), code=PROTOCOL, stream=1),
-    case("§6.9 WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, b"123"), code=SIZE),
-    case("§6.9.1 connection's window above 2^31-1", window(0, 0x7FFFFFFF), code=FLOW),
-    case("§6.9.1 stream's window above 2^31-1", OPEN, window(1, 0x7FFFFFFF), code=FLOW, stream=1),
-    case("§6.9.1 DATA beyond the stream's window", OPEN, data(1, bytes(16384)) * 17, code=FLOW, stream=1),
-    case("§6.9.1 DATA beyond the connection's window", *(headers(i, POST, end=False) for i in (1, 3, 5, 7, 9)),
-         *(data(i, bytes(16384)) * 16 for i in (1, 3, 5, 7)), data(9, b"x"), code=FLOW),
-    case("§6.9.2 INITIAL_WINDOW_SIZE lifts a window above 2^31-1", OPEN, window(1, 0x7FFFFFFF - 65535),
-         settings_frame((4, 65536)), code=FLOW),
-    case("§6.10 CONTINUATION without HEADERS", frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
-    case("§6.10 CONTINUATION behind END_HEADERS", OPEN, frame(CONTINUATION, 4, 1, BLOCK), code=PROTOCOL),
-    case("§6.10 CONTINUATION of another stream", frame(HEADERS, 1, 1, BLOCK), frame(CONTINUATION, 4, 3), code=PROTOCOL),
-    case("§6.10 CONTINUATION on stream 0", frame(HEADERS, 1, 1, BLOCK), frame(CONTINUATION, 4, 0), code=PROTOCOL),
-    case("§8.1 second head without END_STREAM", OPEN, headers(1, ((b"x", b"y"),), end=False), code=PROTOCOL, stream=1),
-    case("§8.1 pseudo-header field in trailers", OPEN, headers(1, ((b":path", b"/"),)), code=PROTOCOL, stream=1),
-    case("§8.2.2 connection-specific field in trailers", OPEN, headers(1, ((b"transfer-encoding", b"chunked"),)),
-         code=PROTOCOL, stream=1),
-    case("§8.1.1 END_STREAM before content-length", headers(1, (*POST, (b"content-length", b"1"))),
-         code=PROTOCOL, stream=1),
-    case("§8.1.1 body shorter than content-length", headers(1, (*POST, (b"content-length", b"3")), end=False),
-         data(1, b"ab", end=True), code=PROTOCOL, stream=1),
-    case("§8.1.1 body longer than content-length", headers(1, (*POST, (b"content-length", b"1")), end=False),
-         data(1, b"ab"), code=PROTOCOL, stream=1),
-    case("§8.1.1 trailers before the body is whole", headers(1, (*POST, (b"content-length", b"3")), end=False),
-         data(1, b"ab"), headers(1, ((b"x", b"y"),)), code=PROTOCOL, stream=1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("raw", "stream", "code"), BROKEN)
-def test_a_server_answers_a_broken_rule_with_its_code_and_scope(raw: bytes, stream: int, code: ErrorCode) -> None:
+@pytest.mark.parametrize("rule", params(SERVER_RULES))
+def test_a_server_answers_a_broken_rule_with_its_code_and_scope(rule: Rule) -> None:
     peer, server = to_server()
-    told = peer.say(raw)
+    told = peer.say(rule.raw)
     sent = peer.hear()
-    if stream:
-        assert (resets(sent), goaways(sent)) == ([(stream, code)], [])
-        assert not server.failed
-        peer.say(headers(301))  # the connection goes on
-        assert 301 in server.streams or len(server.streams) == LIMITS.h2_streams
+    if rule.stream:
+        assert (resets(sent), goaways(sent)) == ([(rule.stream, rule.code)], [])
+        assert rule.stream not in server.streams
+        again = peer.say(headers(301))  # the connection goes on
+        assert [event[0] for event in again] == [events.HEADERS] or len(server.streams) == LIMITS.h2_streams
     else:
-        assert goaways(sent) == [code]
+        assert goaways(sent) == [rule.code]
         assert server.failed
         assert told[-1][0] == events.FAILED
         assert peer.say(headers(301)) == []
         assert peer.hear() == []
 
 
-@pytest.mark.parametrize(("raw", "stream", "code"), BROKEN)
-def test_it_does_so_byte_by_byte_too(raw: bytes, stream: int, code: ErrorCode) -> None:
-    whole, _ = to_server()
-    whole.say(raw)
-    bytewise, _ = to_server()
-    for at in range(len(raw)):
-        bytewise.say(raw[at : at + 1])
-    assert bytewise.hear() == whole.hear()
+@pytest.mark.parametrize("rule", params(CLIENT_RULES))
+def test_a_client_answers_a_broken_rule_with_its_code_and_scope(rule: Rule) -> None:
+    peer, client = to_client()
+    ours = client.request(POST)
+    peer.hear()
+    told = peer.say(rule.raw)
+    sent = peer.hear()
+    if rule.stream:
+        assert (resets(sent), goaways(sent)) == ([(1, rule.code)], [])
+        assert next(event for event in told if event[0] in (events.BROKEN, events.RESET))[1] is ours
+        other = client.request(GET, end=True)  # the connection goes on
+        assert [event[:2] for event in peer.say(headers(other.id, OK))] == [(events.HEADERS, other)]
+    else:
+        assert goaways(sent) == [rule.code]
+        assert client.failed
+        assert told[-1][0] == events.FAILED
+        assert client.room == 0
+        assert peer.say(headers(1, OK)) == []
+        assert peer.hear() == []
+
+
+@pytest.mark.parametrize(
+    ("role", "rule"),
+    [
+        pytest.param(role, each, id=f"{role.__name__} {each.clause}")
+        for role, rules in ((H2Server, SERVER_RULES), (H2Client, CLIENT_RULES))
+        for each in rules
+        if len(each.raw) < 40_000
+    ],
+)
+def test_they_do_so_byte_by_byte_too(role: type[H2Server | H2Client], rule: Rule) -> None:
+    heard = []
+    for step in (len(rule.raw), 1):
+        peer, connection = to_server() if role is H2Server else to_client()
+        if isinstance(connection, H2Client):
+            connection.request(POST)
+        for at in range(0, len(rule.raw), step):
+            peer.say(rule.raw[at : at + step])
+        heard.append(peer.hear())
+    assert heard[0] == heard[1]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +122,8 @@ def test_it_does_so_byte_by_byte_too(raw: bytes, stream: int, code: ErrorCode) -
         pytest.param(settings_frame((0xFEED, 7)) + DONE, id="§6.5.2 unknown setting"),
         pytest.param(settings_frame((5, 16384), (5, 0xFFFFFF), (4, 0x7FFFFFFF)) + DONE, id="§6.5.2 extreme settings"),
         pytest.param(frame(PRIORITY, 0, 3, number(1) + b"\x0a") + DONE, id="§5.1 PRIORITY on an idle stream"),
+        pytest.param(DONE + window(1, 5), id="§5.1 half-closed (remote): WINDOW_UPDATE"),
+        pytest.param(DONE + frame(PRIORITY, 0, 1, number(3) + b"\0"), id="§5.1 half-closed (remote): PRIORITY"),
         pytest.param(frame(HEADERS, 5 | WITH_PRIORITY, 1, number(0) + b"\x0a" + BLOCK), id="§6.2 priority"),
         pytest.param(frame(HEADERS, 5 | PADDED, 1, b"\x05" + BLOCK + bytes(5)), id="§6.2 padding"),
         pytest.param(frame(HEADERS, 1, 1) + frame(CONTINUATION, 4, 1, BLOCK), id="§6.10 empty HEADERS, CONTINUATION"),
@@ -274,43 +210,6 @@ def test_a_client_wants_settings_first() -> None:
     client = H2Client(LIMITS, 0.0)
     told = client.receive(PING_8, 0.0)
     assert [event[0] for event in told] == [events.FAILED]
-
-
-CLIENT_BROKEN = [
-    case("§5.1 HEADERS on an idle stream", headers(3, OK), code=PROTOCOL),
-    case("§5.1.1 HEADERS on a stream of the server's", headers(2, OK), code=PROTOCOL),
-    case("§6.5.2 ENABLE_PUSH of a server", settings_frame((2, 1)), code=PROTOCOL),
-    case("§6.6 PUSH_PROMISE although disabled", frame(PUSH_PROMISE, 4, 1, number(2) + BLOCK), code=PROTOCOL),
-    case("§8.1 DATA before a head", data(1, b"x"), code=PROTOCOL, stream=1),
-    case("§8.1 DATA before a final head", headers(1, ((b":status", b"103"),), end=False), data(1, b"x"), code=PROTOCOL,
-         stream=1),
-    case("§8.1 interim response with END_STREAM", headers(1, ((b":status", b"100"),)), code=PROTOCOL, stream=1),
-    case("§8.6 101", headers(1, ((b":status", b"101"),), end=False), code=PROTOCOL, stream=1),
-    case("§8.3.2 no :status", headers(1, ((b"x", b"y"),)), code=PROTOCOL, stream=1),
-    case("§8.3.2 two :status", headers(1, (*OK, *OK)), code=PROTOCOL, stream=1),
-    case("§8.3.2 :status of 2 digits", headers(1, ((b":status", b"20"),)), code=PROTOCOL, stream=1),
-    case("§8.3 :path in a response", headers(1, (*OK, (b":path", b"/"))), code=PROTOCOL, stream=1),
-    case("§8.1.1 body shorter than content-length", headers(1, (*OK, (b"content-length", b"2"))),
-         code=PROTOCOL, stream=1),
-    case("§8.1.1 body with 204", headers(1, ((b":status", b"204"),), end=False), data(1, b"x"),
-         code=PROTOCOL, stream=1),
-    case("§8.1 second final head", headers(1, OK, end=False), headers(1, OK, end=False), code=PROTOCOL, stream=1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("raw", "stream", "code"), CLIENT_BROKEN)
-def test_a_client_answers_a_broken_rule_with_its_code_and_scope(raw: bytes, stream: int, code: ErrorCode) -> None:
-    peer, client = to_client()
-    ours = client.request(POST)
-    peer.hear()
-    told = peer.say(raw)
-    sent = peer.hear()
-    if stream:
-        assert (resets(sent), goaways(sent)) == ([(stream, code)], [])
-        assert told[-1][:2] == (events.BROKEN, ours)
-    else:
-        assert goaways(sent) == [code]
-        assert told[-1][0] == events.FAILED
 
 
 def test_a_broken_head_is_told_with_the_stream_it_ended() -> None:

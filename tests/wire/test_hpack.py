@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import hpack
 import pytest
@@ -172,6 +173,55 @@ def test_fields_without_bytes_count_too(n: int) -> None:
         decoder.decode(b"\x82" * n)
     assert caught.value.status == 431
     assert len(decoder.decode(b"\x82" * 70)[0]) == 70
+
+
+def test_references_without_number_take_no_memory() -> None:
+    decoder = Decoder(65_536)
+    decoder.decode(literal(b"b", b"b" * 4000, 0x40))
+    bomb = b"\xbe" * 2048  # a list of 8 MB
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            decoder.decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "known"),
+    [
+        pytest.param(b"", b"", 2, id="§4.1 as long as it fits"),
+        pytest.param(length(70, 0x20, 5), b"", 2, id="§4.3 a smaller table that still holds both"),
+        pytest.param(length(69, 0x20, 5), b"", 1, id="§4.3 one octet less"),
+        pytest.param(b"\x20", b"", 0, id="§4.3 none"),
+        pytest.param(b"", literal(b"n", b"v" * (4096 - 32 - 1 - 70), 0x40), 2, id="§4.4 an entry that just fits"),
+        pytest.param(b"", literal(b"n", b"v" * (4096 - 32 - 70), 0x40), 1, id="§4.4 an entry larger by one octet"),
+        pytest.param(b"", literal(b"n", b"v" * 4096, 0x40), -1, id="§4.4 an entry larger than the table"),
+    ],
+)
+def test_entries_are_evicted_by_the_octet(first: bytes, then: bytes, known: int) -> None:
+    decoder = Decoder(65_536)
+    for name in (b"old", b"new"):
+        decoder.decode(literal(name, b"", 0x40))  # 35 octets each
+    decoder.decode(first + then)
+    behind = 63 if then else 62
+    for at, name in enumerate((b"new", b"old")):
+        if at < known:
+            assert decoder.decode(bytes((0x80 | behind + at,)))[0] == [(name, b"")]
+        else:
+            with pytest.raises(H2Error):
+                decoder.decode(bytes((0x80 | behind + at,)))
+
+
+@pytest.mark.parametrize("first", [0x10, 0x11, 0x1F], ids=["new name", "indexed name", "long index"])
+def test_a_literal_never_to_be_indexed_says_so_and_stays_out_of_the_table(first: int) -> None:
+    decoder = Decoder(65_536)
+    raw = {0x10: literal(b"x-key", b"k", 0x10), 0x11: b"\x11\x01k", 0x1F: b"\x1f\x08\x01k"}[first]
+    fields, sensitive = decoder.decode(raw)
+    assert sensitive == {fields[0][0]}
+    assert fields[0][1] == b"k"
+    assert decoder.changes == 0
 
 
 def test_an_endless_list_ends_the_connection() -> None:
