@@ -41,6 +41,7 @@ class AccessRecord(NamedTuple):
     upstream_s: float = 0.0  # head sent to response head received
     request_id: bytes = b""
     attempts: int = 0
+    grpc_status: str = ""  # of a gRPC call, where it is known
 
 
 class RuleStats:

@@ -16,7 +16,7 @@ from asyncio import TimerHandle
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.protocols import forwarded, mirror, upgrade, waiting
+from gatewayproxy.dataplane.protocols import forwarded, grpc, mirror, upgrade, waiting
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.site import Target
@@ -49,8 +49,9 @@ class Exchange:
 
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at",
-        "generation", "head", "mirrors", "number", "out", "payload_only", "pool", "reason", "received_id",
-        "request_timer", "started_at", "status", "target", "tried", "tunnel", "upstream", "upstream_timer", "vhost",
+        "generation", "grpc_status", "head", "mirrors", "number", "out", "payload_only", "pool", "reason",
+        "received_id", "request_timer", "started_at", "status", "target", "tried", "tunnel", "upstream",
+        "upstream_timer", "vhost",
     )  # fmt: skip
 
     def __init__(self, connection: Http1Connection, head: RequestHead) -> None:
@@ -69,7 +70,7 @@ class Exchange:
         self.request_timer: TimerHandle | None = None
         self.upstream_timer: TimerHandle | None = None
         self.status = 0
-        self.reason = self.detail = ""
+        self.reason = self.detail = self.grpc_status = ""
         self.number = 0  # of those that this worker's port has sent on
         self.received_id = b""  # X-Request-Id of a trusted proxy
         self.bytes_in = self.bytes_out = self.attempts = 0
@@ -107,6 +108,8 @@ class Exchange:
             out += body
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
+        if entry.grpc and not grpc.keep_deadline(self, entry):
+            return
         self.out = out
         self.pool = pool = cluster.only or cluster.pick()
         if pool is None:
@@ -352,8 +355,12 @@ class Exchange:
     ) -> None:
         """Answer *status*; the connection goes on if the request is complete and nothing else speaks against it."""
         connection = self.connection
-        self.status = status
         self.reason, self.detail = reason, detail
+        call = grpc.answer_to(self.head, status, reason, lines)
+        if call is not None:
+            status, lines, body = 200, call.lines, b""
+            self.grpc_status = str(call.code.value)
+        self.status = status
         if body is None:
             body = answer_body(status, reason)
         if close or connection.state is BODY or connection.ending:
@@ -397,6 +404,10 @@ class Exchange:
     def on_request_timeout(self) -> None:
         """timeouts.request has run out."""
         self._give_up("request_timeout")
+
+    def on_call_deadline(self) -> None:
+        """grpc-timeout has run out."""
+        self._give_up("deadline_exceeded")
 
     def on_upstream_timeout(self) -> None:
         """timeouts.backendRequest has run out."""

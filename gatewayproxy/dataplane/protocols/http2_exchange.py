@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from gatewayproxy.dataplane.protocols import grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
@@ -108,10 +109,16 @@ class Http2Exchange(Exchange):
         close: bool = False,
     ) -> None:
         """Answer *status*. The connection goes on, whatever has become of this request."""
-        self.status = status
         self.reason, self.detail = reason, detail
-        if body is None:
-            body = answer_body(status, reason)
         self._count_refusal()
-        self._stream.answer(status, body, head_only=self.head.method == b"HEAD", lines=lines)
+        call = grpc.answer_to(self.head, status, reason, lines)
+        if call is not None:
+            self.status = 200
+            self.grpc_status = str(call.code.value)
+            self._stream.send_head(response_fields(200, call.lines), end=True)
+        else:
+            self.status = status
+            if body is None:
+                body = answer_body(status, reason)
+            self._stream.answer(status, body, head_only=self.head.method == b"HEAD", lines=lines)
         self._stream.on_exchange_done(self.finish())

@@ -43,6 +43,7 @@ def access_record(exchange: Exchange, now: float) -> AccessRecord:
         generation=exchange.generation,
         request_id=exchange.request_id,
         attempts=exchange.attempts,
+        grpc_status=exchange.grpc_status,
     )
 
 
