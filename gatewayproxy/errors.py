@@ -51,13 +51,19 @@ class ConfigError(GatewayProxyError):
 
 
 class UpstreamError(GatewayProxyError):
-    """A backend failed; *kind* is the log's reason code, *status* the answer, *retryable*: no byte was lost."""
+    """A backend failed; *kind* is the log's reason code, *status* the answer, *retryable*: no byte was lost.
 
-    def __init__(self, message: str, *, kind: str, status: int, retryable: bool = False) -> None:
+    *unprocessed*: the backend says that it has not begun to serve the request, so that any may be sent again.
+    """
+
+    def __init__(
+        self, message: str, *, kind: str, status: int, retryable: bool = False, unprocessed: bool = False
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
-        self.retryable = retryable
+        self.retryable = retryable or unprocessed
+        self.unprocessed = unprocessed
 
 
 class UsageError(GatewayProxyError):

@@ -39,8 +39,12 @@ class Limits:
     upstream_idle_s: float = _limit(60.0, "an unused pooled connection is closed")
     buffer_bytes: int = _limit(262_144, "per direction and connection before reading pauses")
     h2_streams: int = _limit(100, "HTTP/2: streams open at once on a connection; REFUSED_STREAM")
-    h2_stream_window_bytes: int = _limit(262_144, "HTTP/2: body bytes of a stream that may wait in us; the peer pauses")
-    h2_connection_window_bytes: int = _limit(1_048_576, "HTTP/2: the same of a connection; the peer pauses")
+    h2_stream_window_bytes: int = _limit(
+        262_144, "HTTP/2: body bytes of a stream that may wait in us, at first 65,535; the peer pauses"
+    )
+    h2_connection_window_bytes: int = _limit(
+        8_388_608, "HTTP/2: the same of all streams of a connection, at least 65,535 for each; their windows grow no more"
+    )
     h2_continuations: int = _limit(16, "HTTP/2: CONTINUATION frames of a header block; ENHANCE_YOUR_CALM")
     h2_control_frames: int = _limit(
         1_000, "HTTP/2: frames at once that move no body and open no stream, a tenth a second; ENHANCE_YOUR_CALM"
@@ -48,6 +52,14 @@ class Limits:
     h2_resets: int = _limit(
         200, "HTTP/2: streams at once cancelled or broken by a client, a tenth a second; ENHANCE_YOUR_CALM"
     )
+    upstream_retry_bytes: int = _limit(
+        65_536, "request bytes kept until a backend that speaks HTTP/2 answers, to be sent again if refused; 503"
+    )
+    upstream_h2_streams: int = _limit(100, "HTTP/2: streams open at once on a connection to an endpoint; another one")
+    upstream_h2_requests: int = _limit(0, "HTTP/2: streams of a connection to an endpoint, 0 = no limit; another one")
+    upstream_h2_age_s: float = _limit(3_600.0, "HTTP/2: age of a connection to an endpoint, 0 = no limit; another one")
+    upstream_ping_s: float = _limit(30.0, "HTTP/2: silence of an endpoint with streams open; PING")
+    upstream_pong_s: float = _limit(10.0, "HTTP/2: an endpoint's silence behind a PING; 502, or another connection")
     drain_s: float = _limit(30.0, "SIGTERM or a removed listener: how long exchanges and streams may finish")
     trusted_hops: int = _limit(0, "proxies in front whose X-Forwarded-* we believe")
 

@@ -1,19 +1,23 @@
 """Heads of HTTP/2 written as HTTP/1.1, and back: what a gateway between the two needs. Pure.
 
-RFC 9113 §8.2-§8.3, RFC 9112. A request goes through `wire.head` as the bytes written here, so one strict grammar judges
-both protocols; a response comes from the bytes that `wire.edit` has made of a backend's head.
+RFC 9113 §8.2-§8.3, RFC 9112. A client's request goes through `wire.head` as the bytes written here, so one strict
+grammar judges both protocols; what `wire.edit` has made of a head goes on as a header list, to either side. A head that
+a backend sent by HTTP/2 is a ResponseHead, as if `wire.response` had read it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 
 from gatewayproxy.wire.h2heads import Head
+from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.hpack import Field
+from gatewayproxy.wire.response import ENDED, ResponseHead
 
-__all__ = ["fields_of", "request_bytes", "response_fields"]
+__all__ = ["ResponseHeads", "fields_of", "interim_head", "request_bytes", "request_fields", "response_fields"]
 
 _KEPT_BYTES: Final = 256  # of a line whose field is kept
 # RFC 9113 §8.2.2: connection-specific fields MUST NOT be sent, whatever a filter may have set.
@@ -21,6 +25,10 @@ _CONNECTION: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te")
 )
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+_PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_SCHEME: Final = (b":scheme", b"http")
+_KEPT_HEADS: Final = 32
+_HEAD_BYTES: Final = 1024  # of a request head that is kept, all but its last line
 
 
 def request_bytes(head: Head, *, chunked: bool) -> bytes:
@@ -50,3 +58,99 @@ def _field(line: bytes) -> Field | None:
 
 
 _kept = lru_cache(maxsize=1024)(_field)
+
+
+def request_fields(head: bytes) -> list[Field]:
+    """Return the header list of an HTTP/1.1 request *head*, valid and in origin-form, without its empty line.
+
+    PERF: what requests have in common comes first, their id last: so most lists are a kept one and one field more.
+    """
+    at = head.rfind(b"\r\n")
+    start = head[:at]
+    fields = list(_kept_list(start) if at <= _HEAD_BYTES else _list_of(start))
+    last = _request_field(head[at + 2 :])
+    if last is not None:
+        if last[0] == b":authority":
+            fields.insert(0, last)
+        else:
+            fields.append(last)
+    return fields
+
+
+def _list_of(head: bytes) -> tuple[Field, ...]:
+    line, *lines = head.split(b"\r\n")
+    method, target, _ = line.split(b" ")
+    found = [_kept_request_field(each) if len(each) <= _KEPT_BYTES else _request_field(each) for each in lines]
+    fields = [field for field in found if field is not None]
+    authority = [field for field in fields if field[0] == b":authority"]
+    rest = [field for field in fields if field[0] != b":authority"] if authority else fields
+    return ((b":method", method), _SCHEME, *authority, (b":path", target), *rest)
+
+
+_kept_list = lru_cache(maxsize=256)(_list_of)
+
+
+def _request_field(line: bytes) -> Field | None:
+    """Return the field of a *line* of a request, None where it ends here. RFC 9113 §8.2.2, §8.3.1."""
+    name, colon, value = line.partition(b":")
+    name = name.lower()
+    value = value.strip(b" \t")
+    if name == b"host":
+        return b":authority", value
+    if name == b"te" and value.lower() == b"trailers":
+        return name, value
+    if not colon or name in _CONNECTION:
+        return None
+    return name, value
+
+
+_kept_request_field = lru_cache(maxsize=1024)(_request_field)
+
+
+def interim_head(head: Head) -> ResponseHead:
+    """Return a 1xx *head*."""
+    return _response_head(head, 0)
+
+
+class ResponseHeads:
+    """The heads of one connection's responses, made once where the peer repeats itself."""
+
+    __slots__ = ("_ended", "_open")
+
+    def __init__(self) -> None:
+        self._open: dict[Head, ResponseHead] = {}
+        self._ended: dict[Head, ResponseHead] = {}
+
+    def head(self, head: Head, *, end: bool, bodiless: bool) -> ResponseHead:
+        """Return a final *head*; *end*: the message ends with it; *bodiless*: it answers a HEAD.
+
+        A length that is not told is CHUNKED, or ENDED where the message ends here.
+        """
+        if bodiless:
+            return _response_head(head, 0)
+        kept = self._ended if end else self._open
+        found = kept.get(head)
+        if found is None:
+            length = head.length if head.length >= 0 else ENDED if end else CHUNKED
+            found = _response_head(head, length)
+            if len(kept) >= _KEPT_HEADS:
+                kept.clear()
+            kept[head] = found
+        return found
+
+
+def _response_head(head: Head, length: int) -> ResponseHead:
+    lines = head.lines
+    if head.status < 200 or head.status == 204:  # RFC 9110 §8.6: MUST NOT have a Content-Length
+        lines = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] != b"content-length"])
+    start = b"HTTP/1.1 %d %b\r\n" % (head.status, _PHRASES.get(head.status, b""))
+    answer = ResponseHead()
+    answer.buf = b"%b%b\r\n" % (start, lines)
+    answer.low = answer.buf.lower()
+    answer.status = head.status
+    answer.keep_alive = answer.intact = True
+    answer.fields_start = len(start)
+    answer.fields_end = len(answer.buf) - 2
+    answer.end = len(answer.buf)
+    answer.length = length
+    return answer

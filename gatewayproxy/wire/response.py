@@ -13,9 +13,10 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, cut_listed, list_members
 from gatewayproxy.wire.head import CHUNKED
 
-__all__ = ["UNTIL_CLOSE", "ResponseHead", "parse_response"]
+__all__ = ["ENDED", "UNTIL_CLOSE", "ResponseHead", "parse_response"]
 
 UNTIL_CLOSE: Final = -2  # ResponseHead.length of a body that ends with the connection
+ENDED: Final = -3  # of an HTTP/2 response that ended with its head, and does not tell its length
 
 _RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})( " + TEXT + rb")?+\r\n" + FIELDS + rb"\r\n")
 # PERF: searched in a lower-case copy, which halves the time of a case-insensitive search.
@@ -31,7 +32,7 @@ _START: Final = b"HTTP/1."
 
 
 class ResponseHead:
-    """A response head within *buf*; *length* of the body is a number, CHUNKED or UNTIL_CLOSE.
+    """A response head within *buf*; *length* of the body is a number, CHUNKED, UNTIL_CLOSE or ENDED.
 
     *cuts* are the lines that must not go on; *intact*: buf[:fields_end] may go on as it came.
     """

@@ -22,7 +22,7 @@ from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.site import Target
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import Upstream
-from gatewayproxy.dataplane.upstream.pool import EndpointPool
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.match import find_entry, find_host, host_key
@@ -30,7 +30,7 @@ from gatewayproxy.routing.table import RouteEntry, VirtualHost
 from gatewayproxy.wire.edit import edited_lines, location, rewrite_request, rewrite_response
 from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.head import CHUNKED, RequestHead
-from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead
+from gatewayproxy.wire.response import ENDED, UNTIL_CLOSE, ResponseHead
 from gatewayproxy.wire.target import readings
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Exchange:
     """A request of *connection*; a `Sink` of the upstream connection and a `Waiter` of its pool."""
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at",
-        "generation", "grpc_status", "head", "mirrors", "number", "out", "payload_only", "pool", "reason",
-        "received_id", "request_timer", "started_at", "status", "target", "tried", "tunnel", "upstream",
+        "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at", "generation",
+        "grpc_status", "head", "mirrors", "number", "out", "payload_only", "pool", "reason", "received_id",
+        "request_timer", "request_trailers", "started_at", "status", "target", "tried", "tunnel", "upstream",
         "upstream_timer", "vhost",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class Exchange:
         self.tried: tuple[EndpointPool, ...] = ()
         self.out = b""  # what has been sent so far, while it may have to be sent again; else b""
         self.payload_only = head.minor == 0  # an HTTP/1.0 client knows no chunks
+        self.request_trailers = b""  # field lines behind a body that goes up without chunks
         self.mirrors: tuple[mirror.MirrorCall, ...] = ()
         self.request_timer: TimerHandle | None = None
         self.upstream_timer: TimerHandle | None = None
@@ -98,14 +99,12 @@ class Exchange:
         self.number = number = next(site.ids)
         if connection.known_target is not target:
             self._note_lines(target)
+        body = self._first_piece(body, cluster) if head.length else b""
         lines, starts = connection.known_lines, target.request_starts
         if lines is None or not head.intact or (starts and head.mentions(starts)):
             out = self._rewrite(target, body)
         else:
-            out = b"".join((head.buf[: head.fields_end], lines, b"%x\r\n\r\n" % number))
-        if body:
-            self.bytes_in = len(body)
-            out += body
+            out = b"".join((head.buf[: head.fields_end], lines, b"%x\r\n\r\n" % number, body))
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
         if entry.grpc and not grpc.keep_deadline(self, entry):
@@ -115,13 +114,22 @@ class Exchange:
         if pool is None:
             waiting.wait_for_endpoints(self, cluster)
             return
-        idle = pool.idle.pop() if pool.idle else None
-        if idle is not None and (head.length or head.method not in IDEMPOTENT):
-            idle = waiting.living(pool, idle)
-        if idle is None:
+        once = head.length or head.method not in IDEMPOTENT or not pool.idle  # it could not be sent twice, or no matter
+        upstream = pool.take(must_live=True) if once else pool.idle.pop()
+        if upstream is None:
             waiting.wait_for_connection(self, pool)
         else:
-            self.on_connection(idle)
+            self.on_connection(upstream)
+
+    def _first_piece(self, body: bytes, cluster: ClusterState) -> bytes:
+        """Count and return the first bytes of the *body*, as `chunked` says that they go to *cluster*."""
+        self.bytes_in = len(body)
+        return body
+
+    @property
+    def chunked(self) -> bool:
+        """Return whether the body goes up in chunks."""
+        return self.head.length == CHUNKED
 
     def _note_lines(self, target: Target) -> None:
         """Have ready what this request and those like it on its connection get; None if each needs its own.
@@ -143,9 +151,12 @@ class Exchange:
             own, self.received_id = forwarded.trusted_lines(head, connection.constant, self.request_id)
         else:
             own = forwarded.own_lines(head, connection.constant, self.request_id)
+        assert target.cluster is not None
+        if target.cluster.multiplexed and b"trailers" in head.hot.get(b"te", b"").lower():
+            own += b"te: trailers\r\n"  # as gRPC servers want it; RFC 9113 §8.2.2 allows no other value
         if target.mirrors:
             self.mirrors = mirror.start(target, self, own, body)
-        return rewrite_request(head, own, target.request)
+        return rewrite_request(head, own, target.request) + body
 
     @property
     def request_id(self) -> bytes:
@@ -218,9 +229,21 @@ class Exchange:
         head = self.head
         complete = connection.state is not BODY
         upstream.start(self, self.out, head.method == b"HEAD", complete)
-        if not complete:
-            self.out = b""  # a body is on its way: it cannot be sent twice
-            connection.resume_body()
+        if not complete and self.upstream is upstream:
+            self._keep(b"")
+            if not upstream.full:
+                connection.resume_body()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what has been sent, and *data*, of a request whose body is on its way, if it may be sent again at all.
+
+        Only HTTP/2 endpoints say that they have not begun to serve a request, and only a short one is kept.
+        """
+        target = self.target
+        assert target is not None
+        assert target.cluster is not None
+        bound = self.connection.site.limits.upstream_retry_bytes if target.cluster.multiplexed else 0
+        self.out = self.out + data if len(self.out) + len(data) <= bound else b""
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
         """Try the next endpoint, or give up."""
@@ -231,9 +254,11 @@ class Exchange:
         self.bytes_in += len(data)
         upstream = self.upstream
         assert upstream is not None
+        if self.out:
+            self._keep(data)
         upstream.send(data, complete)
         for each in self.mirrors:
-            each.on_request_body(data, complete)
+            each.on_request_body(data, complete, self.request_trailers)
 
     def on_bad_request(self, error: RemoteProtocolError) -> None:
         """The request broke the protocol after its head: refuse it if we still can, else cut."""
@@ -276,6 +301,8 @@ class Exchange:
                 own = b"transfer-encoding: chunked\r\n"
         elif length == UNTIL_CLOSE:
             connection.keep_alive = False
+        elif length == ENDED:
+            own = b"content-length: 0\r\n"
         if connection.state is BODY or connection.ending:
             connection.keep_alive = False  # an early answer: what is left of the body is not a request
         if not connection.keep_alive:
@@ -294,7 +321,7 @@ class Exchange:
         """Become a tunnel."""
         return upgrade.switch(self, head, data)
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: bytes, last: bool = False) -> None:
         """Send more of the response body, or of a tunnel's bytes."""
         self.bytes_out += len(data)
         connection = self.connection
@@ -322,8 +349,8 @@ class Exchange:
         self.upstream = None
         if self.tunnel:
             upgrade.on_upstream_lost(self, error.kind)
-        elif error.retryable and self.out and self.head.method in IDEMPOTENT:
-            waiting.retry(self)
+        elif error.retryable and self.out and (error.unprocessed or self.head.method in IDEMPOTENT):
+            waiting.retry(self, error)
         elif self.status:
             self.cut(error.kind)
         else:

@@ -9,16 +9,19 @@ from gatewayproxy.dataplane.protocols import grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
+from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.wire.edit import rewrite_response
 from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.h2bridge import fields_of, response_fields
-from gatewayproxy.wire.head import RequestHead
-from gatewayproxy.wire.response import ResponseHead
+from gatewayproxy.wire.head import CHUNKED, RequestHead
+from gatewayproxy.wire.response import ENDED, ResponseHead
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 
 __all__ = ["Http2Exchange"]
+
+_ENDED = (0, ENDED)  # ResponseHead.length of answers that end with their head
 
 
 class Http2Exchange(Exchange):
@@ -39,6 +42,15 @@ class Http2Exchange(Exchange):
         """HTTP's, as the access log has it."""
         return "2"
 
+    @property
+    def chunked(self) -> bool:
+        """Return whether the body goes up in chunks: an endpoint that speaks HTTP/2 gets it as it came."""
+        return self._stream.chunked
+
+    def _first_piece(self, body: bytes, cluster: ClusterState) -> bytes:
+        chunked = self.head.length == CHUNKED and not cluster.multiplexed
+        return super()._first_piece(self._stream.first_piece(body, chunked=chunked), cluster)
+
     def on_head(self, head: ResponseHead, body: bytes) -> None:
         """Send the response head and the first bytes of its body."""
         target = self.target
@@ -50,8 +62,8 @@ class Http2Exchange(Exchange):
             self.first_at = monotonic()
         self.bytes_out = len(body)
         length = head.length
-        stream.send_head(response_fields(head.status, self._edited(head)), end=length == 0)
-        if length > 0:
+        stream.send_head(response_fields(head.status, self._edited(head)), end=length in _ENDED)
+        if length > 0 and not (target.cluster and target.cluster.multiplexed):
             self._left = length
         if body:
             self._send(body)
@@ -65,12 +77,12 @@ class Http2Exchange(Exchange):
             return head.buf[head.fields_start : head.fields_end] + target.response_tail
         return rewrite_response(head, b"", target.response).partition(b"\r\n")[2]
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, body: bytes, last: bool = False) -> None:
         left = self._left
         if left >= 0:
             left -= len(body)
             self._left = left
-        self._stream.send_body(body, end=left == 0)
+        self._stream.send_body(body, end=last or left == 0)
 
     def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on."""
@@ -82,10 +94,10 @@ class Http2Exchange(Exchange):
         """RFC 9113 §8.6: there is no 101 in HTTP/2."""
         return False
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: bytes, last: bool = False) -> None:
         """Send more of the body."""
         self.bytes_out += len(data)
-        self._send(data)
+        self._send(data, last)
 
     def on_trailers(self, lines: bytes) -> None:
         """Keep them for the end."""

@@ -46,11 +46,11 @@ class Carrier(Protocol):
 
 
 class Http2Stream:
-    """See the module. *chunked*: the request's body goes up in chunks, as its length is not known."""
+    """See the module. *chunked*: the request's body goes up in chunks: its length is not known, and they are."""
 
     __slots__ = (
-        "_at", "_carrier", "_chunked", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused",
-        "_received_all", "_received_bytes", "_trailers", "_unsent", "constant", "ending", "exchange", "keep_alive",
+        "_at", "_carrier", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused", "_received_all",
+        "_received_bytes", "_trailers", "_unsent", "chunked", "constant", "ending", "exchange", "keep_alive",
         "known_host", "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer", "site", "state",
         "stream", "tunnel_half_closed",
     )  # fmt: skip
@@ -67,7 +67,7 @@ class Http2Stream:
         self.state = BODY  # CLOSED: the exchange has ended, its last bytes may still wait
         self.keep_alive = True
         self.ending = self.tunnel_half_closed = False
-        self._chunked = chunked
+        self.chunked = chunked
         self._received_bytes = 0
         self._received_all = False
         # Of the request's body, as the endpoint takes no more. One buffer: a client may send it byte by byte.
@@ -87,11 +87,10 @@ class Http2Stream:
         self._received_bytes = len(body)
         if self._too_large(exchange):
             return
-        piece = self._framed(body, end, b"") if body or (end and self._chunked) else b""
         if end:
             self._received_all = True
             self.state = RESPONSE
-        self._start(exchange, piece)
+        self._start(exchange, body)
         if body:
             self._consumed(len(body))
 
@@ -103,6 +102,11 @@ class Http2Stream:
         self._carrier.known = (
             self.known_host, self.known_index, self.known_vhost, self.known_target, self.known_lines,
         )  # fmt: skip
+
+    def first_piece(self, body: bytes, *, chunked: bool) -> bytes:
+        """Return the *body* that the exchange began with as it is to be sent; *chunked*: so, as all that follows."""
+        self.chunked = chunked
+        return self._framed(body, self._received_all, b"") if body or self._received_all else b""
 
     def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:
         """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""
@@ -150,7 +154,7 @@ class Http2Stream:
         return True
 
     def _framed(self, data: bytes, end: bool, trailers: bytes) -> bytes:
-        if not self._chunked:
+        if not self.chunked:
             return data
         piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return b"%b0\r\n%b\r\n" % (piece, kept_trailers(trailers)) if end else piece
@@ -160,6 +164,8 @@ class Http2Stream:
         piece = self._framed(data, end, trailers)
         if end:
             self.state = RESPONSE
+            if trailers and not self.chunked:
+                exchange.request_trailers = kept_trailers(trailers)
         exchange.on_request_body(piece, end)
 
     def _consumed(self, n: int) -> None:

@@ -15,6 +15,7 @@ from gatewayproxy.dataplane.upstream.connection import Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.wire.edit import rewrite_request
+from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.response import ResponseHead
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
             continue
         head = rewrite_request(exchange.head, own, mirror.request)
         call = MirrorCall(
-            head + body, cluster, connection.site.limits.buffer_bytes, bodiless=exchange.head.method == b"HEAD"
+            head,
+            cluster,
+            connection.site.limits.buffer_bytes,
+            bodiless=exchange.head.method == b"HEAD",
+            chunked=exchange.head.length == CHUNKED,
         )
-        call.complete = connection.state is not BODY
-        call.send()
+        call.begin(body, framed=exchange.chunked, complete=connection.state is not BODY)
         calls.append(call)
     return tuple(calls) if connection.state is BODY else ()
 
@@ -49,18 +53,40 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
 class MirrorCall:
     """One copy on its way: a `Sink` that drops what it gets and a `Waiter` for its connection."""
 
-    __slots__ = ("_bodiless", "_bound", "_cluster", "_out", "_pool", "_timer", "_upstream", "complete", "payload_only")
+    __slots__ = (
+        "_bodiless", "_bound", "_cluster", "_frames", "_out", "_pool", "_timer", "_upstream", "chunked", "complete",
+        "payload_only", "request_trailers",
+    )  # fmt: skip
 
-    def __init__(self, out: bytes, cluster: ClusterState, bound: int, *, bodiless: bool) -> None:
+    def __init__(self, head: bytes, cluster: ClusterState, bound: int, *, bodiless: bool, chunked: bool) -> None:
         self.payload_only = True
+        self.chunked = chunked
+        self.request_trailers = b""
         self.complete = False
-        self._out = out
+        self._frames = False  # what comes is not framed in chunks, and is to be
+        self._out = head
         self._cluster = cluster
         self._bound = bound
         self._bodiless = bodiless
         self._pool: EndpointPool | None = None
         self._upstream: Upstream | None = None
         self._timer: TimerHandle | None = None
+
+    def begin(self, body: bytes, *, framed: bool, complete: bool) -> None:
+        """Start, with the first bytes of the *body*; *framed*: in chunks, as is what follows; *complete*: it is all."""
+        self._frames = self.chunked and not framed and not self._cluster.multiplexed
+        self.chunked = framed or self._frames
+        self.complete = complete
+        self._out += self._piece(body, complete, b"")
+        self.send()
+
+    def _piece(self, data: bytes, complete: bool, trailers: bytes) -> bytes:
+        """Return *data* as this endpoint is to get it."""
+        if not self._frames:
+            self.request_trailers = trailers
+            return data
+        piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return b"%b0\r\n%b\r\n" % (piece, trailers) if complete else piece
 
     def send(self) -> None:
         """Begin; without an endpoint the copy is dropped."""
@@ -93,11 +119,12 @@ class MirrorCall:
         self._out = b""
         self._bound = -1
 
-    def on_request_body(self, data: bytes, complete: bool) -> None:
-        """Copy more of the body."""
+    def on_request_body(self, data: bytes, complete: bool, trailers: bytes) -> None:
+        """Copy more of the body; *trailers*: field lines behind one that is not framed."""
         if self._bound < 0:
             return
         self.complete = complete
+        data = self._piece(data, complete, trailers)
         upstream = self._upstream
         if upstream is None:
             self._out += data
@@ -132,7 +159,7 @@ class MirrorCall:
         """Refuse: a mirror is no party to a tunnel."""
         return False
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: bytes, last: bool = False) -> None:
         """Ignore."""
 
     def on_trailers(self, lines: bytes) -> None:

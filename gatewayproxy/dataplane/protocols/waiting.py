@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool, alive
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import UpstreamError
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
 __all__ = [
-    "living", "retry", "start_request_timer", "start_upstream_timer", "try_next_endpoint", "wait_for_connection",
+    "ATTEMPTS", "retry", "start_request_timer", "start_upstream_timer", "try_next_endpoint", "wait_for_connection",
     "wait_for_endpoints",
 ]  # fmt: skip
+
+
+ATTEMPTS: Final = 4  # to have a request served that endpoints refuse, or whose connections end
 
 
 def wait_for_connection(exchange: Exchange, pool: EndpointPool) -> None:
@@ -25,14 +27,6 @@ def wait_for_connection(exchange: Exchange, pool: EndpointPool) -> None:
         pool.wait(exchange)
     except UpstreamError as error:
         exchange.answer_with(error.status, error.kind, str(error))
-
-
-def living(pool: EndpointPool, idle: UpstreamConnection) -> UpstreamConnection | None:
-    """Return *idle* or another pooled connection whose socket is well: for a request that must not be sent twice."""
-    if alive(idle):
-        return idle
-    idle.close()
-    return pool.take(must_live=True)
 
 
 def wait_for_endpoints(exchange: Exchange, cluster: ClusterState) -> None:
@@ -68,13 +62,22 @@ def try_next_endpoint(exchange: Exchange, pool: EndpointPool, error: UpstreamErr
         _take_or_wait(exchange, other)
 
 
-def retry(exchange: Exchange) -> None:
-    """Send an unanswered request once more, on a connection made for it: pooled ones may all be stale."""
-    assert exchange.pool is not None
+def retry(exchange: Exchange, error: UpstreamError) -> None:
+    """Send an unanswered request again: elsewhere where the endpoint did not want it, else on a new connection."""
+    pool = exchange.pool
+    assert pool is not None
+    assert exchange.target is not None
     _cancel_upstream_timer(exchange)
-    while (stale := exchange.pool.take(must_live=False)) is not None:
-        stale.close()
-    wait_for_connection(exchange, exchange.pool)
+    if exchange.attempts >= ATTEMPTS:
+        exchange.answer_with(error.status, error.kind, str(error))
+        return
+    if error.unprocessed:
+        cluster = exchange.target.cluster
+        assert cluster is not None
+        exchange.tried += (pool,)
+        pool = cluster.pick(exchange.tried) or pool
+    pool.drop_idle()  # they may all be stale
+    wait_for_connection(exchange, pool)
 
 
 def start_request_timer(exchange: Exchange, timeout_s: float) -> None:

@@ -17,7 +17,7 @@ from gatewayproxy.wire.chunked import ChunkedReader
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
 
-__all__ = ["MAX_INTERIM", "Owner", "Sink", "Upstream", "UpstreamConnection"]
+__all__ = ["MAX_INTERIM", "EndpointConnection", "Owner", "Sink", "Upstream", "UpstreamConnection"]
 
 MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
 
@@ -46,6 +46,14 @@ class Sink(Protocol):
 
     payload_only: bool  # get chunked bodies without their framing, and then `on_trailers`
 
+    @property
+    def chunked(self) -> bool:
+        """Return whether the body of the request is framed in chunks; else it comes as it is."""
+
+    @property
+    def request_trailers(self) -> bytes:
+        """Return the field lines behind a request body that is not framed; asked for at its end."""
+
     def on_head(self, head: ResponseHead, body: bytes) -> None:
         """Take a final response head and the body bytes that came with it, ready to send on."""
 
@@ -55,8 +63,8 @@ class Sink(Protocol):
     def on_switch(self, head: ResponseHead, data: bytes) -> bool:
         """Take a 101; return whether it was asked for. *data* is what follows it."""
 
-    def on_body(self, data: bytes) -> None:
-        """Take more of the body; on a tunnel, any bytes."""
+    def on_body(self, data: bytes, last: bool = False) -> None:
+        """Take more of the body; on a tunnel, any bytes. *last*: it is known that only `on_end` follows."""
 
     def on_trailers(self, lines: bytes) -> None:
         """Take the field lines behind the body, each ended by CRLF; `on_end` follows."""
@@ -85,6 +93,10 @@ class Upstream(Protocol):
         """Return whether nothing was asked of the endpoint on this connection before."""
 
     @property
+    def full(self) -> bool:
+        """Return whether the sink was told to stop sending."""
+
+    @property
     def unsent(self) -> int:
         """Return how many bytes of the request wait in us."""
 
@@ -110,18 +122,29 @@ class Upstream(Protocol):
         """Drop the exchange; no call of the sink follows."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class EndpointConnection(asyncio.Protocol):
+    """What a pool makes and keeps: a connection to its endpoint."""
+
+    __slots__ = ("transport",)
+
+    transport: asyncio.Transport
+
+    def abandon(self) -> None:
+        """Close at once; no call of a sink follows."""
+        raise NotImplementedError
+
+
+class UpstreamConnection(EndpointConnection):
     """See the module. It may be used again only once its request has been sent whole."""
 
     __slots__ = (
         "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_left", "_n_interim", "_sent_all",
-        "_state", "idle_since", "n_exchanges", "pool", "sink", "transport",
+        "_state", "idle_since", "n_exchanges", "pool", "sink",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
         self.pool = pool
         self.sink: Sink | None = None
-        self.transport: asyncio.Transport
         self._sent_all = True
         self.n_exchanges = 0
         self.idle_since = 0.0
@@ -141,6 +164,11 @@ class UpstreamConnection(asyncio.Protocol):
     def fresh(self) -> bool:
         """Return whether this connection carries its first exchange."""
         return self.n_exchanges <= 1
+
+    @property
+    def full(self) -> bool:
+        """Return whether the endpoint takes no more just now."""
+        return self._full
 
     @property
     def unsent(self) -> int:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from gatewayproxy.dataplane.upstream.connection import Upstream, UpstreamConnection
+from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream, UpstreamConnection
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
+from gatewayproxy.model.protocols import AppProtocol
 
 __all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive"]
 
@@ -36,7 +37,7 @@ class Waiter(Protocol):
 
 
 class EndpointPool:
-    """Connections of one worker to one endpoint."""
+    """Connections of one worker to one endpoint, by HTTP/1.1; `http2_pool` is for HTTP/2."""
 
     __slots__ = (
         "_connecting", "_queue", "_spawn", "_swept_at", "connections", "endpoint", "failed_until", "idle", "limits",
@@ -48,7 +49,7 @@ class EndpointPool:
         self.limits: Limits = limits
         self.name = endpoint_name(endpoint)
         self.idle: list[UpstreamConnection] = []
-        self.connections: set[UpstreamConnection] = set()
+        self.connections: set[EndpointConnection] = set()
         self.failed_until = 0.0  # monotonic; 0 = well
         self.n_opened = self.n_failed = 0
         self.n_streams = 0  # TCP and passthrough streams; these connections are not pooled
@@ -58,8 +59,8 @@ class EndpointPool:
         self._spawn = spawn
         self._swept_at = monotonic()  # PERF: the clock of `put`: as exact as `sweep`, which alone reads it, 40 ns less
 
-    def take(self, *, must_live: bool) -> UpstreamConnection | None:
-        """Return an idle connection; *must_live*: the request could not be sent twice, so look at the socket first."""
+    def take(self, *, must_live: bool) -> Upstream | None:
+        """Return a way that is ready; *must_live*: the request could not be sent twice, so look at the socket first."""
         idle = self.idle
         while idle:
             connection = idle.pop()
@@ -107,6 +108,10 @@ class EndpointPool:
     def retire(self) -> None:
         """Close what is idle, and the rest after their exchanges."""
         self.retired = True
+        self.drop_idle()
+
+    def drop_idle(self) -> None:
+        """Close what is idle."""
         while self.idle:
             self.idle.pop().close()
 
@@ -116,6 +121,9 @@ class EndpointPool:
         oldest = now - self.limits.upstream_idle_s
         while self.idle and self.idle[0].idle_since < oldest:
             self.idle.pop(0).close()
+        self._refuse_late(now)
+
+    def _refuse_late(self, now: float) -> None:
         late = [waiter for waiter, deadline_at in self._queue.items() if deadline_at < now]
         for waiter in late:
             if self._queue.pop(waiter, None) is not None:
@@ -154,9 +162,9 @@ class EndpointPool:
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 if host.startswith("unix:"):
-                    _, made = await loop.create_unix_connection(lambda: UpstreamConnection(self), host[5:])
+                    _, made = await loop.create_unix_connection(self._make, host[5:])
                 else:
-                    _, made = await loop.create_connection(lambda: UpstreamConnection(self), host, port)
+                    _, made = await loop.create_connection(self._make, host, port)
         except TimeoutError:
             self._failed(UpstreamError(f"{self.name}: connect timed out", kind="connect_timeout", status=503))
         except (OSError, UnicodeError) as error:
@@ -168,7 +176,11 @@ class EndpointPool:
         finally:
             self._connecting -= 1
 
-    def _connected(self, made: UpstreamConnection) -> None:
+    def _make(self) -> EndpointConnection:
+        return UpstreamConnection(self)
+
+    def _connected(self, made: EndpointConnection) -> None:
+        assert isinstance(made, UpstreamConnection)
         self.n_opened += 1
         if not alive(made):
             made.transport.abort()
@@ -191,10 +203,11 @@ class EndpointPool:
 class ClusterState:
     """The endpoints of one cluster, taken in turn."""
 
-    __slots__ = ("_turn", "cluster", "failure", "only", "pools", "unresolved")
+    __slots__ = ("_turn", "cluster", "failure", "multiplexed", "only", "pools", "unresolved")
 
     def __init__(self, cluster: Cluster, pools: Iterable[EndpointPool]) -> None:
         self.cluster = cluster
+        self.multiplexed = cluster.protocol is AppProtocol.H2C  # its pools give out streams of HTTP/2 connections
         self.pools: tuple[EndpointPool, ...] = ()
         self.only: EndpointPool | None = None  # PERF: where there is just one, no turns are taken
         self.use(pools)

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gatewayproxy.dataplane.stats import Stats
+from gatewayproxy.dataplane.upstream.http2_pool import Http2Pool
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.dataplane.upstream.resolve import resolve_forever
 from gatewayproxy.model.limits import Limits
@@ -31,7 +32,7 @@ class Registry:
         self._limits = limits or Limits()
         self._stats = stats or Stats()
         self._clusters: dict[Cluster, ClusterState] = {}
-        self._pools: dict[Endpoint, EndpointPool] = {}
+        self._pools: dict[tuple[Endpoint, bool], EndpointPool] = {}  # by endpoint, and whether it speaks HTTP/2
         self._retired: list[EndpointPool] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._resolvers: dict[Cluster, asyncio.Task[None]] = {}
@@ -47,7 +48,8 @@ class Registry:
         """Return the state of *cluster*, made at first use."""
         state = self._clusters.get(cluster)
         if state is None:
-            state = ClusterState(cluster, [self._pool(endpoint) for endpoint in cluster.endpoints])
+            state = ClusterState(cluster, ())
+            state.use(self._pool(endpoint, state.multiplexed) for endpoint in cluster.endpoints)
             self._clusters[cluster] = state
             if cluster.dns is not None:
                 self._resolve(state, cluster.dns)
@@ -69,9 +71,12 @@ class Registry:
 
     def collect(self) -> None:
         """Bring the endpoint counters of the worker's stats up to date."""
-        counters = self._stats.upstream
+        counters: dict[str, list[int]] = {}
         for pool in self._pools.values():
-            counters[pool.name] = pool.counts()
+            counts = pool.counts()
+            known = counters.get(pool.name)
+            counters[pool.name] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
+        self._stats.upstream.update(counters)
 
     def close(self) -> None:
         """Close every connection and end every task."""
@@ -89,10 +94,11 @@ class Registry:
         self._clusters.clear()
         self._resolvers.clear()
 
-    def _pool(self, endpoint: Endpoint) -> EndpointPool:
-        pool = self._pools.get(endpoint)
+    def _pool(self, endpoint: Endpoint, multiplexed: bool) -> EndpointPool:
+        pool = self._pools.get((endpoint, multiplexed))
         if pool is None:
-            pool = self._pools[endpoint] = EndpointPool(endpoint, self._limits, self.spawn)
+            pool = (Http2Pool if multiplexed else EndpointPool)(endpoint, self._limits, self.spawn)
+            self._pools[endpoint, multiplexed] = pool
         return pool
 
     def _resolve(self, state: ClusterState, name: Endpoint) -> None:
@@ -100,7 +106,7 @@ class Registry:
 
         def on_answer(endpoints: tuple[Endpoint, ...]) -> None:
             if endpoints:
-                state.use(self._pool(endpoint) for endpoint in endpoints)
+                state.use(self._pool(endpoint, state.multiplexed) for endpoint in endpoints)
                 self._drop_unused_pools()
             waiting, state.unresolved = state.unresolved, None
             for resume in waiting or ():
@@ -128,9 +134,9 @@ class Registry:
         self._drop_unused_pools()
 
     def _drop_unused_pools(self) -> None:
-        used = {pool.endpoint for state in self._clusters.values() for pool in state.pools}
-        for endpoint in [each for each in self._pools if each not in used]:
-            pool = self._pools.pop(endpoint)
+        used = {pool for state in self._clusters.values() for pool in state.pools}
+        for key in [key for key, pool in self._pools.items() if pool not in used]:
+            pool = self._pools.pop(key)
             self._stats.upstream.pop(pool.name, None)
             pool.retire()
             self._retired.append(pool)

@@ -1,0 +1,128 @@
+"""The pool of an endpoint that speaks HTTP/2: what it gives out are streams of as few connections as will do.
+
+A further connection is made only for waiters that the open ones, and those being made, have no room for. Bounds:
+`upstream_h2_streams` of a connection, or fewer where the endpoint says so; `upstream_connections`; those of the queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
+from gatewayproxy.dataplane.upstream.http2 import Http2Upstream
+from gatewayproxy.dataplane.upstream.pool import EndpointPool, Spawn, Waiter
+from gatewayproxy.model.limits import Limits
+from gatewayproxy.model.plan import Endpoint
+
+__all__ = ["Http2Pool"]
+
+_MOST_WINDOW: Final = 1 << 30
+
+
+class Http2Pool(EndpointPool):
+    """See the module; *idle* is always empty."""
+
+    __slots__ = ("_open", "codec_limits", "per_connection")
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
+        super().__init__(endpoint, limits, spawn)
+        self._open: list[Http2Upstream] = []  # those that may have room, oldest first
+        self.per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
+        # Streams that nobody reads fill their own windows and leave the connection's to the others: however many of
+        # them are stuck, it has room for the rest. So a connection holds `streams * stream window` bytes at most.
+        window_bytes = min(limits.upstream_h2_streams * limits.h2_stream_window_bytes, _MOST_WINDOW)
+        self.codec_limits = replace(limits, h2_connection_window_bytes=window_bytes)
+
+    def take(self, *, must_live: bool) -> Upstream | None:
+        """Return a stream of the oldest connection that has room."""
+        for connection in self._open:
+            n_streams = len(connection.codec.streams)
+            if n_streams < connection.most:
+                if n_streams or not must_live or connection.lives():
+                    return connection.open()
+                connection.leave()  # changes what we walk
+                return self.take(must_live=must_live)
+        return None
+
+    def wait(self, waiter: Waiter) -> None:
+        """Give *waiter* a stream now, or queue it."""
+        stream = None if self._queue else self.take(must_live=True)
+        if stream is None:
+            super().wait(waiter)
+        else:
+            waiter.on_connection(stream)
+
+    def serve(self, connection: Http2Upstream) -> None:
+        """Give waiters the room that *connection* has."""
+        self.per_connection = connection.most or self.per_connection
+        queue = self._queue
+        while queue and len(connection.codec.streams) < connection.most:
+            waiter = next(iter(queue))
+            del queue[waiter]
+            waiter.on_connection(connection.open())
+        if queue:
+            self._connect_more()
+        elif self.retired:
+            connection.leave()
+
+    @property
+    def wanted(self) -> bool:
+        """Return whether someone waits for room."""
+        return bool(self._queue)
+
+    def close_to_new(self, connection: Http2Upstream) -> None:
+        """Give no more streams of *connection*."""
+        if connection in self._open:
+            self._open.remove(connection)
+
+    def lose(self, connection: Http2Upstream) -> None:
+        """Let go of a closed connection; waiters get a new one."""
+        self.close_to_new(connection)
+        self.connections.discard(connection)
+        if self._queue:
+            self._connect_more()
+
+    def retire(self) -> None:
+        """Close what is idle, and the rest behind their streams."""
+        self.retired = True
+        for connection in list(self._open):
+            connection.leave()
+
+    def drop_idle(self) -> None:
+        """Nothing is idle: a connection that has ended leaves by itself."""
+
+    def sweep(self, now: float) -> None:
+        """Let connections look at the time, refuse waiters who waited too long."""
+        for connection in self.connections.copy():
+            assert isinstance(connection, Http2Upstream)
+            connection.on_tick(now)
+        self._refuse_late(now)
+
+    def counts(self) -> list[int]:
+        """Return [active, idle, opened, failed]: streams at work, connections without any, and connections made."""
+        active = n_idle = 0
+        for connection in self.connections:
+            assert isinstance(connection, Http2Upstream)
+            n_streams = len(connection.codec.streams)
+            active += n_streams
+            n_idle += not n_streams
+        return [active + self.n_streams, n_idle, self.n_opened, self.n_failed]
+
+    def _connect_more(self) -> None:
+        room = self.limits.upstream_connections - len(self.connections) - self._connecting
+        missing = len(self._queue) - self._connecting * self.per_connection
+        for _ in range(min(room, -(-missing // self.per_connection))):
+            self._connecting += 1
+            self._spawn(self._connect(), f"connect {self.name}")
+
+    def _make(self) -> EndpointConnection:
+        return Http2Upstream(self)
+
+    def _connected(self, made: EndpointConnection) -> None:
+        assert isinstance(made, Http2Upstream)
+        self.n_opened += 1
+        self.failed_until = 0.0
+        self.connections.add(made)
+        self._open.append(made)
+        self.serve(made)
