@@ -109,6 +109,11 @@ class H2Connection(Sender):
         self._on_settings(frame)
         return True
 
+    def goaway(self, code: ErrorCode = ErrorCode.NO_ERROR, *, last: int | None = None, debug: bytes = b"") -> None:
+        """Do as `Sender.goaway` says; behind a failure all is said."""
+        if not self.failed:
+            super().goaway(code, last=last, debug=debug)
+
     def _fail(self, error: H2Error) -> None:
         self.goaway(ErrorCode(error.code), debug=str(error).encode("ascii", "replace"))
         self.failed = True
