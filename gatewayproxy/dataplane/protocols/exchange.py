@@ -16,7 +16,7 @@ from asyncio import TimerHandle
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.protocols import forwarded, grpc, mirror, upgrade, waiting
+from gatewayproxy.dataplane.protocols import forwarded, grpc, grpc_web, mirror, upgrade, waiting
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.site import Target
@@ -218,12 +218,14 @@ class Exchange:
     def on_connection(self, upstream: Upstream) -> None:
         """Send what there is of the request on *upstream*."""
         connection = self.connection
+        target = self.target
+        assert target is not None
+        if target.entry.grpc:
+            upstream = grpc_web.translated(self, upstream)
         self.upstream = upstream
         self.attempts += 1
         if connection.site.context.access is not None:
             self.connect_s = monotonic() - self.started_at
-        target = self.target
-        assert target is not None
         if target.entry.backend_timeout_s:
             waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
         head = self.head

@@ -13,6 +13,7 @@ from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.wire.edit import rewrite_response
 from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.h2bridge import fields_of, response_fields
+from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, ResponseHead
 
@@ -60,6 +61,8 @@ class Http2Exchange(Exchange):
         self.status = head.status
         if stream.site.context.access is not None:
             self.first_at = monotonic()
+            if target.entry.grpc and head.length in _ENDED:
+                grpc.note_status(self, head.buf[head.fields_start : head.fields_end])
         self.bytes_out = len(body)
         length = head.length
         stream.send_head(response_fields(head.status, self._edited(head)), end=length in _ENDED)
@@ -102,6 +105,9 @@ class Http2Exchange(Exchange):
     def on_trailers(self, lines: bytes) -> None:
         """Keep them for the end."""
         self._trailers = lines
+        target = self.target
+        if target is not None and target.entry.grpc and self._stream.site.context.access is not None:
+            grpc.note_status(self, lines)
 
     def on_end(self) -> None:
         """The response is complete."""
@@ -109,6 +115,13 @@ class Http2Exchange(Exchange):
         trailers = self._trailers
         self._stream.end(fields_of(trailers.split(b"\r\n")) if trailers else ())
         self._stream.on_exchange_done(self.finish())
+
+    def cut(self, reason: str) -> None:
+        """End an answer that has begun: a deadline cancels the call, grpc/doc PROTOCOL-HTTP2.md."""
+        self.reason = reason
+        self._count_refusal()
+        self.finish()
+        self._stream.reset(ErrorCode.CANCEL if reason in grpc.DEADLINES else ErrorCode.INTERNAL_ERROR)
 
     def answer_with(
         self,
