@@ -170,8 +170,6 @@ def _of_both(opened: bytes, head: bytes) -> list[Rule]:
         rule("§6.9.1 connection's window above 2^31-1 in two steps", window(0, 1 << 30) * 2, code=FLOW),
         rule("§6.9.1 stream's window above 2^31-1", opened, window(1, 0x7FFFFFFF), code=FLOW, stream=1),
         rule("§6.9.1 DATA beyond the stream's window", opened, data(1, FULL) * 4, code=FLOW, stream=1),
-        rule("§6.9.1 padding beyond the stream's window", opened, data(1, FULL) * 3, data(1, FULL[:-256]),
-             frame(DATA, PADDED, 1, b"\xff" + bytes(256)), code=FLOW, stream=1),
         rule("§6.9.2 INITIAL_WINDOW_SIZE lifts a window above 2^31-1", opened, window(1, 0x7FFFFFFF - 65_535),
              settings_frame((4, 65_536)), code=FLOW),
         rule("§6.10 CONTINUATION without HEADERS", frame(CONTINUATION, 4, 1, head), code=PROTOCOL),

@@ -14,6 +14,7 @@ from gatewayproxy.wire.h2frames import ErrorCode
 from tests.support.h2peer import (
     ACK,
     CONTINUATION,
+    DATA,
     END_HEADERS,
     END_STREAM,
     GET,
@@ -210,6 +211,23 @@ def test_a_client_wants_settings_first() -> None:
     client = H2Client(LIMITS, 0.0)
     told = client.receive(PING_8, 0.0)
     assert [event[0] for event in told] == [events.FAILED]
+
+
+@pytest.mark.parametrize("role", [H2Server, H2Client])
+def test_padding_counts_against_the_window_to_the_octet(role: type[H2Server | H2Client]) -> None:
+    peer, connection = to_server() if role is H2Server else to_client()
+    if isinstance(connection, H2Client):
+        connection.request(POST)
+    peer.say(headers(1, POST if role is H2Server else OK, end=False))
+    stream = connection.streams[1]
+    while (n := min(stream.receive_window, 16_384)) > 256:
+        peer.say(data(1, bytes(n - 256)))
+    peer.say(data(1, bytes(stream.receive_window)))
+    peer.hear()
+    assert stream.receive_window == 0
+    (told,) = peer.say(frame(DATA, PADDED, 1, b"\0"))
+    assert told[:2] == (events.BROKEN, stream)
+    assert resets(peer.hear()) == [(1, ErrorCode.FLOW_CONTROL_ERROR)]
 
 
 def test_a_broken_head_is_told_with_the_stream_it_ended() -> None:
