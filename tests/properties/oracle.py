@@ -1,7 +1,7 @@
 """A naive reading of the Gateway API: who answers a request, by comparing it with every match there is.
 
-Written from the text of HTTPRouteRule.matches and Listener.hostname, without indexes and without a look at
-`compiler.lower` or `routing.match`: slow, and plain enough to be checked by eye.
+Written from the text of HTTPRouteRule.matches, GRPCRouteRule.matches and Listener.hostname, without indexes and
+without a look at `compiler.lower` or `routing.match`: slow, and plain enough to be checked by eye.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
 from gatewayproxy.model.names import ListenerKey
-from gatewayproxy.model.plan import Listener, Match, PathKind, Plan, Route
+from gatewayproxy.model.plan import GRPCMatch, Listener, Match, PathKind, Plan, Route
 from tests.support.plans import Ask
 
 Winner = tuple[str, int]  # "namespace/name" of the route, index of the rule
@@ -44,12 +44,40 @@ def rule_claims(route: Route, ask: Ask) -> Iterator[tuple[object, ...]]:
     name = f"{route.key.namespace}/{route.key.name}"
     for rule in route.rules:
         for match in rule.matches:
-            if fits(match, ask):
+            if isinstance(match, GRPCMatch):
+                if call_fits(match, ask):
+                    yield (*call_clauses(match), route.created, name, rule.index, (name, rule.index))
+            elif fits(match, ask):
                 path = match.path.rstrip(b"/") if match.path_kind is PathKind.PREFIX else match.path
                 kind = [PathKind.EXACT, PathKind.REGEX, PathKind.PREFIX].index(match.path_kind)
                 has_method = 0 if match.method is not None else 1
                 clauses = (kind, -len(path), has_method, -len(match.headers), -len(match.query))
                 yield (*clauses, route.created, name, rule.index, (name, rule.index))
+
+
+def call_clauses(match: GRPCMatch) -> tuple[object, ...]:
+    """Return the clauses of GRPCRouteRule.matches; ours is that an exact name comes before any pattern."""
+    how = 1 if match.regex else 0
+    service = (how if match.service else 2, -len(match.service))
+    method = (how if match.method else 2, -len(match.method))
+    return (*service, *method, -len(match.headers))
+
+
+def call_fits(match: GRPCMatch, ask: Ask) -> bool:
+    """Return whether every part of *match* holds; a path is "/service/method", the method may have more of "/"."""
+    _, service, *rest = ask.path.split(b"/")
+    return (
+        name_fits(match.service, service, match.regex)
+        and name_fits(match.method, b"/".join(rest), match.regex)
+        and all(value_fits(test, ask.headers.get(test.name)) for test in match.headers)
+    )
+
+
+def name_fits(expected: bytes, name: bytes, regex: bool) -> bool:
+    """Return whether a service or method is the one expected; b"" expects any."""
+    if not expected:
+        return True
+    return re.fullmatch(expected, name) is not None if regex else name == expected
 
 
 def fits(match: Match, ask: Ask) -> bool:

@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayproxy.compiler.lower import lower
-from gatewayproxy.model.plan import HeaderTest, Listener, Match, Plan, QueryTest, Route, Rule
+from gatewayproxy.model.plan import GRPCMatch, HeaderTest, Listener, Match, Plan, QueryTest, Route, Rule
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.handover import Assembler, slices
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import RoutingTable
 from tests.properties.oracle import Winner, answer
-from tests.support.plans import EXACT, PREFIX, REGEX, Ask, backend, listener, route
+from tests.support.plans import EXACT, PREFIX, REGEX, Ask, backend, listener, narrower, route
 
 ADDRESSES = ("", "127.0.0.2")
 PORTS = (80, 8080)
 # Small worlds, so that things meet.
 HOSTNAMES = ["a", "b.a", "a.b.a", "*.a", "*.b.a", "*.b"]
 HOSTS = ["a", "b.a", "a.b.a", "b.b.a", "a.b.b.a", "ab.a", "b", "a.b", "c"]
-PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/a/b/c", b"//a", b"/a//b"]
+PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/b/a", b"/a.b/ab", b"/a/b/c", b"//a", b"/a//b"]
 
 
 def hostnames() -> st.SearchStrategy[str]:
@@ -33,6 +33,16 @@ def paths() -> st.SearchStrategy[bytes]:
 REGEXES = [b"/a.*", b"/(a|b)/?", b".*", b"/a/b", b"/.*b"]
 VALUES = [b"1", b"1", b"2", b"a b", b"", b"\xe9"]
 TESTS = [b"12?", b".*", b"[^1]*"]
+NAMES = [b"", b"a", b"b", b"ab", b"a.b"]
+PATTERNS = [b"", b"a", b"^a$", b"a|b", b".*", b"[^/]*", b"a.*", b"(?i)B"]
+
+
+def headers() -> st.SearchStrategy[list[HeaderTest]]:
+    header = st.one_of(
+        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)),
+        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(TESTS), st.just(True)),
+    )
+    return st.lists(header, max_size=2, unique_by=lambda each: each.name)
 
 
 def matches() -> st.SearchStrategy[Match]:
@@ -40,10 +50,6 @@ def matches() -> st.SearchStrategy[Match]:
         st.tuples(st.just(EXACT), paths()),
         st.tuples(st.just(PREFIX), st.one_of(st.just(b"/"), paths())),
         st.tuples(st.just(REGEX), st.sampled_from(REGEXES)),
-    )
-    header = st.one_of(
-        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)),
-        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(TESTS), st.just(True)),
     )
     param = st.one_of(
         st.builds(QueryTest, st.sampled_from([b"p", b"q q"]), st.sampled_from(VALUES)),
@@ -55,8 +61,18 @@ def matches() -> st.SearchStrategy[Match]:
         ),
         path,
         st.sampled_from([None, b"GET", b"POST"]),
-        st.lists(header, max_size=2, unique_by=lambda each: each.name),
+        headers(),
         st.lists(param, max_size=2, unique_by=lambda each: each.name),
+    )
+
+
+def calls() -> st.SearchStrategy[GRPCMatch]:
+    exact = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.just(False))
+    pattern = st.tuples(st.sampled_from(PATTERNS), st.sampled_from(PATTERNS), st.just(True))
+    return st.builds(
+        lambda names, headers: GRPCMatch(service=names[0], method=names[1], regex=names[2], headers=tuple(headers)),
+        st.one_of(exact, exact, pattern),
+        headers(),
     )
 
 
@@ -65,10 +81,21 @@ def routes(draw: st.DrawFn) -> list[Route]:
     names = draw(st.permutations(["a/x", "a-b/x", "a/y", "b/x"]))
     made = []
     for name in names[: draw(st.integers(1, 4))]:
-        wanted = draw(st.lists(st.lists(matches(), min_size=1, max_size=3), min_size=1, max_size=3))
+        kind, match = draw(st.sampled_from([("HTTPRoute", matches()), ("GRPCRoute", calls())]))
+        wanted = draw(st.lists(st.lists(match, min_size=1, max_size=3), min_size=1, max_size=3))
         rules = [Rule(index=0, matches=tuple(each), backends=(backend(),)) for each in wanted]
-        made.append(route(name, *rules, created=draw(st.sampled_from([0.0, 0.0, 1.0]))))
+        made.append(route(name, *rules, created=draw(st.sampled_from([0.0, 0.0, 1.0])), kind=kind))
     return made
+
+
+def apart(attached: list[tuple[Route, list[str]]]) -> list[tuple[Route, list[str]]]:
+    """Return *attached* without the routes that want a hostname of an earlier one of the other kind."""
+    kept: list[tuple[Route, list[str]]] = []
+    for each, own in attached:
+        others = [name for other, names in kept if other.key.kind != each.key.kind for name in names]
+        if all(narrower(one, name) is None for one in own for name in others):
+            kept.append((each, own))
+    return kept
 
 
 @st.composite
@@ -80,9 +107,9 @@ def plans(draw: st.DrawFn) -> Plan:
         for hostname in draw(st.lists(st.sampled_from(["", *HOSTNAMES]), unique=True, min_size=1, max_size=3)):
             attached = [(each, own or [""]) for each, own in zip(pool, hosts, strict=True) if draw(st.integers(0, 4))]
             name = f"l{len(listeners)}"
-            listeners.append(listener(name, *attached, hostname=hostname, port=port, addresses=ADDRESSES[:1]))
+            listeners.append(listener(name, *apart(attached), hostname=hostname, port=port, addresses=ADDRESSES[:1]))
     if listeners and draw(st.booleans()):
-        listeners.append(listener("other", *[(each, [""]) for each in pool[:2]], addresses=ADDRESSES[1:]))
+        listeners.append(listener("other", *apart([(each, [""]) for each in pool[:2]]), addresses=ADDRESSES[1:]))
     return Plan(listeners=tuple(listeners))
 
 

@@ -125,10 +125,11 @@ class Parents:
             gateway, ref, kind=meta.key.kind, namespace=meta.namespace, hostnames=draft.hostnames,
             namespaces=self._namespaces,
         )  # fmt: skip
-        return found if isinstance(found, Condition) else self._without_rivals(found, ref, meta)
+        return found if isinstance(found, Condition) else self._without_rivals(found, ref, draft)
 
-    def _without_rivals(self, joined: list[Joined], ref: ParentRef, meta: Meta) -> list[Joined] | Condition:
+    def _without_rivals(self, joined: list[Joined], ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
         """Return those of *joined* where no HTTPRoute stands in a GRPCRoute's way, nor the other way round."""
+        meta = draft.spec.meta
         free: list[Joined] = []
         lost: list[str] = []
         for each in joined:
@@ -137,7 +138,7 @@ class Parents:
                 free.append(each)
             else:
                 lost.append(_lost_to(rival, each.listener))
-        if not lost:
+        if not lost or draft.flaw is not None:  # what is wrong with the route itself is its verdict
             return free
         message = f"{listed(lost)}: the older route has it, then the first by namespace/name"
         if not free:
