@@ -2,6 +2,10 @@
 
 RFC 9113 §5, §6.9. `wire.h2` tells how it is used. Nothing of a body waits here: `send_data` takes what the peer's
 windows allow and leaves the rest to the caller. A window is given back when half of it has been consumed, in one frame.
+
+No stream stops another: the streams' windows together are never more than the connection's, so what waits unread on some
+takes nothing from the rest. Where all cannot have a whole window they begin with the least that the protocol knows, and
+grow as their bytes move, out of what is left.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Final
 from gatewayproxy.errors import LocalProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2frames
-from gatewayproxy.wire.h2frames import END_STREAM, FRAME_BYTES, MAX_STREAM_ID, ErrorCode, Setting
+from gatewayproxy.wire.h2frames import END_STREAM, FRAME_BYTES, MAX_STREAM_ID, MAX_WINDOW, ErrorCode, Setting
 from gatewayproxy.wire.h2stream import Budget, Cause, Ending, State, Stream
 from gatewayproxy.wire.hpack import Encoder, Field
 
@@ -21,6 +25,7 @@ __all__ = ["Sender"]
 _DEFAULT_WINDOW: Final = 65_535
 _KEPT_CLOSED: Final = 256  # closed streams whose ending is remembered, to judge frames that come late
 _UNTOLD_STREAMS: Final = 100  # what we take the peer's MAX_CONCURRENT_STREAMS for until it is said
+_CONNECTION_QUANTUM: Final = 524_288  # bytes of the connection's window given back at once
 _DRIBBLE_BYTES: Final = 256  # a window that lets less through than this earns no further WINDOW_UPDATE
 _EARNED_BY_DATA: Final = 3  # control frames that a DATA frame of ours may be answered with
 
@@ -30,8 +35,8 @@ class Sender:
 
     __slots__ = (
         "_blocked", "_closed", "_connection_quantum", "_control", "_encoder", "_goaway_last", "_last_received", "_out",
-        "_owed", "_peer_window", "_receive_window", "_resets", "_send_window", "_stream_quantum", "_stream_window",
-        "limits", "peer_streams", "streams",
+        "_owed", "_peer_window", "_receive_window", "_resets", "_send_window", "_spare_window", "_stream_window",
+        "_widest_window", "limits", "peer_streams", "streams",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float, settings: dict[int, int]) -> None:
@@ -41,10 +46,13 @@ class Sender:
         self._peer_window = _DEFAULT_WINDOW  # of a new stream
         self._send_window = _DEFAULT_WINDOW
         # RFC 9113 §6.9.2: until our SETTINGS arrive a peer counts from 65,535; we never offer less.
-        self._stream_window = max(limits.h2_stream_window_bytes, _DEFAULT_WINDOW)
-        self._receive_window = max(limits.h2_connection_window_bytes, _DEFAULT_WINDOW)
-        self._stream_quantum = self._stream_window // 2
-        self._connection_quantum = self._receive_window // 2
+        self._widest_window = widest = max(limits.h2_stream_window_bytes, _DEFAULT_WINDOW)
+        bound = max(limits.h2_connection_window_bytes, limits.h2_streams * _DEFAULT_WINDOW)
+        self._stream_window = widest if limits.h2_streams * widest <= bound else _DEFAULT_WINDOW  # of a new stream
+        self._spare_window = bound - limits.h2_streams * self._stream_window  # that streams may grow by
+        # What is owed must not be missing to those whose windows are open: so it comes on top.
+        self._connection_quantum = min(bound // 2, _CONNECTION_QUANTUM)
+        self._receive_window = min(bound + self._connection_quantum, MAX_WINDOW)
         self._owed = 0  # bytes of the connection's window, consumed and not given back yet
         self._blocked: dict[Stream, None] = {}  # those that send_data could not serve whole, longest waiting first
         self._closed: dict[int, Ending] = {}
@@ -169,6 +177,7 @@ class Sender:
     def _forget(self, stream: Stream, ending: Ending) -> None:
         """Let go of a closed stream, and give back its share of the connection's window."""
         del self.streams[stream.id]
+        self._spare_window += stream.window - self._stream_window
         self._blocked.pop(stream, None)
         stream.cut = ending is not Ending.BY_END
         if stream.unread:
@@ -191,9 +200,14 @@ class Sender:
             self._owed = 0
 
     def _reopen(self, stream: Stream, n: int) -> None:
-        """The same for a stream."""
+        """The same for a stream; one whose bytes move gets a window twice as wide, as far as there is room."""
         stream.owed += n
-        if stream.owed >= self._stream_quantum and stream.receiving:
-            self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, stream.id, stream.owed))
-            stream.receive_window += stream.owed
+        if 2 * stream.owed >= stream.window and stream.receiving:
+            wider = min(stream.window, self._widest_window - stream.window, self._spare_window)
+            if wider:
+                stream.window += wider
+                self._spare_window -= wider
+            increment = stream.owed + wider
+            self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, stream.id, increment))
+            stream.receive_window += increment
             stream.owed = 0

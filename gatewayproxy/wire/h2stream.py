@@ -55,18 +55,19 @@ class Stream:
     """One stream. *owner* is the caller's, to find its exchange again; the rest is `wire.h2`'s to change.
 
     *send_window* may be below zero (RFC 9113 §6.9.2). *unread* bytes were given to the caller and not `consumed` yet.
+    *window* is what the peer may have on the way and unread together.
     """
 
     __slots__ = (
         "bodiless", "cut", "expected", "final", "id", "owed", "owner", "receive_window", "send_window", "state",
-        "unread",
+        "unread", "window",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
         self.id = stream_id
         self.state: State = State.IDLE
         self.send_window = send_window
-        self.receive_window = receive_window
+        self.receive_window = self.window = receive_window
         self.owed = 0  # consumed, and not yet given back to the peer
         self.unread = 0
         self.expected = -1  # bytes of body still to come by Content-Length, -1 unknown

@@ -263,4 +263,4 @@ def test_any_bytes_are_events_and_the_same_in_pieces(raw: bytes, seed: int) -> N
         assert cut.take_output() == whole.take_output()
         held = sum(stream.unread for stream in whole.streams.values())
         if not whole.failed:
-            assert whole._receive_window + whole._owed + held == limits.h2_connection_window_bytes
+            assert whole._receive_window + whole._owed + held == role(limits, 0.0)._receive_window

@@ -25,6 +25,7 @@ from tests.support.h2peer import (
     WINDOW_UPDATE,
     data,
     frame,
+    goaways,
     headers,
     number,
     reset,
@@ -34,8 +35,10 @@ from tests.support.h2peer import (
     window,
 )  # fmt: skip
 
-WINDOW = LIMITS.h2_stream_window_bytes
-CONNECTION_WINDOW = LIMITS.h2_connection_window_bytes
+WINDOW = 65_535  # of a new stream
+WIDEST = LIMITS.h2_stream_window_bytes
+CONNECTION_WINDOW = H2Server(LIMITS, 0.0)._receive_window
+SPARE = LIMITS.h2_connection_window_bytes - LIMITS.h2_streams * WINDOW  # what streams may grow by
 
 
 def room(connection: H2Connection) -> int:
@@ -45,22 +48,75 @@ def room(connection: H2Connection) -> int:
 
 
 def test_a_window_is_given_back_when_half_of_it_is_consumed() -> None:
-    peer, server = to_server()
+    peer, server = to_server(Limits(h2_stream_window_bytes=80_000, h2_streams=10))  # all may have the whole
     peer.say(headers(1, POST, end=False))
     stream = server.streams[1]
-    for _ in range(8):
+    for _ in range(4):
         peer.say(data(1, bytes(16384)))
     assert peer.hear() == []
-    server.consumed(stream, WINDOW // 2 - 1)
+    server.consumed(stream, 39_999)
     assert peer.hear() == []
     server.consumed(stream, 1)
-    assert peer.hear() == [(WINDOW_UPDATE, 0, 1, number(WINDOW // 2))]
+    assert peer.hear() == [(WINDOW_UPDATE, 0, 1, number(40_000))]
     assert room(server) == CONNECTION_WINDOW
+
+
+def test_a_stream_that_moves_gets_a_wider_window_and_leaves_it_to_the_next() -> None:
+    peer, server = to_server()
+    for stream_id in (1, 3):
+        peer.say(headers(stream_id, POST, end=False))
+        stream = server.streams[stream_id]
+        given = 0
+        while stream.window < WIDEST:
+            given += 16_384
+            peer.say(data(stream_id, bytes(16_384)))
+            server.consumed(stream, 16_384)
+            assert stream.window + server._spare_window == WINDOW + SPARE
+        assert given < 3 * WIDEST
+        assert stream.receive_window + stream.owed == WIDEST
+        increments = [int.from_bytes(each[3], "big") for each in peer.hear() if each[2] == stream_id]
+        assert sum(increments) == given + WIDEST - WINDOW - stream.owed
+        server.reset(stream, ErrorCode.CANCEL)
+        assert server._spare_window == SPARE
+
+
+def test_streams_that_nobody_reads_take_nothing_from_the_others() -> None:
+    """Some grow to the widest before they get stuck, the others are stuck at once; the last one still moves."""
+    peer, server = to_server()
+    ids = range(1, 2 * LIMITS.h2_streams - 1, 2)
+    for stream_id in ids:
+        peer.say(headers(stream_id, POST, end=False))
+        stream = server.streams[stream_id]
+        while server._spare_window and stream.window < WIDEST:
+            peer.say(data(stream_id, bytes(16_384)))
+            server.consumed(stream, 16_384)
+        while stream.receive_window:
+            peer.say(data(stream_id, bytes(min(stream.receive_window, 16_384))))
+    held = sum(stream.unread for stream in server.streams.values())
+    assert LIMITS.h2_connection_window_bytes - WINDOW - WIDEST < held <= LIMITS.h2_connection_window_bytes
+    last = ids[-1] + 2
+    peer.say(headers(last, POST, end=False))
+    for _ in range(1000):
+        assert [event[0] for event in peer.say(data(last, bytes(16_384)))] == [events.DATA]
+        server.consumed(server.streams[last], 16_384)
+    assert not server.failed
+
+
+def test_data_beyond_the_connections_window_ends_the_connection() -> None:
+    peer, server = to_server(Limits(h2_streams=1, h2_connection_window_bytes=0))
+    peer.say(headers(1, POST, end=False), data(1, bytes(16_384)), data(1, bytes(16_382)))
+    server.consumed(server.streams[1], 32_766)
+    server.reset(server.streams[1], ErrorCode.CANCEL)
+    peer.say(headers(3, POST, end=False), data(3, bytes(16_384)) * 3, data(3, bytes(16_383)))
+    peer.hear()
+    (told,) = peer.say(data(3, b"xx"))
+    assert told[0] == events.FAILED
+    assert goaways(peer.hear()) == [ErrorCode.FLOW_CONTROL_ERROR]
 
 
 def test_a_reader_that_consumes_nothing_stops_the_peer_at_the_window() -> None:
     peer, server = to_server()
-    peer.say(headers(1, POST, end=False), data(1, bytes(16384)) * (WINDOW // 16384))
+    peer.say(headers(1, POST, end=False), data(1, bytes(16_384)) * 3, data(1, bytes(WINDOW - 3 * 16_384)))
     assert peer.hear() == []
     assert server.streams[1].unread == WINDOW
     (told,) = peer.say(data(1, b"x"))
@@ -70,24 +126,24 @@ def test_a_reader_that_consumes_nothing_stops_the_peer_at_the_window() -> None:
 def test_the_connection_window_comes_back_with_a_stream_that_ends_unread() -> None:
     peer, server = to_server()
     for at in range(1, 99, 2):
-        peer.say(headers(at, POST, end=False), data(at, bytes(16384)) * 15)
+        peer.say(headers(at, POST, end=False), data(at, bytes(16384)) * 3)
         stream = server.streams[at]
         server.reset(stream, ErrorCode.CANCEL)
         server.consumed(stream, 99_999)  # too late, and no harm
         assert room(server) == CONNECTION_WINDOW
     given = sum(int.from_bytes(each[3], "big") for each in peer.hear() if each[0] == WINDOW_UPDATE)
-    assert given >= 49 * 15 * 16384 - CONNECTION_WINDOW // 2
+    assert given >= 49 * 3 * 16384 - 524_288
 
 
 def test_padding_comes_back_without_being_consumed() -> None:
     peer, server = to_server()
     peer.say(headers(1, POST, end=False))
     padded = frame(DATA, PADDED, 1, b"\xff" + b"d" * 400 + bytes(255))
-    for _ in range(WINDOW // 400 - 1):
+    for _ in range(WIDEST // 400):
         (told,) = peer.say(padded)
         assert told[2] == b"d" * 400  # type: ignore[misc]
         server.consumed(server.streams[1], 400)
-    assert server.streams[1].receive_window + server.streams[1].owed == WINDOW
+    assert server.streams[1].receive_window + server.streams[1].owed == server.streams[1].window
     assert room(server) == CONNECTION_WINDOW
 
 
@@ -273,6 +329,13 @@ def test_a_server_drains_in_two_steps_and_ignores_what_comes_behind() -> None:
     assert peer.hear()[0][3][:4] == number(3)
     server.send_headers(server.streams[1], OK, end=True)
     assert peer.hear()[0][0] == HEADERS
+
+
+def test_nothing_is_said_behind_the_goaway_of_a_failure() -> None:
+    peer, server = to_server()
+    peer.say(frame(GOAWAY, 0, 0, bytes(8)), window(0, 0))
+    server.goaway()
+    assert [int.from_bytes(each[3][4:8], "big") for each in peer.hear()] == [ErrorCode.PROTOCOL_ERROR]
 
 
 def test_windows_below_the_default_are_not_offered() -> None:

@@ -2,14 +2,16 @@
 
 `wire.h2` reads and writes the protocol; here are the socket, time, and fair turns: what the codec has queued is written
 once a turn of the loop, and streams with more to say than the socket or the windows take get a frame each, in turn.
-A socket that takes no more is not read either. To drain, RFC 9113 §6.8: GOAWAY for all ids, and a round trip later one
-for those that have come; each stream then ends in its own time.
+While a socket takes no more its client is still heard, until what that brings into our buffer is too much. To drain,
+RFC 9113 §6.8: GOAWAY for all ids, and a round trip later one for those that have come; each stream then ends in its own
+time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, cast
@@ -35,6 +37,7 @@ __all__ = ["Http2Connection"]
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0  # how often a connection in use looks at the time
+_AHEAD_BYTES: Final = 131_072  # written and not yet sent, by us and again by the kernel: then streams take turns
 _LINGER_S: Final = 2.0  # how long we read on so that a reset does not take our last words away
 _DRAIN: Final = b"draining"  # payload of the PING behind the first GOAWAY
 _KEPT: Final = 16  # request heads
@@ -44,9 +47,9 @@ class Http2Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_closing", "_ending", "_final", "_heads", "_heard_at", "_opening", "_partial_at", "_stalled_at", "_woken",
-        "codec", "constant", "deadline_at", "known", "listener", "listener_name", "peer", "site", "stalled",
-        "transport", "waiting",
+        "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_opening", "_partial_at",
+        "_queued", "_stalled_at", "_woken", "codec", "constant", "deadline_at", "known", "listener", "listener_name",
+        "peer", "site", "stalled", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
@@ -67,13 +70,19 @@ class Http2Connection(asyncio.Protocol):
         self._ending = False  # the client has been told, or has told us, that no further streams are welcome
         self._final = False  # none will come: close behind the last one
         self._closing = False  # all is said
+        self._queued = 0  # bytes of bodies in the codec
+        self._answered = 0  # bytes written since the client has not kept up
+        self._deaf = False  # so many that we read no more
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         site = self.site
-        self.transport.set_write_buffer_limits(high=site.limits.buffer_bytes)
+        self.transport.set_write_buffer_limits(high=min(site.limits.buffer_bytes, _AHEAD_BYTES))
+        sock = transport.get_extra_info("socket")
+        if sock is not None:  # what lies in the kernel is ahead of every stream's next word
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _AHEAD_BYTES)
         self.peer = peer_address(transport.get_extra_info("peername"))
         self.constant = constant_lines(self.peer, site.scheme, site.port.port, b"2")
         counters = site.context.stats
@@ -118,15 +127,20 @@ class Http2Connection(asyncio.Protocol):
         self.site.remove(self)
 
     def pause_writing(self) -> None:
-        """The client does not read: nor do we, and streams wait."""
+        """The client does not keep up: streams wait. What it asks meanwhile is heard, see `_write`."""
         self.stalled = True
         self._stalled_at = monotonic()
-        self.transport.pause_reading()
+        self._answered = 0
 
     def resume_writing(self) -> None:
         self.stalled = False
-        self.transport.resume_reading()
+        self._read_on()
         self.wake()
+
+    def _read_on(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            self.transport.resume_reading()
 
     # Turns
 
@@ -135,6 +149,16 @@ class Http2Connection(asyncio.Protocol):
         if not self._woken:
             self._woken = True
             self.site.loop.call_soon(self._turn)
+
+    def queued(self, n: int) -> None:
+        """Send what the codec has queued, *n* bytes more of a body: at once where the turn has brought much.
+
+        A socket may be read some dozen times a turn; so much must not be there before we see that this client is full.
+        """
+        self._queued += n
+        if self._queued > _AHEAD_BYTES:
+            self._write()
+        self.wake()
 
     def _turn(self) -> None:
         """Write, give waiting streams their turns, and close where that was the last of it."""
@@ -148,9 +172,17 @@ class Http2Connection(asyncio.Protocol):
         self._woken = False
 
     def _write(self) -> None:
+        self._queued = 0
         out = self.codec.take_output()
-        if out:
-            self.transport.write(out)
+        if not out:
+            return
+        stalled = self.stalled
+        self.transport.write(out)
+        if stalled:  # heads, and answers to control frames: a client that reads none of them is not read for ever
+            self._answered += len(out)
+            if self._answered > self.site.limits.buffer_bytes and not self._deaf:
+                self._deaf = True
+                self.transport.pause_reading()
 
     def _pump(self) -> None:
         waiting = self.waiting
@@ -343,8 +375,7 @@ class Http2Connection(asyncio.Protocol):
         self.deadline_at = monotonic() + (limits.idle_timeout_s if unsent else _LINGER_S)
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        if self.stalled:
-            self.transport.resume_reading()
+        self._read_on()
 
     def abort(self) -> None:
         """Close at once."""

@@ -44,6 +44,9 @@ class Carrier(Protocol):
     def wake(self) -> None:
         """Send what the codec has queued, once this turn."""
 
+    def queued(self, n: int) -> None:
+        """Send what the codec has queued, *n* bytes more of a body."""
+
 
 class Http2Stream:
     """See the module. *chunked*: the request's body goes up in chunks: its length is not known, and they are."""
@@ -222,7 +225,7 @@ class Http2Stream:
                 carrier.waiting[self] = None
         else:
             n = carrier.codec.send_data(self.stream, data, end=end)
-            carrier.wake()
+            carrier.queued(n)
             if n == len(data):
                 return
             self._unsent = data[n:] if n else data
