@@ -7,7 +7,6 @@ A further connection is made only for waiters that the open ones, and those bein
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
 from gatewayproxy.dataplane.upstream.http2 import Http2Upstream
@@ -16,8 +15,6 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Endpoint
 
 __all__ = ["Http2Pool"]
-
-_MOST_WINDOW: Final = 1 << 30
 
 
 class Http2Pool(EndpointPool):
@@ -29,10 +26,8 @@ class Http2Pool(EndpointPool):
         super().__init__(endpoint, limits, spawn)
         self._open: list[Http2Upstream] = []  # those that may have room, oldest first
         self.per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
-        # Streams that nobody reads fill their own windows and leave the connection's to the others: however many of
-        # them are stuck, it has room for the rest. So a connection holds `streams * stream window` bytes at most.
-        window_bytes = min(limits.upstream_h2_streams * limits.h2_stream_window_bytes, _MOST_WINDOW)
-        self.codec_limits = replace(limits, h2_connection_window_bytes=window_bytes)
+        # By them the codec keeps windows within which no stream stops another: `h2_connection_window_bytes` in all.
+        self.codec_limits = replace(limits, h2_streams=limits.upstream_h2_streams)
 
     def take(self, *, must_live: bool) -> Upstream | None:
         """Return a stream of the oldest connection that has room."""

@@ -168,6 +168,8 @@ def _clusters_of_choice(choice: BackendChoice) -> Iterator[Cluster]:
 def _entries_of(port: Port) -> Iterator[RouteEntry]:
     if port.tcp is not None:
         yield port.tcp
+    if port.udp is not None:
+        yield port.udp
     if port.sni is not None:
         targets = [*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default]
         yield from (target.entry for target in targets if target is not None and target.entry is not None)
