@@ -22,6 +22,7 @@ from gatewayproxy.wire.h2stream import Cause, Ending, State, Stream
 __all__ = ["H2Connection", "broken"]
 
 _SETTINGS_BYTES_PER_TOKEN: Final = 48  # eight settings
+_SLIVER_BYTES: Final = 1024  # DATA below this on a closed stream counts as a control frame
 _MOST: Final[dict[int, int]] = {
     Setting.ENABLE_PUSH: 1,
     Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW,
@@ -149,7 +150,7 @@ class H2Connection(Sender):
         stream = self.streams.get(stream_id)
         if stream is None or not stream.receiving or not stream.final:
             self._give_back(counted)
-            self._stray_data(stream, stream_id)
+            self._stray_data(stream, stream_id, counted)
             return
         n = len(payload)
         stream.receive_window -= counted
@@ -175,7 +176,7 @@ class H2Connection(Sender):
                 self._give_back(n)
                 raise malformed("body is not as long as content-length", stream.id)
 
-    def _stray_data(self, stream: Stream | None, stream_id: int) -> None:
+    def _stray_data(self, stream: Stream | None, stream_id: int, counted: int) -> None:
         """Judge DATA on a stream that may have none; RFC 9113 §5.1, §6.1."""
         if stream is not None:
             if stream.receiving:
@@ -183,7 +184,8 @@ class H2Connection(Sender):
             raise broken("DATA behind END_STREAM", ErrorCode.STREAM_CLOSED, stream_id)
         if self._idle(stream_id):
             raise broken("DATA on an idle stream")
-        self._control.spend(1, self._now)
+        if counted < _SLIVER_BYTES:  # what was on its way to a hundred streams, when we reset them, is no flood
+            self._control.spend(1, self._now)
         how = self._closed.get(stream_id)
         if how == Ending.BY_END:
             raise broken("DATA on a closed stream", ErrorCode.STREAM_CLOSED)
