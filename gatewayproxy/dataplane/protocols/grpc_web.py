@@ -9,6 +9,7 @@ which become the last frame. An answer that is no gRPC (an error page) passes as
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.protocols.grpc import note_status
@@ -19,13 +20,13 @@ from gatewayproxy.wire.chunked import ChunkedReader, kept_trailers
 from gatewayproxy.wire.grammar import FIELD_LINE, cut_lines, join_kept
 from gatewayproxy.wire.grpc import Code, content_type, status_lines
 from gatewayproxy.wire.grpc_web import Base64Reader, Base64Writer, Form, Frames, form_of, trailers_frame
-from gatewayproxy.wire.head import CHUNKED
+from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, ResponseHead
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
-__all__ = ["Translation", "translated"]
+__all__ = ["Translation", "asked_form", "translated"]
 
 _MENTIONED: Final = (b"application/grpc-web",)
 _REQUEST_CUT: Final = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"te"))
@@ -36,18 +37,20 @@ _NO_TRAILERS: Final = status_lines(Code.INTERNAL, "bad_response: the backend end
 
 def translated(exchange: Exchange, upstream: Upstream) -> Upstream:
     """Return the way on which *exchange* is to send a call: *upstream* itself where it is not of gRPC-Web."""
-    head = exchange.head
-    if not head.mentions(_MENTIONED):
-        return upstream
-    form = form_of(head.field(b"content-type"), head.field(b"accept"))
+    form = asked_form(exchange.head)
     if form is None:
         return upstream
 
-    def note(lines: bytes) -> None:
-        note_status(exchange, lines)
-
     limits = exchange.connection.site.limits
+    note = partial(note_status, exchange)
     return Translation(form, exchange, upstream, limits, refuse=exchange.on_bad_request, note=note)
+
+
+def asked_form(head: RequestHead) -> Form | None:
+    """Return the form of the call that *head* begins, None where it is not of gRPC-Web."""
+    if not head.mentions(_MENTIONED):
+        return None
+    return form_of(head.field(b"content-type"), head.field(b"accept"))
 
 
 class Translation:
@@ -66,7 +69,7 @@ class Translation:
         limits: Limits,
         *,
         refuse: Callable[[RemoteProtocolError], None],
-        note: Callable[[bytes], None],
+        note: Callable[[bytes], None] | None = None,
     ) -> None:
         self.payload_only = True
         self.chunked = True
@@ -173,7 +176,7 @@ class Translation:
             return
         ended = head.length in (0, ENDED)  # Trailers-Only: its status stays in the head
         self._plain = ended
-        if ended:
+        if ended and self._note is not None:
             self._note(head.buf[head.fields_start : head.fields_end])
         self._chunked = not ended and not sink.payload_only
         answer = _answer_head(head, self._form.answer, ended=ended)
@@ -225,7 +228,8 @@ class Translation:
             sink.on_failure(error)
             return
         lines = self._trailers or _NO_TRAILERS
-        self._note(lines)
+        if self._note is not None:
+            self._note(lines)
         frame = trailers_frame(lines)
         if self._writer is not None:
             frame = self._writer.feed(frame, whole=True)

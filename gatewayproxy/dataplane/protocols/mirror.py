@@ -8,12 +8,15 @@ so that a mirror that hangs keeps neither descriptors nor memory.
 from __future__ import annotations
 
 from asyncio import TimerHandle, get_running_loop
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.dataplane.protocols.grpc_web import Translation, asked_form
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
-from gatewayproxy.errors import UpstreamError
+from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.wire.edit import rewrite_request
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.response import ResponseHead
@@ -45,6 +48,8 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
             bodiless=exchange.head.method == b"HEAD",
             chunked=exchange.head.length == CHUNKED,
         )
+        if target.entry.grpc and (form := asked_form(exchange.head)) is not None:
+            call.translate = partial(Translation, form, limits=connection.site.limits)
         call.begin(body, framed=exchange.chunked, complete=connection.state is not BODY)
         calls.append(call)
     return tuple(calls) if connection.state is BODY else ()
@@ -55,7 +60,7 @@ class MirrorCall:
 
     __slots__ = (
         "_bodiless", "_bound", "_cluster", "_frames", "_out", "_pool", "_timer", "_upstream", "chunked", "complete",
-        "payload_only", "request_trailers",
+        "payload_only", "request_trailers", "translate",
     )  # fmt: skip
 
     def __init__(self, head: bytes, cluster: ClusterState, bound: int, *, bodiless: bool, chunked: bool) -> None:
@@ -63,6 +68,7 @@ class MirrorCall:
         self.chunked = chunked
         self.request_trailers = b""
         self.complete = False
+        self.translate: Callable[..., Upstream] | None = None  # into what the endpoint speaks
         self._frames = False  # what comes is not framed in chunks, and is to be
         self._out = head
         self._cluster = cluster
@@ -139,11 +145,16 @@ class MirrorCall:
 
     def on_connection(self, connection: Upstream) -> None:
         """Send what there is."""
+        if self.translate is not None:
+            connection = self.translate(sink=self, upstream=connection, refuse=self._on_bad_request)
         self._upstream = connection
         connection.start(self, self._out, self._bodiless, self.complete)
         self._out = b""
         if self.complete:
             self._wait_for_answer()
+
+    def _on_bad_request(self, error: RemoteProtocolError) -> None:
+        self.give_up()
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
         """Drop the copy."""
