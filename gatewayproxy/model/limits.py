@@ -43,8 +43,12 @@ class Limits:
         262_144, "HTTP/2: body bytes of a stream that may wait in us, at first 65,535; the peer pauses"
     )
     h2_connection_window_bytes: int = _limit(
-        8_388_608, "HTTP/2: the same of all streams of a connection, at least 65,535 for each; their windows grow no more"
+        8_388_608,
+        "HTTP/2: the same of all streams of a connection, at least 65,535 for each; their windows grow no more",
     )
+    h2_ping_s: float = _limit(30.0, "HTTP/2: silence of a client with streams open, 0 = no limit; PING")
+    h2_pong_s: float = _limit(20.0, "HTTP/2: a client's silence behind a PING; close")
+    h2_age_s: float = _limit(3_600.0, "HTTP/2: age of a connection, less up to a tenth, 0 = no limit; GOAWAY")
     h2_continuations: int = _limit(16, "HTTP/2: CONTINUATION frames of a header block; ENHANCE_YOUR_CALM")
     h2_control_frames: int = _limit(
         1_000, "HTTP/2: frames at once that move no body and open no stream, a tenth a second; ENHANCE_YOUR_CALM"

@@ -14,10 +14,15 @@ from gatewayproxy.wire.h2 import Event, H2Client
 from gatewayproxy.wire.h2events import DATA, GOAWAY
 from tests.support.backend import backend, client, until
 from tests.support.h2client import H2Session, h2_session
-from tests.support.h2peer import GET, PREFACE
+from tests.support.h2peer import GET, PING, PREFACE, frame
 from tests.support.worker import Served, cluster, forward, serve, vhost
 
 MIB = 1 << 20
+PING_ASKED = frame(PING, 0, 0, b"alive?  ")
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
 
 
 @contextmanager
@@ -186,9 +191,6 @@ async def test_an_endpoint_that_does_not_read_stops_its_stream_at_the_window() -
 
 
 async def test_a_reset_stream_lets_go_of_its_endpoint() -> None:
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-
     async with backend(hang) as upstream:
         with gateway(upstream.number) as served:
             async with h2_session(served.number) as session:
@@ -310,6 +312,66 @@ async def test_an_unused_connection_is_told_to_go_and_closed() -> None:
                 assert (await session.ask("/")).status == 200
                 await session.until(lambda: session.closed)
                 assert session.goaways == [1]
+
+
+async def test_a_client_that_waits_in_silence_is_asked_whether_it_is_there() -> None:
+    async with backend(hang) as upstream:
+        with gateway(upstream.number, Limits(h2_ping_s=0.1, h2_pong_s=60)) as served:
+            async with h2_session(served.number) as session:
+                stream_id = session.request("/")
+                await session.until(lambda: session.n_pings >= 2)  # the library answers
+                assert not session.answers[stream_id].ended
+            await until(lambda: served.records)
+            assert [record.reason for record in served.records] == ["client_closed"]
+
+
+async def test_a_client_that_does_not_answer_a_ping_is_lost() -> None:
+    async with backend(hang) as upstream:
+        with gateway(upstream.number, Limits(h2_ping_s=0.1, h2_pong_s=0.1)) as served:
+            async with client(served.number) as raw:
+                codec = H2Client(Limits(), 0.0)
+                codec.request(GET, end=True)
+                raw.send(codec.take_output())
+                assert PING_ASKED in await raw.rest()
+                await until(lambda: not upstream.n_open)
+            assert [record.reason for record in served.records] == ["client_closed"]
+
+
+async def test_an_unused_connection_is_not_pinged() -> None:
+    async with backend() as upstream:
+        with gateway(upstream.number, Limits(h2_ping_s=0.1, h2_pong_s=0.1, idle_timeout_s=2.5)) as served:
+            async with h2_session(served.number) as session:
+                assert (await session.ask("/")).status == 200
+                await session.until(lambda: session.closed)
+                assert (session.n_pings, session.goaways) == (0, [1])
+
+
+async def test_a_connection_that_has_grown_old_is_drained() -> None:
+    release = asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with backend(wait) as upstream:
+        with gateway(upstream.number, Limits(h2_age_s=0.5)) as served:
+            async with client(served.number) as raw:
+                codec = H2Client(Limits(), 0.0)
+                codec.request(GET, end=True)
+                raw.send(codec.take_output())
+                events: list[Event] = []
+                async with asyncio.timeout(10):
+                    while data := await raw.reader.read(65_536):
+                        events += codec.receive(data, 0.0)
+                        raw.send(codec.take_output())
+                        if sum(event[0] == GOAWAY for event in events) == 2:
+                            release.set()
+                assert [event[1:3] for event in events if event[0] == GOAWAY] == [((1 << 31) - 1, 0), (1, 0)]
+                assert [event[2:] for event in events if event[0] == DATA] == [(b"ok", True)]
+            # A new connection is as good as any.
+            async with h2_session(served.number) as session:
+                assert (await session.ask("/")).status == 200
 
 
 @pytest.mark.parametrize(

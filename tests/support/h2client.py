@@ -44,6 +44,7 @@ class H2Session:
         )
         self.answers: dict[int, Answer] = {}
         self.goaways: list[int] = []  # last stream ids
+        self.n_pings = 0  # that we were sent, and have answered
         self.reads = True
         self.closed = False
         self._agreed = 0  # frames of our settings that are in force
@@ -76,8 +77,9 @@ class H2Session:
 
     def _note(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaways.append(event.last_stream_id)
+            self.goaways.append(event.last_stream_id or 0)
             return
+        self.n_pings += isinstance(event, h2.events.PingReceived)
         if isinstance(event, h2.events.SettingsAcknowledged):
             self._agreed += 1
         answer = self.answers.get(getattr(event, "stream_id", None) or 0)

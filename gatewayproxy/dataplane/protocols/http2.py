@@ -13,6 +13,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from math import inf
+from random import uniform
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -40,6 +42,7 @@ _TICK_S: Final = 1.0  # how often a connection in use looks at the time
 _AHEAD_BYTES: Final = 131_072  # written and not yet sent, by us and again by the kernel: then streams take turns
 _LINGER_S: Final = 2.0  # how long we read on so that a reset does not take our last words away
 _DRAIN: Final = b"draining"  # payload of the PING behind the first GOAWAY
+_ALIVE: Final = b"alive?  "  # of one that asks whether the client is there
 _KEPT: Final = 16  # request heads
 
 
@@ -47,9 +50,9 @@ class Http2Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_opening", "_partial_at",
-        "_queued", "_stalled_at", "_woken", "codec", "constant", "deadline_at", "known", "listener", "listener_name",
-        "peer", "site", "stalled", "transport", "waiting",
+        "_ages_at", "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_opening",
+        "_partial_at", "_pinged_at", "_queued", "_stalled_at", "_used_at", "_woken", "codec", "constant", "deadline_at",
+        "known", "listener", "listener_name", "peer", "site", "stalled", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
@@ -64,6 +67,9 @@ class Http2Connection(asyncio.Protocol):
         self.stalled = False
         self.deadline_at = 0.0
         self._heard_at = self._partial_at = self._stalled_at = 0.0
+        self._used_at = 0.0  # a stream was seen open
+        self._pinged_at = 0.0
+        self._ages_at = inf
         self._heads: dict[Head, RequestHead] = {}
         self._opening: Http2Stream | None = None  # begins with the next event, which may bring its body
         self._woken = False  # a turn is coming, or is now
@@ -89,6 +95,8 @@ class Http2Connection(asyncio.Protocol):
         counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1
         counters.connections_total[self.listener_name] = counters.connections_total.get(self.listener_name, 0) + 1
         self._heard_at = self._partial_at = now = monotonic()
+        if site.limits.h2_age_s:  # connections that were opened together end one after another
+            self._ages_at = now + site.limits.h2_age_s * uniform(0.9, 1.0)
         self.codec = H2Server(site.limits, now, connect=True)
         self.deadline_at = now + _TICK_S
         site.add(self)
@@ -315,7 +323,8 @@ class Http2Connection(asyncio.Protocol):
             self.waiting[owner] = None
 
     def _on_pong(self, event: Event, now: float) -> None:
-        if self._ending:
+        assert event[0] == h2events.PONG
+        if event[1] == _DRAIN:
             self._say_last()
 
     def _on_goaway(self, event: Event, now: float) -> None:
@@ -392,23 +401,43 @@ class Http2Connection(asyncio.Protocol):
         self.deadline_at = now + _TICK_S
         if self._ending:
             self._say_last()
+        elif now > self._ages_at:
+            self.drain()
         streams = self.codec.streams
         for stream in list(streams.values()):
             if (owner := _owner(stream)) is not None:
                 owner.on_tick(now)
         if streams:
-            self._heard_at = now
+            self._used_at = now
+            self._ask_if_alive(now)
         patience_s = limits.body_timeout_s if streams else limits.head_timeout_s
         if self.codec.partial and not self.stalled and now - self._partial_at > patience_s:
             self._close("head_timeout")
         elif not streams and not self.codec.partial and not self._ending:
             self._rest(now)
 
+    def _ask_if_alive(self, now: float) -> None:
+        """Send PING to a client that is silent while it waits for us, and end the connection if it stays so.
+
+        RFC 9113 §6.7. What is still unsent is no silence of the client's: `_stalled_at` bounds that.
+        """
+        limits = self.site.limits
+        if not limits.h2_ping_s or self.transport.get_write_buffer_size():
+            return
+        if self._pinged_at > self._heard_at:
+            if now - self._pinged_at > limits.h2_pong_s:
+                log.debug("h2_silent client=%s", self.peer.decode("ascii"))
+                self.abort()
+        elif now - self._heard_at > limits.h2_ping_s:
+            self._pinged_at = now
+            self.codec.ping(_ALIVE)
+            self.wake()
+
     def _rest(self, now: float) -> None:
         """Wait for the next stream, as long as an unused connection may last."""
-        idle_until = self._heard_at + self.site.limits.idle_timeout_s
+        idle_until = max(self._heard_at, self._used_at) + self.site.limits.idle_timeout_s
         if idle_until > now:
-            self.deadline_at = idle_until
+            self.deadline_at = min(idle_until, self._ages_at)
         else:
             self._ending = True
             self._say_last()  # a request that crosses it is not served, and the client knows
