@@ -1,4 +1,4 @@
-"""Filters of HTTPRoute rules and backendRefs: one file each. `FILTERS` is the whole registry. Pure.
+"""Filters of rules and backendRefs of HTTPRoutes and GRPCRoutes: one file each. `FILTERS` is the whole registry. Pure.
 
 A file reads its member of the filter union into a `FilterSpec`, which lowers to its part of a `FilterChain` once the
 backends that it refers to are known; most refer to none (`fields.edits.LocalFilter`). A type that is not in the

@@ -14,6 +14,7 @@ SUPPORTED_FEATURES: Final = tuple(
             "GRPCRouteRequestHeaderModifier",
             "Gateway",
             "GatewayHTTPListenerIsolation",
+            "GatewayHTTPSListenerDetectMisdirectedRequests",
             "GatewayPort8080",
             "GatewayStaticAddresses",
             "HTTPRoute",
