@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gatewayproxy.cli import limit_flag
 from gatewayproxy.compiler.manifests import KINDS as READERS
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.dataplane.protocols.grpc import code_of
 from gatewayproxy.filters import FILTERS
 from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS
@@ -51,13 +52,21 @@ def limits() -> str:
 
 def reasons() -> str:
     rows = [
-        (f"`{reason}`", status, "the configuration says so: see the route's conditions")
+        (f"`{reason}`", status, code(status, reason), "the configuration says so: see the route's conditions")
         for reason, status in REFUSALS.items()
     ]
     rows += [
-        (f"`{reason}`", status, meaning) for reason, (status, meaning) in ANSWERS.items() if reason not in REFUSALS
+        (f"`{reason}`", status, code(status, reason), meaning)
+        for reason, (status, meaning) in ANSWERS.items()
+        if reason not in REFUSALS
     ]
-    return table(("reason", "status", "meaning"), sorted(rows))
+    return table(("reason", "status", "gRPC", "meaning"), sorted(rows))
+
+
+def code(status: int, reason: str) -> str:
+    """Return what clients of gRPC get, or make of it."""
+    found = code_of(status, reason)
+    return f"{found.value} {found.name}" if status >= 400 else ""
 
 
 def metrics() -> str:
@@ -100,7 +109,8 @@ def page() -> str:
             limits(),
             "## Reason codes\n",
             "In the access log (`reason`) and in `gatewayproxy_local_answers_total`. Those of connections\n"
-            "that end without an HTTP answer are in [operations.md](operations.md).\n",
+            "that end without an HTTP answer are in [operations.md](operations.md); what gRPC\n"
+            "has to do with it, in [grpc.md](grpc.md).\n",
             reasons(),
             "## Metrics\n",
             "On `/metrics`, summed over the workers. How many series there may be: [operations.md](operations.md).\n",
