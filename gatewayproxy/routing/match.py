@@ -95,19 +95,17 @@ def _find_whole(layer: PathIndex, request: Request) -> RouteEntry | None:
         if candidate.bare or _holds(candidate, request):
             return candidate.entry
     for candidate in layer.regexes:
-        if _path_fits(candidate, path) and _holds(candidate, request):
+        if candidate.regex is not None:
+            fits = matches(candidate.regex, path)
+        else:
+            fits = candidate.call is not None and _call_fits(candidate.call, path)
+        if fits and _holds(candidate, request):
             return candidate.entry
     return None
 
 
-def _path_fits(candidate: Candidate, path: bytes) -> bool:
-    """Return whether *path* is one that a candidate of `PathIndex.regexes` is for."""
-    if candidate.regex is not None:
-        return matches(candidate.regex, path)
-    return candidate.call is not None and _call_fits(candidate.call, path)
-
-
 def _call_fits(call: CallTest, path: bytes) -> bool:
+    """Return whether *path* is a call of the service and method of *call*."""
     service, _, method = path[1:].partition(b"/")
     for expected, name in ((call.service, service), (call.method, method)):
         if expected and not (matches(expected, name) if call.regex else expected == name):

@@ -63,6 +63,15 @@ def test_all_namespaces_add_a_column_and_sort_by_it() -> None:
     assert [line.split()[:2] for line in lines[1:]] == [["default", "api"], ["hr", "hr"]]
 
 
+def test_grpcroutes_show_their_hostnames_and_what_the_parents_say() -> None:
+    verdict = [condition("Accepted", "False", "HostnameConflict"), condition("ResolvedRefs")]
+    calls = {**route("calls", "default", verdict, hostnames=["c.test"]), "kind": "GRPCRoute"}
+    asked = get.ask("grpcroutes", (), namespace="default")
+    head, row = get.show(get.choose([*OBJECTS, calls], asked), asked, "wide", now=NOW).splitlines()
+    assert head.split() == ["NAME", "HOSTNAMES", "AGE", "PARENTS", "ACCEPTED", "RESOLVED-REFS"]
+    assert row.split() == ["calls", '["c.test"]', "<unknown>", "infra/web:http", "False", "(HostnameConflict)", "True"]
+
+
 def test_a_gateway_shows_what_its_definition_says() -> None:
     head, row = shown("gtw", namespace="infra").splitlines()
     assert head.split() == ["NAME", "CLASS", "ADDRESS", "PROGRAMMED", "AGE"]
