@@ -7,7 +7,9 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["gateway", "http_route", "listener", "service", "tcp_route", "write"]
+from gatewayproxy.model.plan import Certificate
+
+__all__ = ["gateway", "http_route", "listener", "service", "tcp_route", "tls_secret", "write"]
 
 _API = "gateway.networking.k8s.io"
 Tree = dict[str, object]
@@ -49,11 +51,24 @@ def tcp_route(name: str, backend: str, *, section: str, parent: str = "gw") -> T
     return {"apiVersion": f"{_API}/v1", "kind": "TCPRoute", "metadata": {"name": name}, "spec": spec}
 
 
-def service(name: str, *endpoints: str, labels: Mapping[str, str] | None = None) -> Tree:
-    """A Service whose port 80 leads to *endpoints* ("127.0.0.1:8080")."""
+def service(name: str, *endpoints: str, labels: Mapping[str, str] | None = None, protocol: str = "") -> Tree:
+    """A Service whose port 80 leads to *endpoints* ("127.0.0.1:8080"); *protocol* is its appProtocol."""
     annotations = {"gatewayproxy.io/endpoints": ", ".join(endpoints)}
     metadata = {"name": name, "annotations": annotations, "labels": dict(labels or {})}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
+    port: Tree = {"port": 80} | ({"appProtocol": protocol} if protocol else {})
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
+
+
+def tls_secret(name: str, certificate: Certificate) -> Tree:
+    content = {"tls.crt": certificate.chain_pem.decode(), "tls.key": certificate.key_pem.decode()}
+    metadata = {"name": name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "kubernetes.io/tls",
+        "stringData": content,
+    }
 
 
 def write(folder: Path, *objects: Tree, name: str = "all.yaml") -> None:
