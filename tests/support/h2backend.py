@@ -183,10 +183,9 @@ async def h2_backend(
         peer = H2Peer(served, writer)
         served.peers.append(peer)
         served.n_open += 1
+        peer.h2.initiate_connection()
         if values:
             peer.h2.update_settings(values)
-            peer.h2.local_settings.update(values)
-        peer.h2.initiate_connection()
         peer.flush()
         try:
             while data := await reader.read(65_536):

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, cast
 
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
 from gatewayproxy.dataplane.upstream.http2_stream import UpstreamStream
+from gatewayproxy.dataplane.upstream.http2_tunnel import UpstreamTunnel
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2events
@@ -30,6 +31,7 @@ __all__ = ["Http2Upstream", "Owner"]
 
 log = logging.getLogger(__name__)
 
+_IDS: Final = 1 << 30  # that a client has on a connection
 _HEALTH: Final = b"health\0\0"  # payload of a PING
 # gRPC servers take PINGs more often than every five minutes for abuse, but for one behind each frame of theirs.
 _CALM_S: Final = 310.0
@@ -44,12 +46,14 @@ class Owner(Protocol):
     codec_limits: Limits
 
     @property
-    def per_connection(self) -> int:
-        """Return how many streams a new connection may have until the endpoint says so."""
-
-    @property
     def wanted(self) -> bool:
         """Return whether someone waits for room."""
+
+    def first_streams(self) -> int:
+        """Return how many streams a new connection may have until the endpoint says so."""
+
+    def learn(self, most: int) -> None:
+        """Note how many streams the endpoint allows on a connection."""
 
     def serve(self, connection: Http2Upstream) -> None:
         """Give waiters the room that *connection* has."""
@@ -65,20 +69,24 @@ class Http2Upstream(EndpointConnection):
     """See the module. It has room while `codec.streams` are fewer than *most*."""
 
     __slots__ = (
-        "_closing", "_heard_at", "_idle_since", "_leaving", "_n_pings", "_opened_at", "_ping_at", "_stalled_at",
-        "_woken", "codec", "has_answered", "heads", "most", "n_requests", "pool", "stalled", "waiting",
+        "_allowed", "_closing", "_heard_at", "_idle_since", "_last_request", "_leaving", "_n_pings", "_opened_at",
+        "_ping_at", "_stalled_at", "_woken", "codec", "has_answered", "heads", "most", "n_requests", "pool", "stalled",
+        "unsettled", "waiting",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
         self.pool = pool
         now = monotonic()
         self.codec = H2Client(pool.codec_limits, now)
-        self.most = pool.per_connection
+        self.most = pool.first_streams()
         self.n_requests = 0
+        self._last_request = pool.limits.upstream_h2_requests or _IDS
+        self._allowed = -1  # streams by the endpoint's SETTINGS, -1 before they have come
         self.has_answered = False
         self.stalled = False
         self.waiting: dict[UpstreamStream, None] = {}
         self.heads = ResponseHeads()
+        self.unsettled: list[UpstreamTunnel] | None = []  # wait for the endpoint's SETTINGS; None: they have come
         self._opened_at = self._heard_at = self._idle_since = now
         self._stalled_at = 0.0
         self._ping_at = 0.0  # of a PING that is not answered
@@ -96,10 +104,14 @@ class Http2Upstream(EndpointConnection):
 
     def open(self) -> Upstream:
         """Return a stream, to be started at once."""
-        most = self.pool.limits.upstream_h2_requests
-        if self.n_requests + 1 == most:
+        if self.n_requests + 1 >= self._last_request:
             self._stop_opening()
         return UpstreamStream(self)
+
+    @property
+    def greeted(self) -> bool:
+        """Return whether the endpoint has said how many streams it allows."""
+        return self._allowed >= 0
 
     def lives(self) -> bool:
         """Return whether the endpoint has not ended the connection: bytes alone say nothing, it may send PINGs."""
@@ -147,7 +159,14 @@ class Http2Upstream(EndpointConnection):
             return
         self._heard_at = now = monotonic()
         self._woken = True
-        for event in self.codec.receive(data, now):
+        codec = self.codec
+        events = codec.receive(data, now)
+        # What it says of the connection holds before any of the events is acted on.
+        if not self._leaving and (codec.peer_leaves or codec.failed):
+            self._stop_opening()
+        elif codec.peer_streams < self.most:
+            self.most = codec.peer_streams
+        for event in events:
             try:
                 _ON[event[0]](self, event)
             except Exception:  # our own fault must not cost more than this stream
@@ -271,27 +290,24 @@ class Http2Upstream(EndpointConnection):
             self.waiting[owner] = None
 
     def _on_settings(self, event: Event) -> None:
+        self._allowed = min(self.codec.peer_streams, self.pool.limits.upstream_h2_streams)
+        self.pool.learn(self._allowed)
         if not self._leaving:
-            self.most = min(self.codec.peer_streams, self.pool.limits.upstream_h2_streams)
+            self.most = self._allowed
 
     def _on_pong(self, event: Event) -> None:
         self._ping_at = 0.0
-
-    def _on_goaway(self, event: Event) -> None:
-        assert event[0] == h2events.GOAWAY
-        self._stop_opening()
 
     def _on_failed(self, event: Event) -> None:
         assert event[0] == h2events.FAILED
         error = event[1]
         log.debug("h2_failed endpoint=%s reason=%s detail=%r", self.pool.name, error.reason, str(error))
-        self._stop_opening()
         for stream in list(self.codec.streams.values()):
             if (owner := _owner(stream)) is not None:
                 owner.refuse(RemoteProtocolError(f"{self.pool.name}: {error}"))
 
     def _ignore(self, event: Event) -> None:
-        """No event has the number 0."""
+        """GOAWAY has been heeded before; no event has the number 0."""
 
     def _fault(self, event: Event) -> None:
         log.exception("upstream_stream_failed endpoint=%s", self.pool.name)
@@ -304,6 +320,9 @@ class Http2Upstream(EndpointConnection):
             if (owner := _owner(stream)) is not None:
                 safe = not owner.answered and not owner.fresh
                 owner.fail(UpstreamError(message, kind=kind, status=502, retryable=safe))
+        unsettled, self.unsettled = self.unsettled, None
+        for tunnel in unsettled or ():
+            tunnel.fail(UpstreamError(message, kind=kind, status=502))
 
     # Time
 
@@ -359,6 +378,6 @@ _ON: Final[tuple[Callable[[Http2Upstream, Any], None], ...]] = (  # by the numbe
     Http2Upstream._on_window,
     Http2Upstream._on_settings,
     Http2Upstream._on_pong,
-    Http2Upstream._on_goaway,
+    Http2Upstream._ignore,
     Http2Upstream._on_failed,
 )

@@ -20,12 +20,13 @@ __all__ = ["Http2Pool"]
 class Http2Pool(EndpointPool):
     """See the module; *idle* is always empty."""
 
-    __slots__ = ("_open", "codec_limits", "per_connection")
+    __slots__ = ("_learned", "_open", "_per_connection", "codec_limits")
 
     def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
         super().__init__(endpoint, limits, spawn)
         self._open: list[Http2Upstream] = []  # those that may have room, oldest first
-        self.per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
+        self._per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
+        self._learned = False  # they have come once
         # By them the codec keeps windows within which no stream stops another: `h2_connection_window_bytes` in all.
         self.codec_limits = replace(limits, h2_streams=limits.upstream_h2_streams)
 
@@ -50,7 +51,6 @@ class Http2Pool(EndpointPool):
 
     def serve(self, connection: Http2Upstream) -> None:
         """Give waiters the room that *connection* has."""
-        self.per_connection = connection.most or self.per_connection
         queue = self._queue
         while queue and len(connection.codec.streams) < connection.most:
             waiter = next(iter(queue))
@@ -60,6 +60,18 @@ class Http2Pool(EndpointPool):
             self._connect_more()
         elif self.retired:
             connection.leave()
+
+    def first_streams(self) -> int:
+        """Return how many streams a new connection may have until the endpoint says so.
+
+        One, before the endpoint has ever said it: some end the connection where there are too many.
+        """
+        return self._per_connection if self._learned else 1
+
+    def learn(self, most: int) -> None:
+        """Note how many streams the endpoint allows on a connection; for one that allows none, nothing is expected."""
+        self._per_connection = max(most, 1)
+        self._learned = True
 
     @property
     def wanted(self) -> bool:
@@ -106,8 +118,9 @@ class Http2Pool(EndpointPool):
 
     def _connect_more(self) -> None:
         room = self.limits.upstream_connections - len(self.connections) - self._connecting
-        missing = len(self._queue) - self._connecting * self.per_connection
-        for _ in range(min(room, -(-missing // self.per_connection))):
+        coming = self._connecting + sum(not connection.greeted for connection in self._open)
+        missing = len(self._queue) - coming * self._per_connection
+        for _ in range(min(room, -(-missing // self._per_connection))):
             self._connecting += 1
             self._spawn(self._connect(), f"connect {self.name}")
 

@@ -9,7 +9,7 @@ stream holds `h2_stream_window_bytes` of the endpoint, and one piece of the clie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gatewayproxy.dataplane.upstream.connection import MAX_INTERIM, Sink
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
@@ -22,6 +22,9 @@ from gatewayproxy.wire.h2heads import Head
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.hpack import Field
 
+if TYPE_CHECKING:
+    from gatewayproxy.dataplane.upstream.http2_tunnel import UpstreamTunnel
+
 __all__ = ["Carrier", "UpstreamStream"]
 
 
@@ -32,6 +35,7 @@ class Carrier(Protocol):
     stalled: bool  # the endpoint does not read
     waiting: dict[UpstreamStream, None]  # streams with bytes to send, longest waiting first
     heads: ResponseHeads
+    unsettled: list[UpstreamTunnel] | None  # that wait for the endpoint's SETTINGS; None: they have come
     has_answered: bool
     n_requests: int
 
