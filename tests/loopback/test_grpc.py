@@ -264,3 +264,27 @@ async def test_a_call_that_ends_in_time_is_recorded_with_its_status() -> None:
     assert [(each.grpc_status, each.reason, each.status) for each in served.records] == [
         ("0", "", 200), ("5", "", 200), ("9", "", 200),
     ]  # fmt: skip
+
+
+async def test_a_streaming_call_may_be_silent_for_long() -> None:
+    async def echo(call: H2Call) -> None:
+        call.head(200, GRPC)
+        await call.until(lambda: call.body)
+        await call.send(bytes(call.body), end=False)
+        await call.whole()
+        call.trail(("grpc-status", "0"))
+
+    async with h2_backend(echo) as endpoint:
+        calls, others = to(h2c(endpoint.number)), to(h2c(endpoint.number), grpc=False)
+        index = HostIndex(default=vhost({b"": calls, b"/other": others}))
+        with serve(index, limits=Limits(body_timeout_s=0.05)) as served:
+            async with h2_session(served.number) as session:
+                silent = session.request("/s/m", method="POST", fields=CALL, end=False)
+                late = session.request("/other", method="POST", fields=CALL, end=False)
+                await session.until(lambda: session.answers[late].reset is not None)
+                answer = session.answers[silent]
+                assert (answer.status, answer.ended, answer.reset) == (200, False, None)
+                await session.send(silent, frame(b"x"))
+                await session.until(lambda: answer.ended)
+    assert (bytes(answer.body), answer.trailers) == (frame(b"x"), [(b"grpc-status", b"0")])
+    assert sorted(each.reason for each in served.records) == ["", "body_timeout"]

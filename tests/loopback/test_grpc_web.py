@@ -346,6 +346,65 @@ async def test_a_deadline_counts_for_browsers_too() -> None:
     assert b"content-type: %b\r\ngrpc-status: 4\r\ngrpc-message: deadline_exceeded: " % TEXT in head
 
 
+@pytest.mark.parametrize("kind", [WEB, TEXT])
+@pytest.mark.parametrize("way", ["http/1.1", "http/2"])
+async def test_an_answer_that_breaks_off_between_messages_says_why(kind: bytes, way: str) -> None:
+    async def begin(call: H2Call) -> None:
+        call.head(200, ("content-type", "application/grpc"))
+        await call.send(frame(b"x"), end=False)
+        await hang(call)
+
+    async with gateway(begin) as (served, endpoint):
+        if way == "http/2":
+            async with h2_session(served.number) as session:
+                fields = [("content-type", kind.decode()), ("grpc-timeout", "100m")]
+                answer = await session.ask("/", method="POST", fields=fields)
+                raw = bytes(answer.body)
+                assert answer.ended
+        else:
+            async with client(served.number) as http:
+                for _ in range(2):  # the connection goes on
+                    _, _, body = await http.ask(request(kind, b"", b"grpc-timeout: 100m"))
+                raw = unchunked(body)
+        await until(lambda: endpoint.calls[-1].reset == 8)
+    messages, trailers = read_answer(untexted(raw) if kind is TEXT else raw)
+    assert (messages, trailers["grpc-status"]) == ([b"x"], "4")
+    assert trailers["grpc-message"].startswith("deadline_exceeded: ")
+    assert {(each.status, each.grpc_status, each.reason) for each in served.records} == {
+        (200, "4", "deadline_exceeded")
+    }
+
+
+async def test_an_endpoint_that_resets_between_messages_is_told_of() -> None:
+    async def reset(call: H2Call) -> None:
+        await call.whole()
+        call.head(200, ("content-type", "application/grpc"))
+        await call.send(frame(b"x"), end=False)
+        call.refuse(2)
+
+    async with gateway(reset) as (served, _):
+        async with client(served.number) as http:
+            _, head, body = await http.ask(request(WEB, b""))
+    messages, trailers = content(head, body, WEB)
+    assert (messages, trailers["grpc-status"]) == ([b"x"], "14")
+    assert served.reasons() == {"upstream_reset": 1}
+
+
+async def test_a_call_that_is_refused_is_read_again_from_the_start() -> None:
+    async def refuse_once(call: H2Call) -> None:
+        await call.whole()
+        if len(endpoint.calls) == 1:
+            call.refuse(7)
+        else:
+            await echo(call)
+
+    async with gateway(refuse_once) as (served, endpoint):
+        async with client(served.number) as http:
+            _, head, body = await http.ask(request(TEXT, TEXTS))
+        assert [bytes(call.body) for call in endpoint.calls] == [BINARY] * 2
+    assert content(head, body, TEXT)[0] == [b"hello", b"w" * 300]
+
+
 async def test_filters_apply_and_mirrors_get_the_call_as_grpc() -> None:
     async with h2_backend(echo) as copy:
         mirror = Cluster(

@@ -131,6 +131,12 @@ class Exchange:
         """Return whether the body goes up in chunks."""
         return self.head.length == CHUNKED
 
+    @property
+    def may_be_silent(self) -> bool:
+        """Return whether this is a call of a GRPCRoute under way: its streams rest as long as both sides like."""
+        target = self.target
+        return target is not None and target.entry.grpc and self.upstream is not None
+
     def _note_lines(self, target: Target) -> None:
         """Have ready what this request and those like it on its connection get; None if each needs its own.
 
@@ -348,13 +354,13 @@ class Exchange:
 
     def on_failure(self, error: UpstreamError) -> None:
         """The endpoint failed: try again where that is safe, answer 502 where we still can, else cut."""
-        self.upstream = None
+        upstream, self.upstream = self.upstream, None
         if self.tunnel:
             upgrade.on_upstream_lost(self, error.kind)
         elif error.retryable and self.out and (error.unprocessed or self.head.method in IDEMPOTENT):
             waiting.retry(self, error)
         elif self.status:
-            self.cut(error.kind)
+            self._break_off(upstream, error.status, error.kind)
         else:
             self.answer_with(error.status, error.kind, str(error))
 
@@ -448,11 +454,21 @@ class Exchange:
         self._give_up("internal_error")
 
     def _give_up(self, reason: str) -> None:
+        upstream = self.upstream
         self._abandon_upstream()
         if self.status:
-            self.cut(reason)
+            self._break_off(upstream, ANSWERS[reason][0], reason)
         else:
             self.answer(reason)
+
+    def _break_off(self, upstream: Upstream | None, status: int, reason: str) -> None:
+        """End an answer that has begun on *upstream*: a call of gRPC-Web can be told of it, anyone else will notice."""
+        if isinstance(upstream, grpc_web.Translation) and upstream.end(status, reason):
+            self.reason = reason
+            self._count_refusal()
+            self.on_end()
+        else:
+            self.cut(reason)
 
     def _abandon_upstream(self) -> None:
         upstream, self.upstream = self.upstream, None

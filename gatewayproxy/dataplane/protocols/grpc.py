@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayproxy.routing.table import RouteEntry
     from gatewayproxy.wire.head import RequestHead
 
-__all__ = ["DEADLINES", "CallAnswer", "answer_to", "code_of", "keep_deadline", "note_status"]
+__all__ = ["DEADLINES", "CallAnswer", "answer_to", "code_of", "end_lines", "keep_deadline", "note_status"]
 
 # What is said of a reason where that is more than its HTTP status can say; for the rest, `wire.grpc.code_of_http`.
 _CODES: Final = {
@@ -67,11 +67,15 @@ def answer_to(head: RequestHead, status: int, reason: str, lines: bytes) -> Call
         return None
     form = form_of(kind, head.field(b"accept"))
     media = form.answer if form is not None else b"application/grpc"
-    code = code_of(status, reason)
-    meaning = ANSWERS[reason][1] if reason in ANSWERS else _REFUSED
     kept = _without_ours(lines) if lines else b""
-    told = status_lines(code, f"{reason}: {meaning}")
-    return CallAnswer(code, b"content-type: %b\r\n%b%b" % (media, told, kept))
+    told = end_lines(status, reason)
+    return CallAnswer(code_of(status, reason), b"content-type: %b\r\n%b%b" % (media, told, kept))
+
+
+def end_lines(status: int, reason: str) -> bytes:
+    """Return the field lines that tell a call's client why it ends; *status* is what HTTP would say."""
+    meaning = ANSWERS[reason][1] if reason in ANSWERS else _REFUSED
+    return status_lines(code_of(status, reason), f"{reason}: {meaning}")
 
 
 def keep_deadline(exchange: Exchange, entry: RouteEntry) -> bool:

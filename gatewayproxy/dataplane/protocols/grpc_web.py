@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.protocols.grpc import note_status
+from gatewayproxy.dataplane.protocols.grpc import end_lines, note_status
 from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
@@ -83,7 +83,7 @@ class Translation:
         self._chunks: ChunkedReader | None = None  # reads the framing of a request that comes in chunks
         self._base64 = Base64Reader() if form.text else None
         self._request_frames = Frames()
-        self._plain = False  # the answer is no gRPC
+        self._plain = False  # the answer has no last frame: it is no gRPC, or its status is in the head
         self._chunked = False  # the sink wants the answer in chunks
         self._frames = Frames()
         self._writer = Base64Writer() if form.answer_text else None
@@ -144,6 +144,10 @@ class Translation:
                 self._base64.end()
             self._request_frames.end()
         return _chunk(data, b"" if complete else None)
+
+    def tunnel(self) -> Upstream:
+        """Calls become no tunnels."""
+        return self
 
     def send_eof(self) -> None:
         """Calls become no tunnels."""
@@ -219,22 +223,29 @@ class Translation:
 
     def on_end(self) -> None:
         """Send the trailers as the last frame."""
-        sink = self._sink
         if self._plain:
             self._end_plain()
-            return
-        if not self._frames.whole:
+        elif self._frames.whole:
+            self._send_trailers(self._trailers or _NO_TRAILERS)
+            self._sink.on_end()
+        else:
             error = UpstreamError("the backend ended its answer within a message", kind="bad_response", status=502)
-            sink.on_failure(error)
-            return
-        lines = self._trailers or _NO_TRAILERS
+            self._sink.on_failure(error)
+
+    def end(self, status: int, reason: str) -> bool:
+        """End an answer that has begun for a reason of ours, if that may be said now: between two messages."""
+        if self._plain or not self._frames.whole:
+            return False
+        self._send_trailers(end_lines(status, reason))
+        return True
+
+    def _send_trailers(self, lines: bytes) -> None:
         if self._note is not None:
             self._note(lines)
         frame = trailers_frame(lines)
         if self._writer is not None:
             frame = self._writer.feed(frame, whole=True)
-        sink.on_body(_chunk(frame, b"") if self._chunked else frame, True)
-        sink.on_end()
+        self._sink.on_body(_chunk(frame, b"") if self._chunked else frame, True)
 
     def _end_plain(self) -> None:
         sink = self._sink
@@ -261,6 +272,7 @@ class Translation:
 
     def _fail(self, error: RemoteProtocolError) -> None:
         """Take no more of an answer that is not whole messages."""
+        self._plain = True  # and what has been sent of it may end anywhere
         self._upstream.abandon()
         self._sink.on_failure(UpstreamError(f"the backend's answer: {error}", kind="bad_response", status=502))
 

@@ -328,5 +328,7 @@ class Http2Stream:
                 self.lost("idle_timeout")
                 self.reset(ErrorCode.CANCEL)
         elif self.state is BODY and not self._paused and silence_s > limits.body_timeout_s and exchange is not None:
+            if exchange.may_be_silent:
+                return  # PINGs tell whether the client is there
             status, message = ANSWERS["body_timeout"]
             exchange.on_bad_request(RemoteProtocolError(message, status=status, reason="body_timeout"))
