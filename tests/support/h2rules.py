@@ -171,7 +171,7 @@ def _of_both(opened: bytes, head: bytes) -> list[Rule]:
         rule("§6.9.1 stream's window above 2^31-1", opened, window(1, 0x7FFFFFFF), code=FLOW, stream=1),
         rule("§6.9.1 DATA beyond the stream's window", opened, data(1, FULL) * 4, code=FLOW, stream=1),
         rule("§6.9.2 INITIAL_WINDOW_SIZE lifts a window above 2^31-1", opened, window(1, 0x7FFFFFFF - 65_535),
-             settings_frame((4, 65_536)), code=FLOW),
+             settings_frame((4, 70_000)), code=FLOW),
         rule("§6.10 CONTINUATION without HEADERS", frame(CONTINUATION, 4, 1, head), code=PROTOCOL),
         rule("§6.10 CONTINUATION on an idle stream", frame(CONTINUATION, 4, IDLE, head), code=PROTOCOL),
         rule("§6.10 CONTINUATION behind END_HEADERS", opened, frame(CONTINUATION, 4, 1, head), code=PROTOCOL),
