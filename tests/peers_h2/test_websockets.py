@@ -32,7 +32,7 @@ DOMAIN = "ws.example.com"
 PROTOCOLS = {"plain": "", "ws": "kubernetes.io/ws"}
 BIG = bytes(range(256)) * (40 << 10)  # 10 MiB
 PAGE = b"""<!doctype html><title>page</title><script>
-const socket = new WebSocket("wss://" + location.host + "/echo"), big = "x".repeat(1 << 20), heard = [];
+const socket = new WebSocket("wss://" + location.host + "/browser"), big = "x".repeat(1 << 20), heard = [];
 socket.onopen = () => { socket.send("hello"); socket.send(big); };
 socket.onmessage = (event) => { heard.push(event.data.length); if (heard.length == 2) socket.close(1000, "bye"); };
 socket.onclose = (event) => fetch(`/told?heard=${heard.join("-")}&code=${event.code}&clean=${event.wasClean}`);
@@ -149,6 +149,6 @@ async def test_chromium_has_its_page_and_its_websocket_over_http2(served: Served
     page_line = served.logged(target="/page")
     assert page_line is not None
     assert page_line["protocol"] == "https/2"
-    line = await asyncio.to_thread(wait_until, lambda: served.logged(target="/echo", host=f"{name}:8443"), "its end")
+    line = await asyncio.to_thread(wait_until, lambda: served.logged(target="/browser"), "its end")
     assert (line["protocol"], line["status"], line.get("reason")) == ("https/2", 200, None)  # 101 over HTTP/1.1
-    assert min(line["bytes_in"], line["bytes_out"]) > 1 << 20
+    assert min(line["bytes_in"], line["bytes_out"]) > 1000  # 1 MiB each, compressed between the ends
