@@ -108,30 +108,31 @@ class HeadReader:
     of 11 for a request of 12 fields. Where only the path changes, the other fields are still equal: 7 µs.
     """
 
-    __slots__ = ("_changes", "_connect", "_decoder", "_heads", "_limits", "_sections")
+    __slots__ = ("_changes", "_connect", "_decoder", "_heads", "_limits", "_sections", "_trailers")
 
     def __init__(self, limits: Limits, *, connect: bool = False) -> None:
         self._limits = limits
         self._connect = connect  # we offered extended CONNECT
         self._decoder = Decoder(limits.head_bytes)
         self._heads: dict[bytes, Head] = {}  # by block, all read since the table's last change
+        self._trailers: dict[bytes, Head] = {}  # the same, of what comes behind a body
         self._changes = 0
         self._sections: dict[tuple[Field, ...], _Section] = {}
 
     def request(self, block: bytes, stream_id: int) -> Head:
         """Return the head of a request."""
-        head = self._known(block)
+        head = self._known(self._heads, block)
         if head is None:
             fields, sensitive = self._decoder.decode(block)
             n = _count_pseudo(fields, _REQUEST)
             head = Head(self._section(fields[n:], stream_id), sensitive)
             self._read_request(head, dict(fields[:n]), n, stream_id)
-            self._keep(block, fields, head)
+            self._keep(self._heads, block, fields, head)
         return head
 
     def response(self, block: bytes, stream_id: int) -> Head:
         """Return the head of a response; its *length* is 0 where its status allows no body."""
-        head = self._known(block)
+        head = self._known(self._heads, block)
         if head is None:
             fields, sensitive = self._decoder.decode(block)
             n = _count_pseudo(fields, _RESPONSE)
@@ -139,15 +140,18 @@ class HeadReader:
             _read_status(head, fields[:n], stream_id)
             if len(head.fields) > self._limits.head_fields:
                 raise RemoteProtocolError("response head too large", status=502, reason="response_head_too_large")
-            self._keep(block, fields, head)
+            self._keep(self._heads, block, fields, head)
         return head
 
     def trailers(self, block: bytes, stream_id: int) -> Head:
         """Return trailers: a Head with fields alone."""
-        fields, sensitive = self._decoder.decode(block)
-        head = Head(self._section(fields, stream_id), sensitive)
-        if len(head.fields) > self._limits.head_fields:
-            raise RemoteProtocolError("trailer section too large", status=431, reason="trailers_too_large")
+        head = self._known(self._trailers, block)
+        if head is None:
+            fields, sensitive = self._decoder.decode(block)
+            head = Head(self._section(fields, stream_id), sensitive)
+            if len(head.fields) > self._limits.head_fields:
+                raise RemoteProtocolError("trailer section too large", status=431, reason="trailers_too_large")
+            self._keep(self._trailers, block, fields, head)
         return head
 
     def skip(self, block: bytes) -> None:
@@ -159,19 +163,20 @@ class HeadReader:
         except RemoteProtocolError:  # too large
             return
 
-    def _known(self, block: bytes) -> Head | None:
+    def _known(self, heads: dict[bytes, Head], block: bytes) -> Head | None:
         if self._changes == self._decoder.changes:
-            return self._heads.get(block)
+            return heads.get(block)
         self._changes = self._decoder.changes
         self._heads.clear()
+        self._trailers.clear()
         return None
 
-    def _keep(self, block: bytes, fields: list[Field], head: Head) -> None:
+    def _keep(self, heads: dict[bytes, Head], block: bytes, fields: list[Field], head: Head) -> None:
         small = len(block) <= _KEPT_BYTES and len(fields) <= _KEPT_FIELDS
         if small and self._changes == self._decoder.changes:
-            if len(self._heads) >= _KEPT:
-                self._heads.clear()
-            self._heads[block] = head
+            if len(heads) >= _KEPT:
+                heads.clear()
+            heads[block] = head
 
     def _section(self, fields: list[Field], stream_id: int) -> _Section:
         """Return the regular fields, checked; that depends on nothing else, so it is kept."""
