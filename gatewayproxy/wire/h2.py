@@ -127,7 +127,13 @@ class H2Client(H2Connection):
         return max(self.peer_streams - len(self.streams), 0)
 
     def request(
-        self, fields: Iterable[Field], *, end: bool = False, head: bool = False, sensitive: Collection[bytes] = ()
+        self,
+        fields: Iterable[Field],
+        *,
+        end: bool = False,
+        head: bool = False,
+        sensitive: Collection[bytes] = (),
+        rest: tuple[Field, ...] = (),
     ) -> Stream:
         """Open a stream with a request head and return it; *head*: its method is HEAD. See `send_headers`."""
         if not self.room:
@@ -137,7 +143,7 @@ class H2Client(H2Connection):
         stream.bodiless = head
         stream.advance(Cause.HEADERS)
         self.streams[stream.id] = stream
-        self.send_headers(stream, fields, end=end, sensitive=sensitive)
+        self.send_headers(stream, fields, end=end, sensitive=sensitive, rest=rest)
         return stream
 
     def _on_headers(self, frame: Frame) -> None:

@@ -7,7 +7,7 @@ a backend sent by HTTP/2 is a ResponseHead, as if `wire.response` had read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -28,7 +28,7 @@ _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _SCHEME: Final = (b":scheme", b"http")
 _KEPT_HEADS: Final = 32
-_HEAD_BYTES: Final = 1024  # of a request head that is kept, all but its last line
+_HEAD_BYTES: Final = 1024  # of the lines whose whole list is kept
 
 
 def request_bytes(head: Head, *, chunked: bool) -> bytes:
@@ -37,9 +37,17 @@ def request_bytes(head: Head, *, chunked: bool) -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (head.method, head.path, head.authority, head.lines, coding)
 
 
-def response_fields(status: int, lines: bytes) -> list[Field]:
+def response_fields(status: int, lines: bytes) -> Sequence[Field]:
     """Return the header list of a response with field *lines*, each ended by CRLF."""
-    return [_STATUS[status], *fields_of(lines.split(b"\r\n"))]
+    # PERF: backends repeat whole heads, too.
+    return _kept_response(status, lines) if len(lines) <= _HEAD_BYTES else _response_fields(status, lines)
+
+
+def _response_fields(status: int, lines: bytes) -> Sequence[Field]:
+    return (_STATUS[status], *fields_of(lines.split(b"\r\n")))
+
+
+_kept_response = lru_cache(maxsize=256)(_response_fields)
 
 
 def fields_of(lines: Iterable[bytes]) -> list[Field]:
@@ -60,21 +68,16 @@ def _field(line: bytes) -> Field | None:
 _kept = lru_cache(maxsize=1024)(_field)
 
 
-def request_fields(head: bytes) -> list[Field]:
+def request_fields(head: bytes) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """Return the header list of an HTTP/1.1 request *head*, valid and in origin-form, without its empty line.
 
-    PERF: what requests have in common comes first, their id last: so most lists are a kept one and one field more.
+    PERF: it comes in two parts. What requests have in common comes first, their id last: so the first one is kept.
     """
     at = head.rfind(b"\r\n")
-    start = head[:at]
-    fields = list(_kept_list(start) if at <= _HEAD_BYTES else _list_of(start))
     last = _request_field(head[at + 2 :])
-    if last is not None:
-        if last[0] == b":authority":
-            fields.insert(0, last)
-        else:
-            fields.append(last)
-    return fields
+    if last is None or last[0] == b":authority" or at > _HEAD_BYTES:
+        return _list_of(head), ()
+    return _kept_list(head[:at]), (last,)
 
 
 def _list_of(head: bytes) -> tuple[Field, ...]:

@@ -3,9 +3,9 @@
 RFC 9113 §5, §6.9. `wire.h2` tells how it is used. Nothing of a body waits here: `send_data` takes what the peer's
 windows allow and leaves the rest to the caller. A window is given back when half of it has been consumed, in one frame.
 
-No stream stops another: the streams' windows together are never more than the connection's, so what waits unread on some
-takes nothing from the rest. Where all cannot have a whole window they begin with the least that the protocol knows, and
-grow as their bytes move, out of what is left.
+No stream stops another: the streams' windows together are never more than the connection's, so what waits unread on
+some takes nothing from the rest. Where all cannot have a whole window they begin with the least that the protocol
+knows, and grow as their bytes move, out of what is left.
 """
 
 from __future__ import annotations
@@ -90,14 +90,25 @@ class Sender:
             self._reopen(stream, n)
 
     def send_headers(
-        self, stream: Stream, fields: Iterable[Field], *, end: bool = False, sensitive: Collection[bytes] = ()
+        self,
+        stream: Stream,
+        fields: Iterable[Field],
+        *,
+        end: bool = False,
+        sensitive: Collection[bytes] = (),
+        rest: tuple[Field, ...] = (),
     ) -> None:
-        """Queue a head or trailers. *fields* are valid, names in lower case, pseudo-header fields first."""
+        """Queue a head or trailers. *fields* are valid, names in lower case, pseudo-header fields first.
+
+        *rest* follows them: what differs where the others, then a tuple, are repeated.
+        """
         if not stream.sending:
             if stream.cut:
                 return
             raise LocalProtocolError(f"stream {stream.id}: a head while {stream.state.name}")
         block = self._encoder.encode(fields, sensitive)
+        if rest:
+            block += self._encoder.encode(rest, sensitive)
         flags = END_STREAM if end else 0
         self._out.append(h2frames.header_frames(stream.id, block, flags))
         if end:

@@ -108,6 +108,7 @@ class RequestHead:
     cuts: tuple[Span, ...] = ()
     plain: PlainFields | None = None
     hot: Mapping[bytes, bytes] = MappingProxyType({})  # lower-case name -> value of the fields this module reads
+    standing: tuple[bool, bytes] | None = None  # kept by who sends it on, for when it is repeated
     _fields: dict[bytes, bytes] | None = None
 
     def mentions(self, starts: tuple[bytes, ...]) -> bool:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.h2bridge import fields_of, request_bytes, response_fields
-from gatewayproxy.wire.h2heads import HeadReader
+from gatewayproxy.wire.h2bridge import (
+    ResponseHeads,
+    fields_of,
+    interim_head,
+    request_bytes,
+    request_fields,
+    response_fields,
+)
+from gatewayproxy.wire.h2heads import Head, HeadReader
 from gatewayproxy.wire.head import CHUNKED, parse_request
 from gatewayproxy.wire.hpack import Encoder
+from gatewayproxy.wire.response import ENDED, parse_response
 from tests.support.h2peer import GET
 
 
@@ -37,7 +45,9 @@ def test_a_request_head_reads_as_it_was_meant(
 
 def test_a_response_has_its_status_first_and_names_in_lower_case() -> None:
     lines = b"Server: x\r\nX-A: \t b c \r\nx-empty:\r\n"
-    assert response_fields(200, lines) == [(b":status", b"200"), (b"server", b"x"), (b"x-a", b"b c"), (b"x-empty", b"")]
+    fields = ((b":status", b"200"), (b"server", b"x"), (b"x-a", b"b c"), (b"x-empty", b""))
+    assert response_fields(200, lines) == fields
+    assert response_fields(200, lines + b"a: %b\r\n" % (b"b" * 2000)) == (*fields, (b"a", b"b" * 2000))
 
 
 @pytest.mark.parametrize(
@@ -49,3 +59,62 @@ def test_connection_specific_fields_are_not_sent(name: bytes) -> None:
 
 def test_long_lines_are_read_like_short_ones() -> None:
     assert fields_of([b"X-A: " + b"b" * 10_000]) == [(b"x-a", b"b" * 10_000)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "fields"),
+    [
+        pytest.param(b"Host: a.test\r\nX-A: b", [(b"x-a", b"b")], id="a plain request"),
+        pytest.param(b"X-A: b\r\nHost: a.test", [(b"x-a", b"b")], id="Host at the end"),
+        pytest.param(b"Host: a.test\r\nTE: Trailers", [(b"te", b"Trailers")], id="te for trailers"),
+        pytest.param(b"Host: a.test\r\nTE: gzip", [], id="another te"),
+        pytest.param(
+            b"Host: a.test\r\nTransfer-Encoding: chunked\r\nConnection: x\r\nupgrade: y\r\nX-A: b",
+            [(b"x-a", b"b")],
+            id="fields of the connection",
+        ),
+        pytest.param(b"Host: a.test\r\nX-A: " + b"b" * 5000, [(b"x-a", b"b" * 5000)], id="a long head"),
+    ],
+)
+def test_a_request_becomes_a_list_with_pseudo_fields_first(lines: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    for _ in range(2):  # a kept list is the same
+        first, rest = request_fields(b"GET /x?y=1 HTTP/1.1\r\n" + lines)
+        pseudo = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/x?y=1")]
+        assert [*first, *rest] == pseudo + fields
+
+
+def _head(*fields: tuple[bytes, bytes]) -> Head:
+    return HeadReader(Limits()).response(Encoder().encode(fields), 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "end", "bodiless", "length", "lines"),
+    [
+        pytest.param([(b"content-length", b"5")], False, False, 5, b"content-length: 5\r\n", id="a known length"),
+        pytest.param([(b"x-a", b"b")], False, False, CHUNKED, b"x-a: b\r\n", id="an unknown length"),
+        pytest.param([(b"x-a", b"b")], True, False, ENDED, b"x-a: b\r\n", id="no body, and no length told"),
+        pytest.param([(b"content-length", b"5")], True, True, 0, b"content-length: 5\r\n", id="an answer to HEAD"),
+    ],
+)
+def test_a_response_head_is_as_if_it_had_come_by_http1(
+    fields: list[tuple[bytes, bytes]], end: bool, bodiless: bool, length: int, lines: bytes
+) -> None:
+    heads = ResponseHeads()
+    head = _head((b":status", b"200"), *fields)
+    for _ in range(2):
+        found = heads.head(head, end=end, bodiless=bodiless)
+        assert (found.status, found.length, found.intact, found.keep_alive) == (200, length, True, True)
+        assert found.buf == b"HTTP/1.1 200 OK\r\n%b\r\n" % lines
+        parsed = parse_response(found.buf, Limits(), bodiless)
+        assert parsed is not None
+        assert (parsed.fields_start, parsed.fields_end, parsed.end, parsed.low) == (
+            found.fields_start, found.fields_end, found.end, found.low,
+        )  # fmt: skip
+
+
+def test_answers_that_cannot_have_a_length_tell_none() -> None:
+    told = ((b"content-length", b"0"), (b"x-a", b"b"))
+    assert (
+        b"content-length" not in ResponseHeads().head(_head((b":status", b"204"), *told), end=True, bodiless=False).buf
+    )
+    assert interim_head(_head((b":status", b"103"), *told)).buf == b"HTTP/1.1 103 Early Hints\r\nx-a: b\r\n\r\n"

@@ -101,10 +101,11 @@ class Exchange:
             self._note_lines(target)
         body = self._first_piece(body, cluster) if head.length else b""
         lines, starts = connection.known_lines, target.request_starts
-        if lines is None or not head.intact or (starts and head.mentions(starts)):
+        start = head.buf[: head.fields_end] if head.intact else forwarded.standing_start(head, cluster.multiplexed)
+        if lines is None or not start or (starts and head.mentions(starts)):
             out = self._rewrite(target, body)
         else:
-            out = b"".join((head.buf[: head.fields_end], lines, b"%x\r\n\r\n" % number, body))
+            out = b"".join((start, lines, b"%x\r\n\r\n" % number, body))
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
         if entry.grpc and not grpc.keep_deadline(self, entry):
@@ -114,8 +115,8 @@ class Exchange:
         if pool is None:
             waiting.wait_for_endpoints(self, cluster)
             return
-        once = head.length or head.method not in IDEMPOTENT or not pool.idle  # it could not be sent twice, or no matter
-        upstream = pool.take(must_live=True) if once else pool.idle.pop()
+        once = head.length != 0 or head.method not in IDEMPOTENT  # it could not be sent twice
+        upstream = pool.take(must_live=once) if once or not pool.idle else pool.idle.pop()
         if upstream is None:
             waiting.wait_for_connection(self, pool)
         else:
@@ -158,8 +159,8 @@ class Exchange:
         else:
             own = forwarded.own_lines(head, connection.constant, self.request_id)
         assert target.cluster is not None
-        if target.cluster.multiplexed and b"trailers" in head.hot.get(b"te", b"").lower():
-            own += b"te: trailers\r\n"  # as gRPC servers want it; RFC 9113 §8.2.2 allows no other value
+        if target.cluster.multiplexed:
+            own += forwarded.te_line(head)
         if target.mirrors:
             self.mirrors = mirror.start(target, self, own, body)
         return rewrite_request(head, own, target.request) + body
@@ -226,7 +227,10 @@ class Exchange:
         connection = self.connection
         target = self.target
         assert target is not None
-        if target.entry.grpc:
+        head = self.head
+        if head.upgrade:
+            upstream = upstream.tunnel()
+        elif target.entry.grpc:
             upstream = grpc_web.translated(self, upstream)
         self.upstream = upstream
         self.attempts += 1
@@ -234,7 +238,6 @@ class Exchange:
             self.connect_s = monotonic() - self.started_at
         if target.entry.backend_timeout_s:
             waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
-        head = self.head
         complete = connection.state is not BODY
         upstream.start(self, self.out, head.method == b"HEAD", complete)
         if not complete and self.upstream is upstream:

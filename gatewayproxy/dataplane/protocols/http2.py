@@ -32,7 +32,7 @@ from gatewayproxy.wire.h2 import Event, H2Server, Stream
 from gatewayproxy.wire.h2bridge import request_bytes
 from gatewayproxy.wire.h2frames import MAX_STREAM_ID
 from gatewayproxy.wire.h2heads import Head
-from gatewayproxy.wire.head import CHUNKED, RequestHead, parse_request
+from gatewayproxy.wire.head import CHUNKED, PlainFields, RequestHead, parse_request
 
 __all__ = ["Http2Connection"]
 
@@ -44,13 +44,14 @@ _LINGER_S: Final = 2.0  # how long we read on so that a reset does not take our 
 _DRAIN: Final = b"draining"  # payload of the PING behind the first GOAWAY
 _ALIVE: Final = b"alive?  "  # of one that asks whether the client is there
 _KEPT: Final = 16  # request heads
+_LAST_BYTES: Final = 2048  # of a head whose fields are remembered for the next one, as `http1` does
 
 
 class Http2Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_ages_at", "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_opening",
+        "_ages_at", "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_last_fields", "_opening",
         "_partial_at", "_pinged_at", "_queued", "_stalled_at", "_used_at", "_woken", "codec", "constant", "deadline_at",
         "known", "listener", "listener_name", "peer", "site", "stalled", "transport", "waiting",
     )  # fmt: skip
@@ -70,7 +71,8 @@ class Http2Connection(asyncio.Protocol):
         self._used_at = 0.0  # a stream was seen open
         self._pinged_at = 0.0
         self._ages_at = inf
-        self._heads: dict[Head, RequestHead] = {}
+        self._heads: tuple[dict[Head, RequestHead], ...] = ({}, {})  # of requests with a body, and of those without
+        self._last_fields: PlainFields | None = None
         self._opening: Http2Stream | None = None  # begins with the next event, which may bring its body
         self._woken = False  # a turn is coming, or is now
         self._ending = False  # the client has been told, or has told us, that no further streams are welcome
@@ -249,16 +251,17 @@ class Http2Connection(asyncio.Protocol):
 
     def _request_head(self, head: Head, end: bool) -> RequestHead:
         """Return *head* read as HTTP/1.1's, by its one strict grammar."""
-        request = self._heads.get(head) if end else None
+        kept = self._heads[end]
+        request = kept.get(head)
         if request is None:
             chunked = not end and head.length < 0
-            request = parse_request(request_bytes(head, chunked=chunked), self.site.limits)
+            request = parse_request(request_bytes(head, chunked=chunked), self.site.limits, last=self._last_fields)
             assert request is not None
+            self._last_fields = request.plain if request.end <= _LAST_BYTES else None
             self._judge_scheme(head, request)
-            if end:
-                if len(self._heads) >= _KEPT:
-                    self._heads.clear()
-                self._heads[head] = request
+            if len(kept) >= _KEPT:
+                kept.clear()
+            kept[head] = request
         return request
 
     def _judge_scheme(self, head: Head, request: RequestHead) -> None:

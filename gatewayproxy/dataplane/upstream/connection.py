@@ -100,6 +100,9 @@ class Upstream(Protocol):
     def unsent(self) -> int:
         """Return how many bytes of the request wait in us."""
 
+    def tunnel(self) -> Upstream:
+        """Return the way, before `start`, for a request that asks for a WebSocket."""
+
     def start(self, sink: Sink, out: bytes, bodiless: bool, complete: bool) -> None:
         """Send *out*, an HTTP/1.1 head and the first body bytes; *bodiless*: it is a HEAD; *complete*: that is all."""
 
@@ -174,6 +177,10 @@ class UpstreamConnection(EndpointConnection):
     def unsent(self) -> int:
         """Return how many bytes of the request wait in us."""
         return self.transport.get_write_buffer_size()
+
+    def tunnel(self) -> Upstream:
+        """Return itself: an upgrade takes the connection."""
+        return self
 
     def start(self, sink: Sink, out: bytes, bodiless: bool, complete: bool) -> None:
         """Send *out*, the head and first body bytes of a request; *bodiless*: it is a HEAD."""

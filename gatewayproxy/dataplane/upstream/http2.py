@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
-from gatewayproxy.dataplane.upstream.http2_stream import UpstreamStream
+from gatewayproxy.dataplane.upstream.http2_stream import Unsettled, UpstreamStream
 from gatewayproxy.dataplane.upstream.http2_tunnel import UpstreamTunnel
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
@@ -86,7 +86,7 @@ class Http2Upstream(EndpointConnection):
         self.stalled = False
         self.waiting: dict[UpstreamStream, None] = {}
         self.heads = ResponseHeads()
-        self.unsettled: list[UpstreamTunnel] | None = []  # wait for the endpoint's SETTINGS; None: they have come
+        self.unsettled: list[Unsettled] | None = []  # wait for the endpoint's SETTINGS; None: they have come
         self._opened_at = self._heard_at = self._idle_since = now
         self._stalled_at = 0.0
         self._ping_at = 0.0  # of a PING that is not answered
@@ -107,6 +107,10 @@ class Http2Upstream(EndpointConnection):
         if self.n_requests + 1 >= self._last_request:
             self._stop_opening()
         return UpstreamStream(self)
+
+    def tunnel(self) -> Upstream:
+        """Return a stream for a WebSocket."""
+        return UpstreamTunnel(self)
 
     @property
     def greeted(self) -> bool:
@@ -294,6 +298,9 @@ class Http2Upstream(EndpointConnection):
         self.pool.learn(self._allowed)
         if not self._leaving:
             self.most = self._allowed
+        unsettled, self.unsettled = self.unsettled, None
+        for tunnel in unsettled or ():
+            tunnel.connect()
 
     def _on_pong(self, event: Event) -> None:
         self._ping_at = 0.0

@@ -9,9 +9,9 @@ stream holds `h2_stream_window_bytes` of the endpoint, and one piece of the clie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from gatewayproxy.dataplane.upstream.connection import MAX_INTERIM, Sink
+from gatewayproxy.dataplane.upstream.connection import MAX_INTERIM, Sink, Upstream
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.chunked import ChunkedReader, kept_trailers
@@ -22,10 +22,17 @@ from gatewayproxy.wire.h2heads import Head
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.hpack import Field
 
-if TYPE_CHECKING:
-    from gatewayproxy.dataplane.upstream.http2_tunnel import UpstreamTunnel
+__all__ = ["Carrier", "Unsettled", "UpstreamStream"]
 
-__all__ = ["Carrier", "UpstreamStream"]
+
+class Unsettled(Protocol):
+    """A request that may be sent only if the endpoint's SETTINGS allow it."""
+
+    def connect(self) -> None:
+        """Begin: they have come."""
+
+    def fail(self, error: UpstreamError) -> None:
+        """End: they will not come."""
 
 
 class Carrier(Protocol):
@@ -35,7 +42,7 @@ class Carrier(Protocol):
     stalled: bool  # the endpoint does not read
     waiting: dict[UpstreamStream, None]  # streams with bytes to send, longest waiting first
     heads: ResponseHeads
-    unsettled: list[UpstreamTunnel] | None  # that wait for the endpoint's SETTINGS; None: they have come
+    unsettled: list[Unsettled] | None  # wait for the endpoint's SETTINGS; None: they have come
     has_answered: bool
     n_requests: int
 
@@ -43,6 +50,9 @@ class Carrier(Protocol):
     def limits(self) -> Limits: ...
     def wake(self) -> None:
         """Send what the codec has queued, once this turn."""
+
+    def tunnel(self) -> Upstream:
+        """Return a stream for a WebSocket."""
 
 
 class UpstreamStream:
@@ -82,6 +92,10 @@ class UpstreamStream:
         """Return how many bytes of the request wait in us."""
         return len(self._unsent) - self._at
 
+    def tunnel(self) -> Upstream:
+        """Return a stream of the same connection, for a WebSocket."""
+        return self._carrier.tunnel()
+
     def start(self, sink: Sink, out: bytes, bodiless: bool, complete: bool) -> None:
         """Send *out*, an HTTP/1.1 head and the first body bytes; *bodiless*: it is a HEAD; *complete*: that is all."""
         carrier = self._carrier
@@ -89,13 +103,13 @@ class UpstreamStream:
         self.sink = sink
         self._bodiless = bodiless
         end_at = out.find(b"\r\n\r\n")
-        fields = request_fields(out[:end_at])
+        fields, rest = request_fields(out[:end_at])
         body = out[end_at + 4 :]
         if sink.chunked:
             self._chunks = ChunkedReader(carrier.limits, payload_only=True)
             body = self._chunks.feed(body)[0]
         ended = complete and not body and not self._trailers_of(sink)
-        self.stream = stream = carrier.codec.request(fields, end=ended, head=bodiless)
+        self.stream = stream = carrier.codec.request(fields, end=ended, head=bodiless, rest=rest)
         stream.owner = self
         if ended:
             self._complete = True

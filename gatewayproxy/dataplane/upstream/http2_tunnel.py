@@ -1,7 +1,7 @@
 """A WebSocket to an endpoint that speaks HTTP/2: a stream opened by extended CONNECT. RFC 8441, RFC 9113 §8.5.
 
 The request comes as an HTTP/1.1 handshake, and a 2xx goes back as its 101, with the proof that the key asks for: the
-endpoint sees neither. An endpoint may be asked only once its SETTINGS have offered it, so a new connection waits for them.
+endpoint sees neither. It may be asked only once its SETTINGS have offered it, so a new connection waits for them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class UpstreamTunnel(UpstreamStream):
         codec = self._carrier.codec
         if self.sink is None:
             return
-        fields, self._key = connect_fields(request_fields(self._out[: self._out.find(b"\r\n\r\n")]))
+        fields, rest = request_fields(self._out[: self._out.find(b"\r\n\r\n")])
+        handshake, self._key = connect_fields([*fields, *rest])
         if len(self._key) != _KEY_BYTES:
             self.fail(UpstreamError("a handshake without a valid Sec-WebSocket-Key", kind="bad_header", status=400))
         elif not codec.peer_connect:
@@ -58,7 +59,7 @@ class UpstreamTunnel(UpstreamStream):
             self.fail(UpstreamError(message, kind="upstream_refused", status=503, unprocessed=True))
         else:
             self._begun = True
-            self.stream = codec.request(fields)
+            self.stream = codec.request(handshake)
             self.stream.owner = self
             self._carrier.wake()
 
