@@ -51,9 +51,9 @@ class Http2Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_ages_at", "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_last_fields", "_opening",
-        "_partial_at", "_pinged_at", "_queued", "_stalled_at", "_used_at", "_woken", "codec", "constant", "deadline_at",
-        "known", "listener", "listener_name", "peer", "site", "stalled", "transport", "waiting",
+        "_ages_at", "_answered", "_closing", "_deaf", "_ending", "_final", "_heads", "_heard_at", "_last_fields",
+        "_opening", "_partial_at", "_pinged_at", "_queued", "_stalled_at", "_used_at", "_woken", "codec", "constant",
+        "deadline_at", "known", "listener", "listener_name", "peer", "site", "stalled", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(self, site: Site, listener: ListenerLabel | None = None) -> None:
