@@ -29,6 +29,8 @@ class Limits:
     idle_timeout_s: float = _limit(75.0, "silence between requests; close")
     tunnel_idle_timeout_s: float = _limit(0.0, "silence on an upgraded connection, 0 = no limit; close")
     tcp_idle_timeout_s: float = _limit(0.0, "silence on a TCP or passthrough stream, 0 = no limit; close")
+    udp_idle_timeout_s: float = _limit(60.0, "silence of a UDP client and its backend, 0 = no limit; its flow ends")
+    udp_flows: int = _limit(10_000, "clients of UDP ports per worker; the flow that is silent longest gives way")
     handshake_timeout_s: float = _limit(10.0, "TLS handshake, a whole ClientHello, a first byte in clear text; close")
     handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait, the oldest gives way")
     connections: int = _limit(20_000, "downstream connections per worker; more wait in the accept queue")

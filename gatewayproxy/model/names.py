@@ -50,14 +50,15 @@ class ListenerKey(NamedTuple):
 
 
 class BindKey(NamedTuple):
-    """What a listening socket is bound to; *address* is an IP literal, "" for all interfaces."""
+    """What a socket of a listener is bound to; *address* is an IP literal, "" for all interfaces."""
 
     address: str
     bind_port: int
+    udp: bool = False  # else TCP: each has port numbers of its own
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address or "*"
-        return f"{host}:{self.bind_port}"
+        return f"{host}:{self.bind_port}{'/udp' if self.udp else ''}"
 
 
 def widening(name: str) -> Iterator[str]:

@@ -137,7 +137,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An accepted route: HTTPRoute, GRPCRoute, TLSRoute or TCPRoute (key.kind)."""
+    """An accepted route: HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute (key.kind)."""
 
     key: ResourceKey
     created: float = 0.0  # Unix seconds of creationTimestamp; inf where there is none: undated is youngest
@@ -174,7 +174,7 @@ class Listener:
     hostname: str = ""
     tls_mode: TlsMode | None = None
     certificates: tuple[Certificate, ...] = ()
-    attachments: tuple[Attachment, ...] = ()  # TCP: the oldest route first; only that one gets traffic
+    attachments: tuple[Attachment, ...] = ()  # TCP, UDP: the oldest route first; only that one gets traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

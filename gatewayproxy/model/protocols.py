@@ -16,6 +16,7 @@ class Protocol(Enum):
     HTTPS = "HTTPS"
     TLS = "TLS"
     TCP = "TCP"
+    UDP = "UDP"
 
 
 class TlsMode(Enum):
@@ -40,6 +41,7 @@ class ProtocolTraits:
     route_kinds: tuple[str, ...]
     has_hostname: bool  # distinct listeners may share a port by hostname
     tls_modes: tuple[TlsMode, ...]  # () = `tls` must be absent
+    udp: bool = False  # else over TCP; the two do not share port numbers
 
 
 PROTOCOLS: Final[dict[Protocol, ProtocolTraits]] = {
@@ -47,4 +49,5 @@ PROTOCOLS: Final[dict[Protocol, ProtocolTraits]] = {
     Protocol.HTTPS: ProtocolTraits(("HTTPRoute", "GRPCRoute"), True, (TlsMode.TERMINATE,)),
     Protocol.TLS: ProtocolTraits(("TLSRoute",), True, (TlsMode.PASSTHROUGH,)),
     Protocol.TCP: ProtocolTraits(("TCPRoute",), False, ()),
+    Protocol.UDP: ProtocolTraits(("UDPRoute",), False, (), udp=True),
 }

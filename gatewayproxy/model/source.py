@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from gatewayproxy.model.names import BindKey
+
 __all__ = ["MAX_SOURCE_BYTES", "CompileOptions", "HeldObject", "Source"]
 
 MAX_SOURCE_BYTES: Final = 32 << 20  # one text; a larger one is a Problem, and not read
@@ -36,4 +38,4 @@ class CompileOptions:
     port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
     now: float = 0.0  # Unix seconds, for certificate dates; 0 = do not judge them
     generation: int = 1
-    unbindable: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (address, bind port) -> the system's word
+    unbindable: Mapping[BindKey, str] = field(default_factory=dict)  # what cannot be bound -> the system's word

@@ -65,6 +65,8 @@ class _Printer:
                 yield from self._server_name(name, target)
         if port.tcp is not None:
             yield f"  tcp -> {self._ref(port.tcp)}"
+        if port.udp is not None:
+            yield f"  udp -> {self._ref(port.udp)}"
 
     def _host(self, name: str, host: VirtualHost) -> Iterator[str]:
         yield f"  host {name} of {host.listener.name}"

@@ -3,7 +3,8 @@
     RoutingTable ─ Port (one bound address:port)
                     ├─ http: HostIndex ─ VirtualHost ─ layers: PathIndex ─ Candidate ─ RouteEntry ─ BackendGroup
                     ├─ sni:  SniIndex ─ SniTarget (certificates, or a RouteEntry to pass through to)
-                    └─ tcp:  RouteEntry
+                    ├─ tcp:  RouteEntry
+                    └─ udp:  RouteEntry
 
 Hosts: `exact` by name, `wildcard` by suffix (".example.com"), `default`. Every key belongs to the most specific
 listener that covers it (listener isolation is thus done when compiling). A VirtualHost's layers are tried in order:
@@ -178,6 +179,7 @@ class PortKind(Enum):
     HTTPS = "HTTPS"
     TLS_PASSTHROUGH = "TLS"
     TCP = "TCP"
+    UDP = "UDP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,11 +194,12 @@ class Port:
     http: HostIndex | None = None
     sni: SniIndex | None = None
     tcp: RouteEntry | None = None
+    udp: RouteEntry | None = None
 
     @property
     def bound(self) -> BindKey:
         """What its sockets are bound to."""
-        return BindKey(self.address, self.bind_port)
+        return BindKey(self.address, self.bind_port, self.kind is PortKind.UDP)
 
     @property
     def label(self) -> str:
