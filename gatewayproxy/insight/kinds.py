@@ -222,6 +222,7 @@ KINDS: Final = (
         columns=(Column("HOSTNAMES", _hostnames, wide=True), *_ROUTE_WIDE),
     ),
     KindInfo(kind="TCPRoute", plural="tcproutes", group=_GATEWAY_API, columns=_ROUTE_WIDE),
+    KindInfo(kind="UDPRoute", plural="udproutes", group=_GATEWAY_API, columns=_ROUTE_WIDE),
     KindInfo(
         kind="ReferenceGrant", plural="referencegrants", group=_GATEWAY_API, short=("refgrant",),
         columns=(Column("FROM", _grant("from"), wide=True), Column("TO", _grant("to"), wide=True)),

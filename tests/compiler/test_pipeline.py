@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gatewayproxy.compiler.pipeline import Compiled, Compiler
 from gatewayproxy.insight.objects import objects_of
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import Listener
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import Severity
@@ -131,7 +132,7 @@ def test_two_ports_mapped_to_one_are_no_listener_of_both() -> None:
 
 
 def test_an_address_that_no_port_can_be_bound_on_is_not_usable() -> None:
-    refused = {("127.0.0.2", 80): "no such address", ("127.0.0.2", 8080): "no such address"}
+    refused = {BindKey("127.0.0.2", 80): "no such address", BindKey("127.0.0.2", 8080): "no such address"}
     found = compiled(GATEWAY, options=CompileOptions(unbindable=refused))
     gateway = status(found, "Gateway", "gw")
     assert conditions(gateway) == {"Accepted": ("True", "Accepted"), "Programmed": ("False", "AddressNotUsable")}
@@ -140,7 +141,7 @@ def test_an_address_that_no_port_can_be_bound_on_is_not_usable() -> None:
 
 
 def test_a_port_that_cannot_be_bound_costs_its_listener_only() -> None:
-    refused = {("127.0.0.1", 80): "permission denied", ("127.0.0.2", 80): "permission denied"}
+    refused = {BindKey("127.0.0.1", 80): "permission denied", BindKey("127.0.0.2", 80): "permission denied"}
     found = compiled(GATEWAY, options=CompileOptions(unbindable=refused))
     assert list(listeners(found)) == ["alt"]
     assert listener_conditions(found, "gw", "http")["Accepted"] == ("False", "PortUnavailable")
@@ -148,7 +149,7 @@ def test_a_port_that_cannot_be_bound_costs_its_listener_only() -> None:
 
 
 def test_when_nothing_can_be_bound_nothing_serves() -> None:
-    refused = {(f"127.0.0.{host}", port): "no" for host in (1, 2) for port in (80, 8080)}
+    refused = {BindKey(f"127.0.0.{host}", port): "no" for host in (1, 2) for port in (80, 8080)}
     found = compiled(GATEWAY, options=CompileOptions(unbindable=refused))
     assert found.plan.listeners == ()
     assert conditions(status(found, "Gateway", "gw"))["Programmed"] == ("False", "AddressNotUsable")

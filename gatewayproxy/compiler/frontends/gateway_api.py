@@ -16,6 +16,7 @@ from gatewayproxy.compiler.manifests.namespace import Namespace
 from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
+from gatewayproxy.compiler.manifests.udproute import UDPRoute
 from gatewayproxy.compiler.resolve.attach import Namespaces
 from gatewayproxy.compiler.resolve.backends import Backends
 from gatewayproxy.compiler.resolve.conditions import Findings
@@ -23,7 +24,7 @@ from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.gateways import Classes, draft_gateways
 from gatewayproxy.compiler.resolve.grpc import resolve_grpc_route
 from gatewayproxy.compiler.resolve.http import resolve_http_route
-from gatewayproxy.compiler.resolve.l4 import resolve_stream_route
+from gatewayproxy.compiler.resolve.l4 import StreamRoute, resolve_stream_route
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.report import StatusWriter
@@ -72,7 +73,7 @@ def _routes(resources: Resources, backends: Backends, findings: Findings) -> Ite
             yield resolve_http_route(route, backends, findings)
         else:
             yield resolve_grpc_route(route, backends, findings)
-    streams: tuple[TCPRoute | TLSRoute, ...] = (*resources.of(TCPRoute), *resources.of(TLSRoute))
+    streams: list[StreamRoute] = [*resources.of(TCPRoute), *resources.of(TLSRoute), *resources.of(UDPRoute)]
     for stream in sorted(streams, key=lambda route: route.meta.age):
         yield resolve_stream_route(stream, backends, findings)
 

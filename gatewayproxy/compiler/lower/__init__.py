@@ -13,10 +13,10 @@ from typing import Final, assert_never
 
 from gatewayproxy.compiler.lower.entries import Entries
 from gatewayproxy.compiler.lower.http import host_index
-from gatewayproxy.compiler.lower.l4 import certificate_index, passthrough_index, tcp_entry
-from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.compiler.lower.l4 import certificate_index, first_entry, passthrough_index
+from gatewayproxy.model.names import BindKey, ListenerKey
 from gatewayproxy.model.plan import Listener, Plan
-from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.model.protocols import PROTOCOLS, Protocol
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.show import digest
 from gatewayproxy.routing.table import ListenerLabel, Port, PortKind, RoutingTable
@@ -28,6 +28,7 @@ _KINDS: Final = {
     Protocol.HTTPS: PortKind.HTTPS,
     Protocol.TLS: PortKind.TLS_PASSTHROUGH,
     Protocol.TCP: PortKind.TCP,
+    Protocol.UDP: PortKind.UDP,
 }
 
 
@@ -37,7 +38,7 @@ def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
     entries = Entries()
     lowered: dict[tuple[ListenerKey, ...], Port] = {}  # a port bound on several addresses is lowered once
     ports: list[Port] = []
-    for (address, bind_port), listeners in _binds(plan).items():
+    for (address, bind_port, _), listeners in _binds(plan).items():
         keys = tuple(each.key for each in listeners)
         if keys not in lowered:
             lowered[keys] = _lower_port(listeners, labels, entries)
@@ -51,12 +52,13 @@ def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
     )
 
 
-def _binds(plan: Plan) -> dict[tuple[str, int], list[Listener]]:
+def _binds(plan: Plan) -> dict[BindKey, list[Listener]]:
     """Return the listeners of every bound address and port, in plan order."""
-    binds: dict[tuple[str, int], list[Listener]] = {}
+    binds: dict[BindKey, list[Listener]] = {}
     for listener in plan.listeners:
         for address in listener.addresses:
-            binds.setdefault((address, listener.bind_port), []).append(listener)
+            key = BindKey(address, listener.bind_port, PROTOCOLS[listener.protocol].udp)
+            binds.setdefault(key, []).append(listener)
     return binds
 
 
@@ -64,7 +66,7 @@ def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, List
     """Return the port that *listeners* share, all of one protocol."""
     first = listeners[0]
     kind = _KINDS[first.protocol]
-    http = sni = tcp = None
+    http = sni = tcp = udp = None
     match kind:
         case PortKind.HTTP:
             http = host_index(listeners, labels, entries)
@@ -74,7 +76,9 @@ def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, List
         case PortKind.TLS_PASSTHROUGH:
             sni = passthrough_index(listeners, labels, entries)
         case PortKind.TCP:
-            tcp = tcp_entry(first, entries)
+            tcp = first_entry(first, entries)
+        case PortKind.UDP:
+            udp = first_entry(first, entries)
         case _:
             assert_never(kind)
     return Port(
@@ -86,4 +90,5 @@ def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, List
         http=http,
         sni=sni,
         tcp=tcp,
+        udp=udp,
     )

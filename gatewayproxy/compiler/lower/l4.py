@@ -1,4 +1,4 @@
-"""Lower TLS and TCP listeners: server names to certificates or connections to an entry. Pure."""
+"""Lower TLS, TCP and UDP listeners: server names to certificates or connections to an entry, datagrams too. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewayproxy.model.names import ListenerKey, widening
 from gatewayproxy.model.plan import Listener, Route
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniIndex, SniTarget
 
-__all__ = ["certificate_index", "passthrough_index", "tcp_entry"]
+__all__ = ["certificate_index", "first_entry", "passthrough_index"]
 
 
 def certificate_index(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel]) -> SniIndex:
@@ -36,8 +36,8 @@ def passthrough_index(
     return SniIndex(exact=exact, wildcard=wildcard, default=default)
 
 
-def tcp_entry(listener: Listener, entries: Entries) -> RouteEntry | None:
-    """Return what connections to *listener* get: the first route's rule; the others wait (TCPRoute, oldest first)."""
+def first_entry(listener: Listener, entries: Entries) -> RouteEntry | None:
+    """Return what a TCP or UDP *listener* does with traffic: the first route's rule; the others wait, oldest first."""
     for route, _ in listener.attachments:
         return _first_rule(listener, route, entries)
     return None
@@ -59,5 +59,5 @@ def _age(route: Route) -> tuple[float, str]:
 
 
 def _first_rule(listener: Listener, route: Route, entries: Entries) -> RouteEntry | None:
-    """Return the entry of the one rule that TCPRoute and TLSRoute have."""
+    """Return the entry of the one rule that routes of these kinds have."""
     return entries.rule(listener, route, route.rules[0]).entry() if route.rules else None

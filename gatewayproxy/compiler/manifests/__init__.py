@@ -25,6 +25,7 @@ from gatewayproxy.compiler.manifests import (
     service,
     tcproute,
     tlsroute,
+    udproute,
 )
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resource, Resources, gather
@@ -55,6 +56,7 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "TLSRoute"): Kind(
         read=tlsroute.read, versions=("v1", "v1alpha3", "v1alpha2"), deprecated=("v1alpha3", "v1alpha2")
     ),
+    (GATEWAY_GROUP, "UDPRoute"): Kind(read=udproute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),
     (GATEWAY_GROUP, "ReferenceGrant"): Kind(read=referencegrant.read, versions=("v1", "v1beta1")),
     (GATEWAY_GROUP, "BackendTLSPolicy"): Kind(
         read=backendtlspolicy.read, versions=("v1", "v1alpha3"), deprecated=("v1alpha3",)

@@ -56,7 +56,8 @@ _HINTS: Final[dict[str, str]] = {
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
 _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {each.value: each for each in (AppProtocol.WS, AppProtocol.H2C)}
 _RESERVED: Final = "kubernetes.io/"
-_STREAMS: Final = frozenset({"TCPRoute", "TLSRoute"})
+_STREAMS: Final = frozenset({"TCPRoute", "TLSRoute", "UDPRoute"})
+_NO_TLS_OF_OURS: Final = frozenset({"TLSRoute", "UDPRoute"})  # passed through, or none: TLS runs over TCP
 
 
 class Target(NamedTuple):
@@ -121,13 +122,14 @@ class Backends:
         if service is None:
             state = "has errors" if (namespace, service_name) in self._broken else "does not exist"
             return _refused(name, BACKEND_NOT_FOUND, f"Service {namespace}/{service_name} {state}")
-        port = _find_port(service, number)
+        transport = "UDP" if route_kind == "UDPRoute" else "TCP"
+        port = _find_port(service, number, transport)
         if port is None:
-            known = ", ".join(str(p.port) for p in service.ports if p.protocol == "TCP") or "none"
-            detail = f"Service {namespace}/{service_name} has no TCP port {number}; it has {known}"
+            known = ", ".join(str(p.port) for p in service.ports if p.protocol == transport) or "none"
+            detail = f"Service {namespace}/{service_name} has no {transport} port {number}; it has {known}"
             return _refused(name, BACKEND_NOT_FOUND, detail)
-        policy = None if route_kind == "TLSRoute" else self._tls.policy_of(namespace, service_name, port.name)
-        if policy is not None:  # passed-through TLS is the client's own, all else would be plain text
+        policy = None if route_kind in _NO_TLS_OF_OURS else self._tls.policy_of(namespace, service_name, port.name)
+        if policy is not None:  # all else would be plain text
             detail = f"{policy} asks for TLS to Service {namespace}/{service_name}, which is not implemented yet"
             return _refused(name, BACKEND_TLS_UNSUPPORTED, detail)
         protocol = _protocol(port.app_protocol, route_kind)
@@ -162,10 +164,12 @@ class Backends:
         self._findings.error(service.meta.origin, service.meta.key, field, message)
 
 
-def _find_port(service: Service, number: int) -> ServicePort | None:
+def _find_port(service: Service, number: int, transport: str) -> ServicePort | None:
     if service.type == "ExternalName" and not service.ports:  # it needs none: the name is all there is
-        return ServicePort(name="", port=number, target_port=number, at=service.meta.origin, path="spec.ports")
-    return next((port for port in service.ports if port.port == number and port.protocol == "TCP"), None)
+        return ServicePort(
+            name="", port=number, target_port=number, protocol=transport, at=service.meta.origin, path="spec.ports"
+        )
+    return next((port for port in service.ports if port.port == number and port.protocol == transport), None)
 
 
 def _protocol(name: str | None, route_kind: str) -> AppProtocol | None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
-from gatewayproxy.model.names import ListenerKey
+from gatewayproxy.model.names import BindKey, ListenerKey
 from gatewayproxy.model.plan import Attachment, Certificate
-from gatewayproxy.model.protocols import Protocol, TlsMode
+from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
 from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["ACCEPTED", "RESOLVED", "GatewayDraft", "ListenerDraft"]
@@ -50,6 +50,15 @@ class ListenerDraft:
         """Tell whether the listener can take traffic, as far as it alone is concerned."""
         has_certificate = self.tls_mode is not TlsMode.TERMINATE or bool(self.certificates)
         return self.accepted.status and has_certificate and bool(self.kinds)
+
+    @property
+    def udp(self) -> bool:
+        """Tell whether datagrams come in; port numbers of TCP and UDP have nothing to do with each other."""
+        return self.protocol is not None and PROTOCOLS[self.protocol].udp
+
+    def bind_key(self, address: str) -> BindKey:
+        """Return what a socket of the listener on *address* is bound to."""
+        return BindKey(address, self.bind_port, self.udp)
 
     def reject(self, reason: Reason, message: str) -> None:
         """Set Accepted=False; the first reason stays."""

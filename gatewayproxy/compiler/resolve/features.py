@@ -44,6 +44,7 @@ SUPPORTED_FEATURES: Final = tuple(
             "ReferenceGrant",
             "TCPRoute",
             "TLSRoute",
+            "UDPRoute",
         }
     )
 )

@@ -1,6 +1,7 @@
-"""TCPRoutes and TLSRoutes to rules of the Plan. Pure.
+"""TCPRoutes, TLSRoutes and UDPRoutes to rules of the Plan. Pure.
 
-A refusal here means that its share of the connections is closed; weights count per connection.
+A refusal here means that its share of the connections is closed, of the clients' datagrams dropped; weights count per
+connection, or per client.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from gatewayproxy.compiler.manifests.references import BackendRef
 from gatewayproxy.compiler.manifests.tcproute import L4Rule, TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
+from gatewayproxy.compiler.manifests.udproute import UDPRoute
 from gatewayproxy.compiler.resolve.backends import Backends
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import RESOLVED
@@ -18,10 +20,12 @@ from gatewayproxy.model.plan import Backend, Route, Rule
 from gatewayproxy.model.refusals import NO_BACKENDS, refuse
 from gatewayproxy.model.status import Condition
 
-__all__ = ["resolve_stream_route"]
+__all__ = ["StreamRoute", "resolve_stream_route"]
+
+StreamRoute = TCPRoute | TLSRoute | UDPRoute
 
 
-def resolve_stream_route(route: TCPRoute | TLSRoute, backends: Backends, findings: Findings) -> RouteDraft:
+def resolve_stream_route(route: StreamRoute, backends: Backends, findings: Findings) -> RouteDraft:
     """Return the route's rules and what is wrong with them, before it is attached anywhere."""
     subject = Subject(GATEWAY_GROUP, route.meta.key.kind, route.meta.namespace)
     resolved = RESOLVED
@@ -34,7 +38,8 @@ def resolve_stream_route(route: TCPRoute | TLSRoute, backends: Backends, finding
             resolved = condition if condition and resolved.status else resolved
         rules.append(_rule(index, rule, tuple(found)))
     if len(rules) > 1:
-        message = "only the first rule is used: nothing tells connections of one listener apart"
+        traffic = "datagrams" if isinstance(route, UDPRoute) else "connections"
+        message = f"only the first rule is used: nothing tells {traffic} of one listener apart"
         findings.warn(route.rules[1].at, route.meta.key, route.rules[1].path, message, "put it in a route of its own")
     return RouteDraft(
         spec=route,
@@ -51,7 +56,7 @@ def _rule(index: int, rule: L4Rule, found: tuple[Backend, ...]) -> Rule:
 
 
 def _backend(
-    route: TCPRoute | TLSRoute, ref: BackendRef, subject: Subject, backends: Backends, findings: Findings
+    route: StreamRoute, ref: BackendRef, subject: Subject, backends: Backends, findings: Findings
 ) -> tuple[Backend, Condition | None]:
     target = backends.target(ref.ref, subject)
     condition = target.condition

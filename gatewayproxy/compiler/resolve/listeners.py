@@ -96,11 +96,11 @@ def _refuse_unvalidated(drafts: tuple[ListenerDraft, ...]) -> None:
 
 
 def _judge_conflicts(drafts: tuple[ListenerDraft, ...]) -> None:
-    by_port: dict[int, list[ListenerDraft]] = defaultdict(list)
+    by_port: dict[tuple[int, bool], list[ListenerDraft]] = defaultdict(list)
     for draft in drafts:
         if draft.protocol is not None:
-            by_port[draft.spec.port].append(draft)
-    for port, sharing in by_port.items():
+            by_port[draft.spec.port, draft.udp].append(draft)
+    for (port, _), sharing in by_port.items():
         if len({(draft.protocol, draft.tls_mode) for draft in sharing}) > 1:
             _conflict_protocols(sharing, port)
             continue

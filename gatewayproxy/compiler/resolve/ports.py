@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.status import Reason
 
 __all__ = ["claim_ports", "drop_unbindable"]
@@ -19,7 +20,7 @@ _Owner = tuple[GatewayDraft, int]
 
 def claim_ports(gateways: Iterable[GatewayDraft], findings: Findings) -> None:
     """Give every (address, bind port) to one port of one Gateway; *gateways* come in order of precedence."""
-    claims: dict[tuple[str, int], _Owner] = {}
+    claims: dict[BindKey, _Owner] = {}
     for gateway in gateways:
         if not gateway.accepted.status:
             continue
@@ -28,15 +29,13 @@ def claim_ports(gateways: Iterable[GatewayDraft], findings: Findings) -> None:
                 _claim(gateway, listener, claims, findings)
 
 
-def _claim(
-    gateway: GatewayDraft, listener: ListenerDraft, claims: dict[tuple[str, int], _Owner], findings: Findings
-) -> None:
-    wanted = list(_places(gateway.addresses, listener.bind_port))
+def _claim(gateway: GatewayDraft, listener: ListenerDraft, claims: dict[BindKey, _Owner], findings: Findings) -> None:
+    wanted = list(_places(gateway.addresses, listener))
     for place in wanted:
         winner, port = claims.get(place, (gateway, listener.spec.port))
         if winner is not gateway or port != listener.spec.port:
             whose = f"Gateway {winner.spec.meta.key.full_name} (port {port})"
-            message = f"{place[0]} port {place[1]} is taken by {whose}; use another port or spec.addresses"
+            message = f"{place.address} port {place.bind_port} is taken by {whose}; use another port or spec.addresses"
             listener.reject(Reason.PORT_UNAVAILABLE, message)
             field = f"{listener.spec.path}.port"
             findings.error(listener.spec.at, gateway.spec.meta.key, field, f"{Reason.PORT_UNAVAILABLE}: {message}")
@@ -44,20 +43,20 @@ def _claim(
     claims.update((place, (gateway, listener.spec.port)) for place in wanted)
 
 
-def _places(addresses: Iterable[str], port: int) -> Iterator[tuple[str, int]]:
+def _places(addresses: Iterable[str], listener: ListenerDraft) -> Iterator[BindKey]:
     for address in addresses:
-        yield from ((a, port) for a in ((address,) if address else ("0.0.0.0", "::")))
+        yield from (listener.bind_key(each) for each in ((address,) if address else ("0.0.0.0", "::")))
 
 
-def drop_unbindable(gateway: GatewayDraft, unbindable: Mapping[tuple[str, int], str]) -> None:
+def drop_unbindable(gateway: GatewayDraft, unbindable: Mapping[BindKey, str]) -> None:
     """Take addresses out of use that no port could be bound on, and listeners that were left without an address."""
-    ports = {listener.bind_port for listener in gateway.listeners if listener.accepted.status}
+    wanting = sorted((li for li in gateway.listeners if li.accepted.status), key=lambda li: li.bind_port)
     for address in gateway.addresses:
-        reasons = [unbindable.get((address, port)) for port in sorted(ports)]
+        reasons = [unbindable.get(listener.bind_key(address)) for listener in wanting]
         if reasons and None not in reasons:
             gateway.unusable[address] = reasons[0] or "cannot be bound"
     for listener in gateway.listeners:
-        left = [address for address in gateway.usable if (address, listener.bind_port) not in unbindable]
+        left = [address for address in gateway.usable if listener.bind_key(address) not in unbindable]
         if gateway.usable and not left and listener.accepted.status:
-            why = unbindable[gateway.usable[0], listener.bind_port]
+            why = unbindable[listener.bind_key(gateway.usable[0])]
             listener.reject(Reason.PORT_UNAVAILABLE, f"port {listener.bind_port} cannot be bound: {why}")

@@ -16,6 +16,7 @@ from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
+from gatewayproxy.compiler.manifests.udproute import UDPRoute
 from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
@@ -46,7 +47,7 @@ class ParentVerdict(NamedTuple):
 class RouteDraft:
     """A route while it is being resolved."""
 
-    spec: HTTPRoute | GRPCRoute | TCPRoute | TLSRoute
+    spec: HTTPRoute | GRPCRoute | TCPRoute | TLSRoute | UDPRoute
     hostnames: tuple[str, ...] | None  # None: the kind has none
     route: Route
     resolved: Condition
