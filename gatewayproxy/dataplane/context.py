@@ -25,6 +25,7 @@ class Context:
     draining: bool = False  # answer "Connection: close" from now on
     ticket_secret: bytes = b""  # TLS session tickets: equal in all workers; b"" = tickets good in one worker only
     reactor: object | None = None  # the worker's one Reactor; protocols.splice_reactor keeps it here
+    flows: object | None = None  # the worker's one FlowGate; protocols.udp_gate keeps it here
     connections: Gate = field(init=False)  # downstream connections of this worker, Limits.connections
     handshakes: HandshakeGate = field(init=False)  # TLS handshakes under way, Limits.handshakes
 

@@ -17,9 +17,9 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class AccessRecord(NamedTuple):
-    """One line of the access log: an HTTP exchange, or a TCP / passthrough stream. "" and 0 = absent."""
+    """One line of the access log: an HTTP exchange, a TCP / passthrough stream, or a UDP flow. "" and 0 = absent."""
 
-    protocol: str  # "http/1.1", "https/1.1", "tcp", "tls"
+    protocol: str  # "http/1.1", "https/1.1", "tcp", "tls", "udp"
     listener: str
     client: str  # address of the client, after trusted hops
     started_at: float  # loop time, seconds
@@ -77,13 +77,15 @@ class RowKey(NamedTuple):
 class Stats:
     """All counters of a worker."""
 
-    __slots__ = ("connections", "connections_total", "reasons", "rows", "upstream")
+    __slots__ = ("connections", "connections_total", "datagrams", "reasons", "rows", "upstream")
 
     def __init__(self) -> None:
         self.rows: dict[RowKey, RuleStats] = {}
-        self.reasons: dict[tuple[str, str], int] = {}  # (listener, reason) of local answers and refused streams
+        # By (listener, reason): local answers, refused streams, dropped datagrams.
+        self.reasons: dict[tuple[str, str], int] = {}
         self.connections: dict[str, int] = {}  # listener or port label -> open downstream connections
         self.connections_total: dict[str, int] = {}
+        self.datagrams: dict[str, list[int]] = {}  # UDP listener -> [from clients, to clients]
         self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
 
     def row(self, label: RuleLabel, backend: str) -> RuleStats:
@@ -94,7 +96,7 @@ class Stats:
             row = self.rows[key] = RuleStats()
         return row
 
-    def refuse(self, listener: str, reason: str) -> None:
-        """Count a local answer or a refused stream."""
+    def refuse(self, listener: str, reason: str, n: int = 1) -> None:
+        """Count a local answer or a refused stream, or *n* dropped datagrams."""
         key = (listener, reason)
-        self.reasons[key] = self.reasons.get(key, 0) + 1
+        self.reasons[key] = self.reasons.get(key, 0) + n

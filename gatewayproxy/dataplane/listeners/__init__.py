@@ -11,6 +11,7 @@ from gatewayproxy.dataplane.listeners.http import HttpListener
 from gatewayproxy.dataplane.listeners.https import HttpsListener
 from gatewayproxy.dataplane.listeners.tcp import TcpListener
 from gatewayproxy.dataplane.listeners.tls_passthrough import TlsPassthroughListener
+from gatewayproxy.dataplane.listeners.udp import UdpListener
 from gatewayproxy.routing.table import Port, PortKind
 
 __all__ = ["LISTENERS", "Listener", "Open"]
@@ -33,14 +34,15 @@ class Listener(Protocol):
 
     @property
     def connections(self) -> int:
-        """Open downstream connections."""
+        """Open downstream connections; of UDP, flows."""
 
 
-Open = Callable[[Port, Sequence[socket.socket], Context], Listener]  # sockets: bound, listening, non-blocking
+Open = Callable[[Port, Sequence[socket.socket], Context], Listener]  # sockets: bound (TCP: listening), non-blocking
 
 LISTENERS: Final[dict[PortKind, Open]] = {
     PortKind.HTTP: HttpListener,
     PortKind.HTTPS: HttpsListener,
     PortKind.TCP: TcpListener,
     PortKind.TLS_PASSTHROUGH: TlsPassthroughListener,
+    PortKind.UDP: UdpListener,
 }
