@@ -75,6 +75,7 @@ def metrics() -> str:
     total.rows[RowName("ns/gw/http", "HTTPRoute", "ns/r", 0, "", "ns/s:80")] = row
     total.reasons["ns/gw/http", "no_route"] = 1
     total.connections["ns/gw/http"] = total.connections_total["ns/gw/http"] = 1
+    total.datagrams["ns/gw/udp"] = [0, 0]
     total.upstream["10.0.0.7:80"] = [0, 0, 0, 0]
     state = ProcessState(
         generation=1,

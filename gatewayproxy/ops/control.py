@@ -21,6 +21,7 @@ from gatewayproxy.ops import logs
 from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import Answer, CompilerProcess, Refused
 from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
+from gatewayproxy.routing.table import PortKind
 
 __all__ = ["EMPTY_STATUS", "Control"]
 
@@ -82,7 +83,7 @@ class Control:
         else:
             self.succeeded_at = started.timestamp()
         if report["result"] == "failed":
-            self._sockets.keep(self.table.keys if self.table is not None else ())
+            self._keep(self.table.keys if self.table is not None else frozenset())
         report["generation"] = self.table.generation if self.table is not None else 0
         report["total_ms"] = round((loop.time() - begun_at) * 1e3, 1)
         self.results[report["result"]] += 1
@@ -97,12 +98,16 @@ class Control:
             connections["finished"] += finished
             connections["cut"] += cut
 
+    def _keep(self, keys: frozenset[BindKey]) -> None:
+        if self._sockets.keep(keys):
+            asyncio.get_running_loop().call_later(self._sockets.linger_s + 1.0, self._sockets.part)
+
     async def _compile_and_hand_over(self, report: dict[str, Any]) -> None:
         answer, unbound = await self._compile_and_bind()
         head = answer.head
         _log_problems(head["problems"], of=head["errors"] + head["warnings"])
         report |= {name: head[name] for name in _TOLD}
-        report["unbound"] = [{"address": a, "port": p, "error": why} for (a, p), why in unbound.items()]
+        report["unbound"] = [_unbound(key, why) for key, why in unbound.items()]
         keys = _keys(head) - unbound.keys()
         old = self.table
         if old is not None and (old.digest, old.keys) == (head["digest"], keys):
@@ -134,7 +139,7 @@ class Control:
             "generation": serving + 1,
             "serving": serving,
             "digest": self.table.digest if self.table is not None else "",
-            "unbindable": [[address, port, why] for (address, port), why in unbound.items()],
+            "unbindable": [[key, why] for key, why in unbound.items()],
         }
 
     async def _hand_over(self, table: TableBytes, report: dict[str, Any]) -> None:
@@ -148,19 +153,28 @@ class Control:
             raise failure
         self.table = table  # from here on, a replaced worker starts with it
         applied = [each for each in await asyncio.gather(*(slot.commit() for slot in self.slots)) if each is not None]
-        self._sockets.keep(table.keys)
+        self._keep(table.keys)
         report["handover_ms"] = round((loop.time() - begun_at) * 1e3, 1)
         kept, draining = (sum(each[name] for each in applied) for name in ("kept", "draining"))
         report["connections"] = {"kept": kept, "draining": draining, "finished": 0, "cut": 0}
 
 
 def _keys(head: dict[str, Any]) -> frozenset[BindKey]:
-    return frozenset(BindKey(address, port) for address, port, _, _ in head["ports"])
+    return frozenset(_key(address, port, kind) for address, port, kind, _ in head["ports"])
+
+
+def _key(address: str, port: int, kind: str) -> BindKey:
+    return BindKey(address, port, kind == PortKind.UDP.value)
+
+
+def _unbound(key: BindKey, why: str) -> dict[str, Any]:
+    transport = {"transport": "udp"} if key.udp else {}
+    return {"address": key.address, "port": key.bind_port, **transport, "error": why}
 
 
 def _log_ports(ports: list[Any], old: frozenset[BindKey], new: frozenset[BindKey]) -> None:
     for address, port, kind, listeners in ports:
-        key = BindKey(address, port)
+        key = _key(address, port, kind)
         if key in new - old:
             told = logs.fields(address=str(key), protocol=kind, listeners=",".join(listeners))
             log.info("listening", extra=told)

@@ -116,7 +116,7 @@ def _rules(total: Snapshot) -> Iterator[Metric]:
         retries.add_metric(labels, row.retries)
     local = CounterMetricFamily(
         "gatewayproxy_local_answers",
-        "Answers the gateway made itself and streams it refused.",
+        "Answers the gateway made itself, streams it refused, datagrams it dropped.",
         labels=("listener", "reason"),
     )
     for key, n in total.reasons.items():
@@ -130,11 +130,19 @@ def _cumulative(buckets: Iterable[int]) -> list[tuple[str, float]]:
 
 
 def _connections(total: Snapshot) -> Iterator[Metric]:
-    now = GaugeMetricFamily("gatewayproxy_downstream_connections", "Open client connections.", labels=("listener",))
+    now = GaugeMetricFamily(
+        "gatewayproxy_downstream_connections", "Open client connections; of UDP, flows.", labels=("listener",)
+    )
     ever = CounterMetricFamily("gatewayproxy_downstream_connects", "Client connections accepted.", labels=("listener",))
     for family, counts in ((now, total.connections), (ever, total.connections_total)):
         for listener, n in counts.items():
             family.add_metric((listener,), n)
+    datagrams = CounterMetricFamily(
+        "gatewayproxy_datagrams", "Datagrams from clients (in) and to them (out).", labels=("listener", "direction")
+    )
+    for listener, (n_in, n_out) in total.datagrams.items():
+        datagrams.add_metric((listener, "in"), n_in)
+        datagrams.add_metric((listener, "out"), n_out)
     upstream = GaugeMetricFamily(
         "gatewayproxy_upstream_connections", "Open connections to an endpoint; idle ones wait in the pool.",
         labels=("endpoint", "state"),
@@ -150,7 +158,7 @@ def _connections(total: Snapshot) -> Iterator[Metric]:
         upstream.add_metric((endpoint, "idle"), idle)
         connects.add_metric((endpoint,), opened)
         failures.add_metric((endpoint,), failed)
-    yield from (now, ever, upstream, connects, failures)
+    yield from (now, ever, datagrams, upstream, connects, failures)
 
 
 def _process(state: ProcessState, dropped_lines: int) -> Iterator[Metric]:

@@ -97,7 +97,7 @@ class Pages:
             "digest": table.digest if table is not None else "",
             "ready": not self._missing(),
             "draining": self._stopping(),
-            "listening": sorted(f"{key.address or '*'} {key.bind_port}" for key in keys),
+            "listening": sorted(f"{key.address or '*'} {key.bind_port}{'/udp' if key.udp else ''}" for key in keys),
             "reloads": control.results,
             "reload": control.report,
             "workers": [

@@ -16,6 +16,7 @@ from typing import Any, Final
 from gatewayproxy.compiler.pipeline import Compiled, Compiler
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
 from gatewayproxy.ops import memory
@@ -100,7 +101,7 @@ class Reloader:
             port_map=self._options.port_map,
             now=datetime.datetime.now(datetime.UTC).timestamp(),
             generation=request["generation"],
-            unbindable={(address, port): why for address, port, why in request["unbindable"]},
+            unbindable={BindKey(*key): why for key, why in request["unbindable"]},
         )
 
     def _changes(self, table: RoutingTable, serving: int) -> dict[str, Any] | None:
@@ -140,8 +141,9 @@ def _outline(table: RoutingTable) -> _Outline:
 def _claims(table: RoutingTable) -> Iterator[tuple[Hashable, RouteEntry]]:
     """Yield what leads to which entry, for every port; an entry comes once for each of its matches."""
     for port in table.ports:
-        if port.tcp is not None:
-            yield None, port.tcp
+        for entry in (port.tcp, port.udp):
+            if entry is not None:
+                yield None, entry
         if port.sni is not None:
             named = (*port.sni.exact.items(), *port.sni.wildcard.items(), (None, port.sni.default))
             yield from ((name, target.entry) for name, target in named if target is not None and target.entry)

@@ -189,8 +189,8 @@ class Slot:
         report = await self._wait_answer()
         self.serving = table
         self._given &= table.keys
-        for address, port, why in report["failed"]:
-            log.error("listener_not_opened", extra=logs.fields(slot=self.index, address=address, port=port, error=why))
+        for address, why in report["failed"]:
+            log.error("listener_not_opened", extra=logs.fields(slot=self.index, address=address, error=why))
         return report
 
     async def _wait_answer(self) -> dict[str, Any]:

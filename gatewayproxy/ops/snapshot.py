@@ -50,6 +50,7 @@ class Snapshot:
         self.reasons: Counter[tuple[str, str]] = Counter()  # (listener, reason)
         self.connections: Counter[str] = Counter()
         self.connections_total: Counter[str] = Counter()
+        self.datagrams: dict[str, list[int]] = {}  # UDP listener -> [from clients, to clients]
         self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
         self.dropped_lines = 0
 
@@ -61,8 +62,10 @@ class Snapshot:
             self.reasons[listener, reason] += n
         self.connections.update(part.get("connections", {}))
         self.connections_total.update(part.get("connections_total", {}))
+        for listener, counts in part.get("datagrams", {}).items():
+            _add_to(self.datagrams, listener, counts)
         for endpoint, values in part.get("upstream", {}).items():
-            self._add_upstream(endpoint, values)
+            _add_to(self.upstream, endpoint, values)
         self.dropped_lines += part.get("dropped_lines", 0)
 
     def add(self, other: Snapshot) -> None:
@@ -72,8 +75,10 @@ class Snapshot:
         self.reasons.update(other.reasons)
         self.connections.update(other.connections)
         self.connections_total.update(other.connections_total)
+        for listener, counts in other.datagrams.items():
+            _add_to(self.datagrams, listener, counts)
         for endpoint, values in other.upstream.items():
-            self._add_upstream(endpoint, values)
+            _add_to(self.upstream, endpoint, values)
         self.dropped_lines += other.dropped_lines
 
     @property
@@ -102,9 +107,10 @@ class Snapshot:
             mine.retries + row.retries,
         )
 
-    def _add_upstream(self, endpoint: str, values: list[int]) -> None:
-        mine = self.upstream.setdefault(endpoint, [0] * len(values))
-        self.upstream[endpoint] = [a + b for a, b in zip(mine, values, strict=True)]
+
+def _add_to(sums: dict[str, list[int]], name: str, values: list[int]) -> None:
+    mine = sums.setdefault(name, [0] * len(values))
+    sums[name] = [a + b for a, b in zip(mine, values, strict=True)]
 
 
 class Totals:
@@ -148,6 +154,7 @@ def parts(stats: Stats, dropped_lines: int) -> Iterator[dict[str, Any]]:
         "reasons": [[listener, reason, n] for (listener, reason), n in stats.reasons.items()],
         "connections": stats.connections,
         "connections_total": stats.connections_total,
+        "datagrams": stats.datagrams,
         "upstream": stats.upstream,
         "dropped_lines": dropped_lines,
     }

@@ -72,7 +72,8 @@ class Supervisor:
         self._options = options
         n_workers = options.workers or len(os.sched_getaffinity(0))
         self._ticket_secret = secrets.token_bytes(48)  # TLS sessions go on in any worker, and end with this run
-        self._sockets = ListeningSockets(n_workers)
+        linger_s = options.limits.drain_s + _KILL_GRACE_S  # the workers' own deadline comes first
+        self._sockets = ListeningSockets(n_workers, linger_s)
         self._compiler = CompilerProcess(options)
         self._totals = Totals()
         self._control = Control(self._compiler, self._sockets)
@@ -113,6 +114,7 @@ class Supervisor:
             return 1
         await self._sleep_unless_hurried(self._options.drain_delay_s)
         self._sockets.keep(())
+        self._sockets.part(at_once=True)
         await self._end_workers(self._options.limits.drain_s + _KILL_GRACE_S)
         return 0
 

@@ -207,11 +207,12 @@ def _forget_names(stats: Stats) -> None:
     if len(stats.reasons) + len(stats.connections_total) > MAX_NAMES:
         stats.reasons.clear()
         stats.connections_total.clear()
+        stats.datagrams.clear()
         stats.connections = {listener: n for listener, n in stats.connections.items() if n}
 
 
 def _report(generation: int, applied: Applied) -> dict[str, Any]:
-    failed = [[key.address, key.bind_port, why] for key, why in applied.failed]
+    failed = [[str(key), why] for key, why in applied.failed]
     return {**applied._asdict(), "failed": failed, "generation": generation}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops.binding import ListeningSockets, hint_for
 from tests.support.process import free_port, loopback_address
 
@@ -20,29 +21,29 @@ def sockets() -> Iterator[ListeningSockets]:
 
 
 def test_every_slot_gets_a_socket_of_its_own_on_the_same_port(sockets: ListeningSockets) -> None:
-    key = (loopback_address(), 8080)
+    key = BindKey(loopback_address(), 8080)
     assert sockets.bind([key]) == {}
     fds = {sock.fileno() for slot in range(3) for sock in sockets.of_slot(slot)[key]}
     assert len(fds) == 3
     for slot in range(3):
         (sock,) = sockets.of_slot(slot)[key]
-        assert sock.getsockname() == key
+        assert sock.getsockname() == key[:2]
         assert not sock.getblocking()
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
 
 def test_no_address_means_ipv4_and_ipv6(sockets: ListeningSockets) -> None:
     port = free_port("0.0.0.0")
-    assert sockets.bind([("", port)]) == {}
-    assert [sock.family for sock in sockets.of_slot(0)["", port]] == [socket.AF_INET, socket.AF_INET6]
+    assert sockets.bind([BindKey("", port)]) == {}
+    assert [sock.family for sock in sockets.of_slot(0)[BindKey("", port)]] == [socket.AF_INET, socket.AF_INET6]
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, port), timeout=5).close()
 
 
 def test_a_specific_address_beside_all_of_them(sockets: ListeningSockets) -> None:
     port = free_port("0.0.0.0")
-    assert sockets.bind([("", port), ("127.0.0.1", port)]) == {}
-    assert sockets.keys == {("", port), ("127.0.0.1", port)}
+    assert sockets.bind([BindKey("", port), BindKey("127.0.0.1", port)]) == {}
+    assert sockets.keys == {BindKey("", port), BindKey("127.0.0.1", port)}
 
 
 def test_a_port_that_another_process_shares_by_reuseport_is_refused(sockets: ListeningSockets) -> None:
@@ -51,22 +52,24 @@ def test_a_port_that_another_process_shares_by_reuseport_is_refused(sockets: Lis
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind((host, 8080))
         other.listen()
-        assert sockets.bind([(host, 8080), (host, 8081)]) == {(host, 8080): "Address already in use"}
-        assert sockets.keys == {(host, 8081)}
-    assert sockets.bind([(host, 8080)]) == {}
+        assert sockets.bind([BindKey(host, 8080), BindKey(host, 8081)]) == {
+            BindKey(host, 8080): "Address already in use"
+        }
+        assert sockets.keys == {BindKey(host, 8081)}
+    assert sockets.bind([BindKey(host, 8080)]) == {}
 
 
 def test_an_address_nobody_has_fails_alone(sockets: ListeningSockets) -> None:
     host = loopback_address()
-    failures = sockets.bind([("192.0.2.1", 8080), (host, 8080)])
-    assert failures == {("192.0.2.1", 8080): "Cannot assign requested address"}
-    assert sockets.keys == {(host, 8080)}
+    failures = sockets.bind([BindKey("192.0.2.1", 8080), BindKey(host, 8080)])
+    assert failures == {BindKey("192.0.2.1", 8080): "Cannot assign requested address"}
+    assert sockets.keys == {BindKey(host, 8080)}
 
 
 def test_what_is_not_kept_is_closed(sockets: ListeningSockets) -> None:
     host = loopback_address()
-    sockets.bind([(host, 8080), (host, 8081)])
-    sockets.keep([(host, 8081)])
+    sockets.bind([BindKey(host, 8080), BindKey(host, 8081)])
+    sockets.keep([BindKey(host, 8081)])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, 8080), timeout=5)
     socket.create_connection((host, 8081), timeout=5).close()
@@ -78,4 +81,4 @@ def test_what_is_not_kept_is_closed(sockets: ListeningSockets) -> None:
     ids=["privileged", "taken", "absent"],
 )
 def test_a_failed_bind_says_what_to_do(number: int, word: str) -> None:
-    assert word in hint_for(OSError(number, ""), 80)
+    assert word in hint_for(OSError(number, ""), BindKey("", 80))
