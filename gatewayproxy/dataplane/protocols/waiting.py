@@ -16,7 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-ATTEMPTS: Final = 4  # to have a request served that endpoints refuse, or whose connections end
+ATTEMPTS: Final = 4  # to have a request served that endpoints refuse, or whose connections break
+_GOODBYES: Final = 16  # the same where endpoints end connections in good order, GOAWAY
 
 
 def wait_for_connection(exchange: Exchange, pool: EndpointPool) -> None:
@@ -68,7 +69,8 @@ def retry(exchange: Exchange, error: UpstreamError) -> None:
     assert pool is not None
     assert exchange.target is not None
     _cancel_upstream_timer(exchange)
-    if exchange.attempts >= ATTEMPTS:
+    ordered = error.unprocessed and error.kind == "upstream_closed"
+    if exchange.attempts >= (_GOODBYES if ordered else ATTEMPTS):
         exchange.answer_with(error.status, error.kind, str(error))
         return
     if error.unprocessed:

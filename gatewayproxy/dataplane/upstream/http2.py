@@ -275,10 +275,10 @@ class Http2Upstream(EndpointConnection):
         owner = _owner(stream)
         if owner is None:
             return
-        refused = code == ErrorCode.REFUSED_STREAM and not owner.answered
-        if refused:
-            message = f"{self.pool.name}: the backend refused the request"
-            owner.fail(UpstreamError(message, kind="upstream_refused", status=503, unprocessed=True))
+        if code == ErrorCode.REFUSED_STREAM and not owner.answered:
+            kind = "upstream_closed" if self.codec.peer_leaves else "upstream_refused"
+            message = f"{self.pool.name}: the backend did not begin to serve the request"
+            owner.fail(UpstreamError(message, kind=kind, status=503, unprocessed=True))
         else:
             message = f"{self.pool.name}: the backend reset the stream, error code {code}"
             owner.fail(UpstreamError(message, kind="upstream_reset", status=502))

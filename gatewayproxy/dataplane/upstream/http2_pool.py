@@ -6,6 +6,7 @@ A further connection is made only for waiters that the open ones, and those bein
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
@@ -32,18 +33,24 @@ class Http2Pool(EndpointPool):
 
     def take(self, *, must_live: bool) -> Upstream | None:
         """Return a stream of the oldest connection that has room."""
-        for connection in self._open:
+        return self._take(self._open, must_live)
+
+    def _take(self, connections: Iterable[Http2Upstream], must_live: bool) -> Upstream | None:
+        for connection in connections:
             n_streams = len(connection.codec.streams)
             if n_streams < connection.most:
                 if n_streams or not must_live or connection.lives():
                     return connection.open()
                 connection.leave()  # changes what we walk
-                return self.take(must_live=must_live)
+                return self._take(self._open, must_live)
         return None
 
     def wait(self, waiter: Waiter) -> None:
-        """Give *waiter* a stream now, or queue it."""
-        stream = None if self._queue else self.take(must_live=True)
+        """Give *waiter* a stream now, or queue it.
+
+        Of the newest connection: the waiter may have met with the end of an older one.
+        """
+        stream = None if self._queue else self._take(reversed(self._open), must_live=True)
         if stream is None:
             super().wait(waiter)
         else:
