@@ -4,13 +4,14 @@ Makes what a cluster would have supplied, then starts `gatewayproxy run` on the 
 - a certificate for every Secret whose `gatewayproxy.io/cert-file` is absent (self-signed, 30 days);
 - a backend at every loopback endpoint of a Service. `demo.gatewayproxy.io/serves` says what it speaks: http (an echo
   in JSON), https (the same behind its own certificate), greeting (a line before the client says anything, then an
-  echo of lines), nothing (somebody else listens there, or nobody should).
+  echo of lines), grpc (calls of shop.v1.Cart), nothing (somebody else listens there, or nobody should).
 Ports below 1024 are moved up by 8000, so that nobody needs to be root. Ctrl-C ends everything.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import datetime
 import ipaddress
@@ -18,6 +19,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import socketserver
 import ssl
 import subprocess
@@ -33,6 +35,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from grpclib.const import Cardinality
+from grpclib.const import Handler as CallHandler
+from grpclib.encoding.base import CodecBase
+from grpclib.server import Server as GrpcServer
+from grpclib.server import Stream
 
 ENDPOINTS = "gatewayproxy.io/endpoints"
 CERT_FILE = "gatewayproxy.io/cert-file"
@@ -182,7 +189,43 @@ class TlsServer(ThreadingHTTPServer):
             super().finish_request(tls, client_address)
 
 
-def server(document: Document, host: str, port: int) -> socketserver.BaseServer:
+class Octets(CodecBase):
+    """Messages as they are on the wire: the demo has no protobuf."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: Any) -> bytes:
+        return bytes(message)
+
+    def decode(self, data: bytes, message_type: Any) -> bytes:
+        return data
+
+
+class CallServer:
+    """gRPC in clear text: Get and Add of shop.v1.Cart answer with the name of the Service, as text."""
+
+    def __init__(self, service: str, host: str, port: int) -> None:
+        self.service = service
+        self.listening = socket.create_server((host, port))
+
+    def __mapping__(self) -> Mapping[str, CallHandler]:
+        handler = CallHandler(self.answer, Cardinality.UNARY_UNARY, bytes, bytes)
+        return {f"/shop.v1.Cart/{method}": handler for method in ("Get", "Add")}
+
+    async def answer(self, stream: Stream[bytes, bytes]) -> None:
+        await stream.recv_message()
+        await stream.send_message(f"{self.service}\n".encode())
+
+    def serve_forever(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        calls = GrpcServer([self], codec=Octets())
+        await calls.start(sock=self.listening)
+        await calls.wait_closed()
+
+
+def server(document: Document, host: str, port: int) -> socketserver.BaseServer | CallServer:
     """Return a backend for the Service *document*, bound to *host*:*port*."""
     serves = document.annotations.get(SERVES, "http")
     handler: Any = type("Handler", (Greeting if serves == "greeting" else Echo,), {"service": document.name})
@@ -190,8 +233,10 @@ def server(document: Document, host: str, port: int) -> socketserver.BaseServer:
         return LineServer((host, port), handler)
     if serves == "http":
         return ThreadingHTTPServer((host, port), handler)
+    if serves == "grpc":
+        return CallServer(document.name, host, port)
     if serves != "https":
-        raise SystemExit(f"{document.name}: {SERVES} is http, https, greeting or nothing, not {serves!r}")
+        raise SystemExit(f"{document.name}: {SERVES} is http, https, greeting, grpc or nothing, not {serves!r}")
     name = document.name.partition("/")[2]
     certificate, key = (document.folder / "certs" / f"backend-{name}.{suffix}" for suffix in ("crt", "key"))
     if not certificate.exists():
@@ -212,9 +257,9 @@ def endpoints(document: Document) -> Iterator[tuple[str, int]]:
             yield host, int(port)
 
 
-def start_backends(folder: Path) -> list[socketserver.BaseServer]:
+def start_backends(folder: Path) -> list[socketserver.BaseServer | CallServer]:
     """Start every demo backend of *folder*, each in a thread of its own."""
-    running = []
+    running: list[socketserver.BaseServer | CallServer] = []
     for document in documents(folder):
         for host, port in endpoints(document):
             try:

@@ -20,6 +20,7 @@ WARNED = {  # folder -> (object, what the warning is about)
         ("TLSRoute gateway-system/redis-tls-route", "v1alpha2"),
     ],
     "nvcf": [("HTTPRoute sandbox/sandbox", "NotAllowedByListeners")],
+    "shop": [("GRPCRoute default/later", "no ready endpoints")],
 }
 
 
