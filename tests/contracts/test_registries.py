@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -16,7 +17,7 @@ import gatewayproxy.dataplane.listeners
 import gatewayproxy.filters
 import gatewayproxy.ops.sources
 from gatewayproxy.compiler.frontends import FRONTENDS
-from gatewayproxy.compiler.manifests import KINDS, Resource
+from gatewayproxy.compiler.manifests import KINDS
 from gatewayproxy.dataplane.listeners import LISTENERS
 from gatewayproxy.filters import FILTERS
 from gatewayproxy.insight import kinds
@@ -62,8 +63,11 @@ def test_a_manifest_reader_lives_in_the_file_named_after_its_kind(key: tuple[str
     assert KINDS[key].read.__module__.rpartition(".")[2] == key[1].lower()
 
 
-def test_every_kind_is_a_resource() -> None:
-    assert {each.__name__ for each in Resource.__args__} == {kind for _, kind in KINDS}
+@pytest.mark.parametrize("key", KINDS, ids=lambda key: key[1])
+def test_objects_of_a_kind_are_found_by_a_type_of_their_own(key: tuple[str, str]) -> None:
+    made = inspect.get_annotations(KINDS[key].read, eval_str=True)["return"]
+    assert made.__name__ == key[1]
+    assert {field.name: field.type for field in dataclasses.fields(made)}["meta"] == "Meta"
 
 
 def test_every_kind_that_is_read_can_be_asked_for() -> None:
