@@ -17,7 +17,15 @@ from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.hpack import Field
 from gatewayproxy.wire.response import ENDED, ResponseHead
 
-__all__ = ["ResponseHeads", "fields_of", "interim_head", "request_bytes", "request_fields", "response_fields"]
+__all__ = [
+    "ResponseHeads",
+    "fields_of",
+    "interim_head",
+    "request_bytes",
+    "request_fields",
+    "response_fields",
+    "trailer_fields",
+]
 
 _KEPT_BYTES: Final = 256  # of a line whose field is kept
 # RFC 9113 §8.2.2: connection-specific fields MUST NOT be sent, whatever a filter may have set.
@@ -48,6 +56,18 @@ def _response_fields(status: int, lines: bytes) -> Sequence[Field]:
 
 
 _kept_response = lru_cache(maxsize=256)(_response_fields)
+
+
+def trailer_fields(lines: bytes) -> tuple[Field, ...]:
+    """Return the fields of trailers, *lines* each ended by CRLF."""
+    return _kept_trailers(lines) if len(lines) <= _HEAD_BYTES else _trailer_fields(lines)
+
+
+def _trailer_fields(lines: bytes) -> tuple[Field, ...]:
+    return tuple(fields_of(lines.split(b"\r\n")))
+
+
+_kept_trailers = lru_cache(maxsize=64)(_trailer_fields)
 
 
 def fields_of(lines: Iterable[bytes]) -> list[Field]:

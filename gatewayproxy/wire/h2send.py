@@ -108,7 +108,7 @@ class Sender:
             raise LocalProtocolError(f"stream {stream.id}: a head while {stream.state.name}")
         block = self._encoder.encode(fields, sensitive)
         if rest:
-            block += self._encoder.encode(rest, sensitive)
+            block += self._encoder.once(rest, sensitive)
         flags = END_STREAM if end else 0
         self._out.append(h2frames.header_frames(stream.id, block, flags))
         if end:
@@ -125,8 +125,9 @@ class Sender:
             if stream.cut:
                 return size
             raise LocalProtocolError(f"stream {stream.id}: DATA while {stream.state.name}")
-        room = min(stream.send_window, self._send_window, size)
-        n = max(room, 0)
+        n = size
+        if n > stream.send_window or n > self._send_window:
+            n = max(min(stream.send_window, self._send_window), 0)
         if n < size:
             self._blocked[stream] = None
         elif self._blocked:

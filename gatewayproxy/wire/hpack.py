@@ -222,6 +222,11 @@ class Encoder:
                 self._blocks[fields] = block
         return block
 
+    def once(self, fields: Iterable[Field], sensitive: Collection[bytes] = ()) -> bytes:
+        """Return more of the block that was written last: *fields* that will not come again, so no table has them."""
+        hidden = _NEVER_INDEXED.union(sensitive) if sensitive else _NEVER_INDEXED
+        return b"".join([_name(name, 0x0F, 0x10 if name in hidden else 0x00) + _plain(value) for name, value in fields])
+
     def _encode(self, fields: Iterable[Field], sensitive: Collection[bytes]) -> bytes:
         out = []
         if self._sizes:

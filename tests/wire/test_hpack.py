@@ -245,6 +245,19 @@ def test_a_table_that_changed_is_known_where_the_same_is_written_again() -> None
             assert decoder.decode(encoder.encode(fields))[0] == list(fields)
 
 
+def test_what_comes_once_leaves_both_tables_as_they_are() -> None:
+    encoder, decoder = Encoder(), hpack.Decoder()
+    fields = ((b":method", b"POST"), (b"x-a", b"b"))
+    once = ((b"x-request-id", b"1"), (b"authorization", b"secret"), (b"x-key", b"k"))
+    before = [decoder.decode(encoder.encode(fields), raw=True) for _ in range(3)][-1]
+    entries = list(decoder.header_table.dynamic_entries)
+    for _ in range(3):
+        found = decoder.decode(encoder.encode(fields) + encoder.once(once, {b"x-key"}), raw=True)
+        assert found == [*before, *once]
+        assert [field.indexable for field in found[2:]] == [True, False, False]
+    assert list(decoder.header_table.dynamic_entries) == entries
+
+
 def test_resizing_twice_says_the_smallest_and_the_last() -> None:
     encoder = Encoder()
     encoder.resize(0)

@@ -12,7 +12,7 @@ from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
 from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.wire.edit import rewrite_response
 from gatewayproxy.wire.grammar import mentions
-from gatewayproxy.wire.h2bridge import fields_of, response_fields
+from gatewayproxy.wire.h2bridge import response_fields, trailer_fields
 from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, ResponseHead
@@ -113,7 +113,7 @@ class Http2Exchange(Exchange):
         """The response is complete."""
         self.upstream = None
         trailers = self._trailers
-        self._stream.end(fields_of(trailers.split(b"\r\n")) if trailers else ())
+        self._stream.end(trailer_fields(trailers) if trailers else ())
         self._stream.on_exchange_done(self.finish())
 
     def cut(self, reason: str) -> None:
