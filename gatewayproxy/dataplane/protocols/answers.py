@@ -49,6 +49,7 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "upstream_closed": (502, "the backend closed the connection without an answer"),
     "upstream_reset": (502, "the backend reset the connection"),
     "upstream_refused": (503, "the backend refused the request, again and again"),
+    "no_extended_connect": (501, "the backend speaks HTTP/2 and does not offer extended CONNECT for WebSockets"),
     "bad_response": (502, "the backend's answer cannot be read safely"),
     "response_head_too_large": (502, "the backend's answer has a head beyond the limits"),
     "redirect": (302, "a RequestRedirect filter answered"),
