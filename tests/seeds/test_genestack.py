@@ -19,6 +19,8 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from tests.support.certs import client_context
+from tests.support.h2client import h2_session
+from tests.support.h2websocket import H2WebSocket
 from tests.support.peers import require
 from tests.support.seeds import ROOT, Seed, Tree, full_name, http_port, serving
 
@@ -320,6 +322,23 @@ def test_G10_a_websocket_is_upgraded_by_default_and_survives_reloads(genestack: 
                 assert console.recv(10) == path
             console.send(bytes(1 << 20))
             assert console.recv(10) == bytes(1 << 20)
+
+
+async def test_G10_a_websocket_over_http2_survives_reloads_too(genestack: Seed) -> None:
+    name = f"novnc.{D}"
+    tls = client_context(alpn=("h2",))
+    with websocket_echo() as endpoint, genestack.changed():
+        genestack.tree("Service", "openstack/novnc")["metadata"]["annotations"]["gatewayproxy.io/endpoints"] = endpoint
+        genestack.reload()
+        async with h2_session(HTTPS, at=genestack.host, tls=tls, name=name) as session:
+            console = await H2WebSocket.open(session, f"{name}:{HTTPS}", "/websockify", "binary")
+            assert await console.echoes(b"RFB 003.008\n")
+            for path in ("/h2-one", "/h2-two"):
+                rules = genestack.tree("HTTPRoute", "openstack/nova")["spec"]["rules"]
+                rules[0]["matches"] = [{"path": {"value": path}}]
+                assert genestack.reload()["result"] == "applied"
+                assert await console.echoes(path)
+            assert await console.echoes(bytes(1 << 20))
 
 
 # --- two Gateways

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from tests.support.certs import authority, certificate, client_context
+from tests.support.grpc_peers import CLIENTS, ENDED_IN_TIME, MESSAGE, SERVICE
+from tests.support.grpc_peers import serving as grpc_serving
+from tests.support.h2client import h2_session
 from tests.support.peers import postgresql, redis_tls, require, run
 from tests.support.seeds import CERT_FILE, ENDPOINTS, KEY_FILE, ROOT, Seed, Served, Tree, cli, http_port, serving
 
@@ -186,14 +189,121 @@ def test_E7_older_versions_are_served_and_deprecation_is_told(version: str, tmp_
     assert [route["status"]["parents"][0]["conditions"][0]["status"] for route in routes] == ["True"] * len(kinds)
 
 
-def test_E7_a_grpc_route_of_an_old_version_is_named_and_passed_over(novaedge: Seed) -> None:
+# --- gRPC
+
+CALLS = "grpc.example.com"
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[str]:
+    """The endpoint of a gRPC server."""
+    with grpc_serving("grpcio") as port:
+        yield f"127.0.0.1:{port}"
+
+
+def echo_service(endpoint: str) -> Tree:
+    metadata = {"name": "calls", "namespace": "store", "annotations": {ENDPOINTS: endpoint}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 50051}]}}
+
+
+def call_rule(name: str, method: Tree | None = None, backend: str = "calls") -> Tree:
+    """A rule of a GRPCRoute; answers carry its *name*."""
+    mark = {"set": [{"name": "X-Rule", "value": name}]}
+    rule: Tree = {
+        "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": mark}],
+        "backendRefs": [{"name": backend, "port": 50051}],
+    }
+    return rule | ({"matches": [{"method": method}]} if method else {})
+
+
+def call_route(name: str, *rules: Tree, version: str = "v1", **options: Any) -> Tree:
+    made = http_route(name, **{"hostnames": [CALLS], **options}, rules=list(rules))
+    return {**made, "kind": "GRPCRoute", "apiVersion": f"{API}/{version}"}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_E6_the_rule_of_a_method_beats_that_of_its_service_listed_before(
+    novaedge: Seed, echo: str, name: str
+) -> None:
     with novaedge.changed():
-        route = http_route("grpc-services", hostnames=["grpc.example.com"])
-        novaedge.add({**route, "kind": "GRPCRoute", "apiVersion": f"{API}/v1alpha2"})
+        novaedge.add(
+            echo_service(echo),
+            call_route(
+                "grpc-services",
+                call_rule("service", {"service": SERVICE}),
+                call_rule("broken", {"service": "peers.Broken"}, backend="missing"),
+                call_rule("method", {"service": SERVICE, "method": "Unary"}),
+            ),
+        )
+        novaedge.reload()
+        async with CLIENTS[name]((novaedge.host, http_port(443)), CALLS, CALLS) as client:
+            outcome = await client.call("Unary", b"x")
+            assert (outcome.status, outcome.messages, outcome.initial["x-rule"]) == (0, [b"x"], "method")
+            outcome = await client.call("Count", b"3")
+            assert (outcome.status, outcome.messages, outcome.initial["x-rule"]) == (0, [b"1", b"2", b"3"], "service")
+            outcome = await client.call("Fail", b"x")
+            assert (outcome.status, outcome.message, outcome.trailing["x-why"]) == (10, MESSAGE, "told")
+            async with client.talk("Chat") as talk:
+                for n in range(3):
+                    await talk.send(b"%d" % n)
+                    assert await talk.receive() == b"%d" % n
+            assert (await client.call("/peers.Other/Any", b"")).status == 12  # UNIMPLEMENTED
+            assert (await client.call("/peers.Broken/Any", b"")).status == 14  # UNAVAILABLE
+            outcome = await client.call("Hang", b"E6 " + name.encode(), timeout=0.5)
+            assert outcome.status in ENDED_IN_TIME
+            assert outcome.messages != [b""]  # the server knew of the deadline
+            assert (await client.call("Gone", b"E6 " + name.encode())).messages == [b"yes"]
+
+
+async def test_E6_the_gateways_own_answers_are_trailers_only_and_no_page(novaedge: Seed, echo: str) -> None:
+    with novaedge.changed():
+        novaedge.add(echo_service(echo), call_route("grpc-services", call_rule("one", {"service": SERVICE})))
+        novaedge.reload()
+        tls = client_context(alpn=("h2",))
+        async with h2_session(http_port(443), at=novaedge.host, tls=tls, name=CALLS) as session:
+            fields = [("content-type", "application/grpc"), ("te", "trailers")]
+            answer = await session.ask("/peers.Other/Any", method="POST", host=CALLS, scheme="https", fields=fields)
+            said = dict(answer.fields)
+            assert (answer.status, said[b"grpc-status"], answer.body, answer.trailers) == (200, b"12", b"", [])
+            assert said[b"content-type"] == b"application/grpc"
+
+
+async def test_E7_a_grpc_route_of_the_guides_version_is_served_and_deprecation_is_told(
+    novaedge: Seed, echo: str
+) -> None:
+    with novaedge.changed():
+        novaedge.add(echo_service(echo), call_route("grpc-services", call_rule("all"), version="v1alpha2"))
         report = novaedge.reload()
-        (problem,) = (each for each in report["problems"] if "GRPCRoute" in each["message"])
+        (problem,) = (each for each in report["problems"] if each["object"].startswith("GRPCRoute"))
         assert problem["severity"] == "warning"
-        assert store(novaedge, "/").status == 200
+        assert "v1alpha2" in problem["message"]
+        async with CLIENTS["grpcio"]((novaedge.host, http_port(443)), CALLS) as client:
+            assert (await client.call("Unary", b"x")).messages == [b"x"]
+
+
+async def test_E10_sni_chooses_the_listener_and_authority_the_route_of_a_call(novaedge: Seed, echo: str) -> None:
+    address = (novaedge.host, http_port(443))
+
+    async def rule(name: str, authority: str) -> object:
+        async with CLIENTS["grpcio"](address, name, authority) as client:
+            outcome = await client.call("Unary", b"x")
+            return outcome.initial.get("x-rule", outcome.status)
+
+    with novaedge.changed():
+        own_listener(novaedge, "own", CALLS, "own-tls")
+        other = "other-calls.example.com"
+        novaedge.add(
+            echo_service(echo),
+            call_route("own", call_rule("own"), parent={"sectionName": "own"}),
+            call_route("other", call_rule("other"), hostnames=[other]),
+        )
+        novaedge.reload()
+        assert names_of(peer_certificate(novaedge, CALLS)) == {CALLS}
+        assert await rule(CALLS, CALLS) == "own"
+        assert await rule(other, other) == "other"
+        assert await rule(STORE, other) == "other"  # grpcurl -authority, on the wildcard's connection
+        assert await rule(STORE, "unknown.example.com") == 12
+        assert await rule(STORE, CALLS) not in ("own", "other")  # 421: the name is another listener's
 
 
 # --- databases

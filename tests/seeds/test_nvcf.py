@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import random
@@ -11,6 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from tests.support.seed_peers import SERVICES, connect_proxy, grpc_check, grpc_list, grpc_server, nats, streaming
 from tests.support.seeds import Seed, Tree, cli, curl, hasty, http_port, serving
@@ -232,6 +235,62 @@ async def test_N8_grpc_health_check_and_list_work_through_tcp(nvcf: Seed) -> Non
         assert all(service.encode() in listed for service in SERVICES)
     line = nvcf.logged(protocol="tcp", route="TCPRoute envoy-gateway/grpc", listener=f"{GATEWAY}/tcp")
     assert "reason" not in line
+
+
+def call_route(name: str, host: str) -> Tree:
+    """A GRPCRoute on listener http for every call to *host*, to the server behind port 10081."""
+    tree = route(name, host, backend="grpc", namespace="nvcf")
+    tree["spec"]["rules"] = [{"backendRefs": [{"name": "grpc", "port": 10081}]}]
+    return {**tree, "kind": "GRPCRoute"}
+
+
+async def test_N8_grpc_health_check_and_list_work_through_a_grpc_route(nvcf: Seed) -> None:
+    host, port = f"grpc.{D}", http_port(80)
+    async with grpc_server(nvcf.endpoint("nvcf/grpc")):
+        with nvcf.changed():
+            nvcf.add(call_route("calls", host))
+            nvcf.reload()
+            assert nvcf.conditions("grpcroute", "nvcf/calls")["ResolvedRefs"] == ("True", "ResolvedRefs")
+            assert await grpc_check(nvcf.host, port, host)
+            listed = await grpc_list(nvcf.host, port, f"{host}:{port}")
+            assert all(service.encode() in listed for service in SERVICES)
+            line = nvcf.logged(route="GRPCRoute nvcf/calls", target="/grpc.health.v1.Health/Check")
+            assert (line["protocol"], line["backend"]) == ("http/2", "nvcf/grpc:10081")
+            with pytest.raises(GRPCError) as raised:
+                await grpc_check(nvcf.host, port, f"other.{D}")
+            assert raised.value.status is Status.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("name", "created", "wins"),
+    [
+        pytest.param("aaa", {}, True, id="first by name"),
+        pytest.param("zzz", {}, False, id="last by name"),
+        pytest.param("zzz", {"creationTimestamp": "2020-01-01T00:00:00Z"}, True, id="older"),
+    ],
+)
+async def test_N12_of_an_http_and_a_grpc_route_on_one_host_exactly_one_is_accepted(
+    nvcf: Seed, name: str, created: Tree, wins: bool
+) -> None:
+    host = f"shared.{D}"
+    calls = call_route(name, host)
+    calls["metadata"] |= created
+    refused, accepted = ("False", "HostnameConflict"), ("True", "Accepted")
+    async with grpc_server(nvcf.endpoint("nvcf/grpc")):
+        with nvcf.changed():
+            nvcf.add(calls, route("mmm", host, backend="api"))
+            nvcf.reload()
+            assert nvcf.conditions("grpcroute", f"nvcf/{name}")["Accepted"] == (accepted if wins else refused)
+            assert nvcf.conditions("httproute", "nvcf/mmm")["Accepted"] == (refused if wins else accepted)
+            page = await asyncio.to_thread(nvcf.ask, host)
+            if wins:
+                assert page.backend == ""
+                assert await grpc_check(nvcf.host, http_port(80), host)
+            else:
+                assert page.backend == "nvcf/api"
+                with pytest.raises(GRPCError):
+                    await grpc_check(nvcf.host, http_port(80), host)
+            assert (await asyncio.to_thread(nvcf.ask, f"api.{D}")).backend == "nvcf/api"  # nobody else's
 
 
 def test_N8_bytes_are_relayed_untouched(nvcf: Seed) -> None:

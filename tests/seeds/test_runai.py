@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from threading import Thread
+from contextlib import contextmanager
+from threading import Event, Semaphore, Thread
 
 import pytest
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from tests.support.certs import client_context
-from tests.support.seed_peers import streaming
+from tests.support.h2client import H2Session, h2_session
+from tests.support.h2websocket import H2WebSocket
+from tests.support.seed_peers import streaming, tokens
 from tests.support.seeds import Seed, Tree, curl, hasty, http_port, serving
+from tests.support.threaded_peer import peer
 
 C = "runai.localhost"
 GATEWAY = "runai/runai-gateway"
@@ -135,6 +140,31 @@ def test_R2_depth_does_not_matter_and_the_bare_suffix_is_the_outer_wildcards(run
     assert names_of(runai, f"a.b.{C}") == [f"*.{C}"]
 
 
+# --- R3: connections that browsers share
+
+
+@pytest.mark.parametrize(
+    ("authority", "status", "backend"),
+    [
+        pytest.param(f"team-a-notebook.{C}", 200, NOTEBOOK, id="its own name"),
+        pytest.param(f"team-b-other.{C}", 200, "runai-backend/runai-frontend", id="another name of its listener"),
+        pytest.param(f"llama.inference.{C}", 421, "", id="a name of the inner wildcard"),
+        pytest.param(C, 421, "", id="the exact name"),
+        pytest.param("elsewhere.example.com", 404, "", id="a name of no listener"),
+    ],
+)
+async def test_R3_a_shared_connection_is_no_way_to_another_listener(
+    runai: Seed, authority: str, status: int, backend: str
+) -> None:
+    first = f"team-a-notebook.{C}"
+    async with h2_session(HTTPS, at=runai.host, tls=client_context(alpn=("h2",)), name=first) as session:
+        assert (await session.ask("/", host=first, scheme="https")).status == 200
+        answer = await session.ask("/", host=f"{authority}:{HTTPS}", scheme="https")
+        assert answer.status == status
+        assert (json.loads(answer.body)["backend"] if status == 200 else "") == backend
+        assert (await session.ask("/", host=first, scheme="https")).status == 200  # the connection goes on
+
+
 # --- R4: Knative routes by Host once more
 
 
@@ -169,27 +199,68 @@ def test_R5_a_first_answer_and_a_stream_may_take_longer_than_every_timeout(hurri
 def test_R5_notebooks_speak_websocket_without_asking_and_may_be_silent(hurried: Seed) -> None:
     host = f"team-a-notebook.{C}"
 
+    with (
+        notebook(hurried),
+        connect(
+            f"wss://{host}/api/kernels/7/channels", sock=socket.create_connection((hurried.host, HTTPS)),
+            ssl=client_context(), server_hostname=host, ping_interval=None, open_timeout=10, close_timeout=10,
+        ) as client,
+    ):  # fmt: skip
+        client.send("1+1")
+        assert client.recv(10) == "1+1"
+        hurried.outlive_timeouts()
+        client.send(bytes(range(256)) * 1000)
+        assert client.recv(10) == bytes(range(256)) * 1000
+    hurried.logged(host=host, status=101, reason=None)
+
+
+@contextmanager
+def notebook(seed: Seed) -> Iterator[None]:
+    """Run the notebook's server, which sends back every message."""
+
     def kernel(connection: ServerConnection) -> None:
         for message in connection:
             connection.send(message)
 
-    with serve(kernel, *hurried.endpoint(NOTEBOOK)) as server:
+    with serve(kernel, *seed.endpoint(NOTEBOOK)) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            with connect(
-                f"wss://{host}/api/kernels/7/channels", sock=socket.create_connection((hurried.host, HTTPS)),
-                ssl=client_context(), server_hostname=host, ping_interval=None, open_timeout=10, close_timeout=10,
-            ) as client:  # fmt: skip
-                client.send("1+1")
-                assert client.recv(10) == "1+1"
-                hurried.outlive_timeouts()
-                client.send(bytes(range(256)) * 1000)
-                assert client.recv(10) == bytes(range(256)) * 1000
+            yield
         finally:
             server.shutdown()
             thread.join()
-    hurried.logged(host=host, status=101, reason=None)
+
+
+async def test_R5_over_http2_answers_streams_and_notebooks_may_take_longer_too(hurried: Seed) -> None:
+    host = f"llama.inference.{C}"
+    steps, arrived = Semaphore(0), Event()
+    with peer(hurried.endpoint(KOURIER), tokens(steps, lambda _: arrived.set())):
+        async with h2_session(HTTPS, at=hurried.host, tls=client_context(alpn=("h2",)), name=host) as session:
+            stream_id = session.request("/v1/chat/completions", host=host, scheme="https")
+            answer = session.answers[stream_id]
+            await outlive(hurried, session)  # a pod is scheduled, a model is loaded
+            assert arrived.is_set()
+            steps.release(2)
+            await session.until(lambda: bytes(answer.body) == b"data: one\n\n")
+            await outlive(hurried, session)
+            steps.release(1)
+            assert (await session.answer(stream_id)).body == b"data: one\n\ndata: [DONE]\n\n"
+    name = f"team-a-notebook.{C}"
+    with notebook(hurried):
+        async with h2_session(HTTPS, at=hurried.host, tls=client_context(alpn=("h2",)), name=name) as session:
+            kernel = await H2WebSocket.open(session, name, "/api/kernels/7/channels")
+            assert await kernel.echoes("1+1")
+            await outlive(hurried, session)
+            assert await kernel.echoes(bytes(range(256)) * 1000)
+
+
+async def outlive(seed: Seed, session: H2Session) -> None:
+    """Return when every timeout has passed; the client does nothing meanwhile but read, and answer PINGs."""
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(session.until(lambda: False))
+        await asyncio.to_thread(seed.outlive_timeouts)
+        reading.cancel()
 
 
 # --- R6: before DNS is switched

@@ -30,7 +30,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from tests.support import certs
 
-__all__ = ["CLIENTS", "MESSAGE", "METHODS", "SERVICE", "Bytes", "Client", "Outcome", "serving"]
+__all__ = ["CLIENTS", "ENDED_IN_TIME", "MESSAGE", "METHODS", "SERVICE", "Bytes", "Client", "Outcome", "serving"]
 
 SERVICE: Final = "peers.Echo"
 MESSAGE: Final = "50 % für später"  # to be encoded in grpc-message
@@ -43,8 +43,9 @@ METHODS: Final = {
     "Refuse": (False, False),
     "Hang": (True, True),
     "Gone": (False, False),
-    "/peers.Other/Any": (False, False),  # which is nowhere
-}  # whether the client streams, whether the server does
+}  # whether the client streams, whether the server does; what is none of them is a path, and unary
+# DEADLINE_EXCEEDED by the client's clock, or CANCELLED where the gateway's cut an answer that had begun, just earlier.
+ENDED_IN_TIME: Final = (4, 1)
 MAX_BYTES: Final = 16 << 20
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -95,6 +96,10 @@ class Bytes(CodecBase):
         return bytes(data)
 
 
+def kind_of(method: str) -> tuple[bool, bool]:
+    return METHODS.get(method, (False, False))
+
+
 def path(method: str) -> str:
     return method if method.startswith("/") else f"/{SERVICE}/{method}"
 
@@ -137,7 +142,7 @@ class _GrpcioClient:
         self._channel = channel
 
     def _start(self, method: str, messages: Iterable[bytes], **options: Any) -> Any:
-        streams_in, streams_out = METHODS[method]
+        streams_in, streams_out = kind_of(method)
         kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
         start = getattr(self._channel, kind)(path(method))
         return start(iter(messages) if streams_in else next(iter(messages)), **options)
@@ -148,7 +153,7 @@ class _GrpcioClient:
         call = self._start(method, messages, metadata=tuple(metadata), timeout=timeout)
         outcome = Outcome()
         try:
-            if METHODS[method][1]:
+            if kind_of(method)[1]:
                 async for message in call:
                     outcome.messages.append(message)
             else:
@@ -163,7 +168,7 @@ class _GrpcioClient:
 
     @asynccontextmanager
     async def talk(self, method: str) -> AsyncIterator[Talk]:
-        assert METHODS[method] == (True, True)
+        assert kind_of(method) == (True, True)
         call = self._channel.stream_stream(path(method))()
         try:
             yield _GrpcioTalk(call)
@@ -172,13 +177,15 @@ class _GrpcioClient:
 
 
 @asynccontextmanager
-async def _grpcio(address: tuple[str, int], name: str = "") -> AsyncIterator[Client]:
+async def _grpcio(address: tuple[str, int], name: str = "", authority: str = "") -> AsyncIterator[Client]:
     target = "{}:{}".format(*address)
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MAX_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
     ]
+    if authority:
+        options.append(("grpc.default_authority", authority))
     if name:
         options.append(("grpc.ssl_target_name_override", name))
         credentials = grpc.ssl_channel_credentials(certs.authority().cert_pem.bytes())
@@ -222,7 +229,7 @@ class _GrpclibClient:
             (True, False): StreamUnaryMethod,
             (True, True): StreamStreamMethod,
         }
-        return kinds[METHODS[name]](self._channel, path(name), bytes, bytes)
+        return kinds[kind_of(name)](self._channel, path(name), bytes, bytes)
 
     async def call(
         self, method: str, *messages: bytes, metadata: Metadata = (), timeout: float | None = None
@@ -258,14 +265,16 @@ class _GrpclibClient:
 
 
 @asynccontextmanager
-async def _grpclib(address: tuple[str, int], name: str = "") -> AsyncIterator[Client]:
+async def _grpclib(address: tuple[str, int], name: str = "", authority: str = "") -> AsyncIterator[Client]:
     context: ssl.SSLContext | None = certs.client_context(alpn=("h2",)) if name else None
     config = Configuration(ssl_target_name_override=name or None)
     channel = Channel(*address, ssl=context, config=config, codec=Bytes())
+    channel._authority = authority or channel._authority
     try:
         yield _GrpclibClient(channel)
     finally:
         channel.close()
 
 
+# By name: (host and port, server name of TLS or "", :authority where it is neither) -> context manager.
 CLIENTS: Final = {"grpcio": _grpcio, "grpclib": _grpclib}

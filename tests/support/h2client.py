@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -155,13 +156,15 @@ class H2Session:
 
 @asynccontextmanager
 async def h2_session(
-    number: int, *, tls: ssl.SSLContext | None = None, name: str | None = None, **settings: int
+    number: int, *, at: str = "127.0.0.1", tls: ssl.SSLContext | None = None, name: str | None = None, **settings: int
 ) -> AsyncIterator[H2Session]:
     """Connect to port *number*, with prior knowledge or inside TLS; *settings* are ours, by their names."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", number, ssl=tls, server_hostname=name, limit=1 << 20)
+    reader, writer = await asyncio.open_connection(at, number, ssl=tls, server_hostname=name, limit=1 << 20)
     session = H2Session(reader, writer)
     try:
         await session.start(**settings)
         yield session
     finally:
         writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

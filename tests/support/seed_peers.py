@@ -63,9 +63,15 @@ async def grpc_server(address: tuple[str, int]) -> AsyncIterator[None]:
         await server.wait_closed()
 
 
-async def grpc_check(host: str, port: int) -> bool:
-    """Return whether the server at *host*:*port* says that it is SERVING."""
+def _channel(host: str, port: int, authority: str) -> Channel:
     channel = Channel(host, port, codec=Bytes())
+    channel._authority = authority or channel._authority
+    return channel
+
+
+async def grpc_check(host: str, port: int, authority: str = "") -> bool:
+    """Return whether the server at *host*:*port* says that it is SERVING; *authority* as `grpcurl -authority`."""
+    channel = _channel(host, port, authority)
     try:
         answer = await UnaryUnaryMethod(channel, CHECK, bytes, bytes)(b"", timeout=10)
         return bool(answer == SERVING)
@@ -73,9 +79,9 @@ async def grpc_check(host: str, port: int) -> bool:
         channel.close()
 
 
-async def grpc_list(host: str, port: int) -> bytes:
+async def grpc_list(host: str, port: int, authority: str = "") -> bytes:
     """Return the answer to a request for the list of services, as protobuf."""
-    channel = Channel(host, port, codec=Bytes())
+    channel = _channel(host, port, authority)
     try:
         (answer,) = await StreamStreamMethod(channel, LIST, bytes, bytes)([LIST_SERVICES], timeout=10)
         return bytes(answer)

@@ -255,8 +255,9 @@ class Seed:
 
 
 def hasty(seconds: float = 0.5) -> list[str]:
-    """Return flags that set every timeout which is on by default to *seconds*; draining is none."""
-    timeouts = (each for each in LIMITS if each.name.endswith("_s") and each.default and each.name != "drain_s")
+    """Return flags that set every timeout which is on by default to *seconds*; draining is none, and age is none."""
+    no_timeouts = ("drain_s", "_age_s")
+    timeouts = (x for x in LIMITS if x.name.endswith("_s") and x.default and not x.name.endswith(no_timeouts))
     return [f"{limit_flag(each)}={seconds}" for each in timeouts]
 
 
