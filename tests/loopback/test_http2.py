@@ -440,6 +440,19 @@ async def test_http1_and_http2_share_a_port() -> None:
                 assert (await raw.ask(PREFACE))[0] == 505
 
 
+async def test_the_obsolete_upgrade_to_h2c_is_ignored() -> None:
+    """RFC 9113 §3.1: it is deprecated; RFC 9110 §7.8: a server may ignore any upgrade."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    async with backend() as upstream:
+        with gateway(upstream.number) as served:
+            async with client(served.number) as raw:
+                for _ in range(2):
+                    status, head, body = await raw.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b\r\n" % upgrade)
+                    assert (status, body) == (200, b"ok")
+                    assert b"upgrade" not in head.lower()
+        assert not any(b"upgrade" in head.lower() or b"http2-settings" in head.lower() for head in upstream.heads)
+
+
 async def test_a_preface_that_comes_in_pieces_is_one() -> None:
     async with backend() as upstream:
         with gateway(upstream.number) as served:

@@ -81,6 +81,19 @@ async def test_an_upload_passes_whole(running: Running) -> None:
     assert running.upstream.bodies == [body]
 
 
+@pytest.mark.parametrize("alpn", [("http/1.1",), ()], ids=["another protocol agreed on", "no ALPN"])
+async def test_a_preface_without_alpn_is_no_http2(running: Running, alpn: tuple[str, ...]) -> None:
+    """RFC 9113 §3.2: over TLS it is ALPN that leads to HTTP/2."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", running.served.number, ssl=client_context(alpn=alpn), server_hostname="a.test"
+    )
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"HTTP/1.1 505 ")
+    writer.close()
+    assert running.served.reasons() == {"bad_version": 1}
+
+
 async def test_a_client_without_http2_gets_http1(running: Running) -> None:
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", running.served.number, ssl=client_context(alpn=("http/1.1",)), server_hostname="a.test"
