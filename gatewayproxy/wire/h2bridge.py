@@ -176,4 +176,6 @@ def _response_head(head: Head, length: int) -> ResponseHead:
     answer.fields_end = len(answer.buf) - 2
     answer.end = len(answer.buf)
     answer.length = length
+    if head.sensitive:
+        answer.sensitive = head.sensitive
     return answer

@@ -108,6 +108,7 @@ class RequestHead:
     cuts: tuple[Span, ...] = ()
     plain: PlainFields | None = None
     hot: Mapping[bytes, bytes] = MappingProxyType({})  # lower-case name -> value of the fields this module reads
+    sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
     standing: tuple[bool, bytes] | None = None  # kept by who sends it on, for when it is repeated
     _fields: dict[bytes, bytes] | None = None
 

@@ -50,6 +50,7 @@ class ResponseHead:
     cuts: tuple[Span, ...] = ()
     plain_line = True  # the status line may go on as it came
     upgrade = False  # to WebSocket
+    sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
 
 
 def parse_response(buf: bytes, limits: Limits, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:

@@ -11,11 +11,13 @@ import pytest
 
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.routing.table import HostIndex
+from gatewayproxy.wire.hpack import Decoder
 from tests.support.backend import Backend, Client, backend, client, until
 from tests.support.h2peer import (
     ACK,
     CONTINUATION,
     DATA,
+    GET,
     HEADERS,
     OK,
     PADDED,
@@ -34,7 +36,7 @@ from tests.support.h2peer import (
     window,
 )
 from tests.support.h2rules import CLIENT_RULES, Rule, params
-from tests.support.h2wire import Wire
+from tests.support.h2wire import Wire, connected
 from tests.support.worker import Served, cluster, forward, serve, vhost
 
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nbody"  # which goes on
@@ -172,3 +174,27 @@ async def test_a_flood_of_an_endpoint_ends_its_connection(raw: bytes, caplog: py
         async with client(served.number) as other:
             assert (await other.ask(HONEST))[::2] == (200, b"ok")
     assert not caplog.records
+
+
+async def test_a_field_never_to_be_indexed_goes_on_so_both_ways() -> None:
+    decoder = Decoder(65_536)
+    marked: list[frozenset[bytes]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(len(PREFACE)) == PREFACE
+        writer.write(settings_frame() + frame(SETTINGS, ACK, 0))
+        wire = Wire(Client(reader, writer))
+        while (each := await wire.frame()) is not None:
+            if each[0] == HEADERS:
+                marked.append(decoder.decode(each[3])[1])
+                writer.write(frame(HEADERS, 5, each[2], block(OK) + literal(b"x-token", b"t", 0x10)))
+
+    async with backend(raw=answer) as up:
+        with gateway(up) as served:
+            async with connected(served.number) as wire:
+                for at in (1, 3, 5):
+                    wire.raw.send(frame(HEADERS, 5, at, block(GET) + literal(b"x-key", b"k", 0x10)))
+                    await wire.until(HEADERS, at)
+    assert marked == [{b"x-key"}] * 3
+    told = Decoder(65_536)
+    assert [told.decode(each[3])[1] for each in wire.heard if each[0] == HEADERS] == [{b"x-token"}] * 3

@@ -133,6 +133,11 @@ class Exchange:
         return self.head.length == CHUNKED
 
     @property
+    def sensitive(self) -> frozenset[bytes]:
+        """Return the names of fields that must never be indexed."""
+        return self.head.sensitive
+
+    @property
     def may_be_silent(self) -> bool:
         """Return whether this is a call of a GRPCRoute under way: its streams rest as long as both sides like."""
         target = self.target

@@ -97,6 +97,11 @@ class Translation:
         return self._upstream.fresh
 
     @property
+    def sensitive(self) -> frozenset[bytes]:
+        """Return the names of fields that must never be indexed."""
+        return self._sink.sensitive
+
+    @property
     def full(self) -> bool:
         """Return whether the sink was told to stop sending."""
         return self._upstream.full

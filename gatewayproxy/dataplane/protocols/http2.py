@@ -259,6 +259,8 @@ class Http2Connection(asyncio.Protocol):
             assert request is not None
             self._last_fields = request.plain if request.end <= _LAST_BYTES else None
             self._judge_scheme(head, request)
+            if head.sensitive:
+                request.sensitive = head.sensitive
             if len(kept) >= _KEPT:
                 kept.clear()
             kept[head] = request

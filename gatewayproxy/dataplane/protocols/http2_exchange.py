@@ -65,7 +65,8 @@ class Http2Exchange(Exchange):
                 grpc.note_status(self, head.buf[head.fields_start : head.fields_end])
         self.bytes_out = len(body)
         length = head.length
-        stream.send_head(response_fields(head.status, self._edited(head)), end=length in _ENDED)
+        fields = response_fields(head.status, self._edited(head))
+        stream.send_head(fields, end=length in _ENDED, sensitive=head.sensitive)
         if length > 0 and not (target.cluster and target.cluster.multiplexed):
             self._left = length
         if body:
@@ -91,7 +92,7 @@ class Http2Exchange(Exchange):
         """Pass a 1xx on."""
         self.out = b""
         lines = rewrite_response(head, b"", None).partition(b"\r\n")[2]
-        self._stream.send_head(response_fields(head.status, lines))
+        self._stream.send_head(response_fields(head.status, lines), sensitive=head.sensitive)
 
     def on_switch(self, head: ResponseHead, data: bytes) -> bool:
         """RFC 9113 §8.6: there is no 101 in HTTP/2."""

@@ -196,12 +196,14 @@ class Http2Stream:
 
     # The response
 
-    def send_head(self, fields: Sequence[Field], *, end: bool = False) -> None:
-        """Queue a head; *end*: no body follows."""
+    def send_head(
+        self, fields: Sequence[Field], *, end: bool = False, sensitive: frozenset[bytes] = frozenset()
+    ) -> None:
+        """Queue a head; *end*: no body follows; *sensitive*: names never to be indexed."""
         if not self.stream.sending:
             return  # the client has reset it in the bytes that are just being read
         self._ended = end
-        self._carrier.codec.send_headers(self.stream, fields, end=end)
+        self._carrier.codec.send_headers(self.stream, fields, end=end, sensitive=sensitive)
         self._carrier.wake()
 
     def answer(self, status: int, body: bytes, *, head_only: bool, lines: bytes = b"") -> None:

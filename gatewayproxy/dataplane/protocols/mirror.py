@@ -50,6 +50,7 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
         )
         if target.entry.grpc and (form := asked_form(exchange.head)) is not None:
             call.translate = partial(Translation, form, limits=connection.site.limits)
+        call.sensitive = exchange.sensitive
         call.begin(body, framed=exchange.chunked, complete=connection.state is not BODY)
         calls.append(call)
     return tuple(calls) if connection.state is BODY else ()
@@ -60,13 +61,14 @@ class MirrorCall:
 
     __slots__ = (
         "_bodiless", "_bound", "_cluster", "_frames", "_out", "_pool", "_timer", "_upstream", "chunked", "complete",
-        "payload_only", "request_trailers", "translate",
+        "payload_only", "request_trailers", "sensitive", "translate",
     )  # fmt: skip
 
     def __init__(self, head: bytes, cluster: ClusterState, bound: int, *, bodiless: bool, chunked: bool) -> None:
         self.payload_only = True
         self.chunked = chunked
         self.request_trailers = b""
+        self.sensitive: frozenset[bytes] = frozenset()
         self.complete = False
         self.translate: Callable[..., Upstream] | None = None  # into what the endpoint speaks
         self._frames = False  # what comes is not framed in chunks, and is to be

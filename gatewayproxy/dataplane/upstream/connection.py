@@ -51,6 +51,10 @@ class Sink(Protocol):
         """Return whether the body of the request is framed in chunks; else it comes as it is."""
 
     @property
+    def sensitive(self) -> frozenset[bytes]:
+        """Return the names of the request's fields that must never be indexed, RFC 7541 §6.2.3."""
+
+    @property
     def request_trailers(self) -> bytes:
         """Return the field lines behind a request body that is not framed; asked for at its end."""
 

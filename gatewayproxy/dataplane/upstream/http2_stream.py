@@ -109,7 +109,8 @@ class UpstreamStream:
             self._chunks = ChunkedReader(carrier.limits, payload_only=True)
             body = self._chunks.feed(body)[0]
         ended = complete and not body and not self._trailers_of(sink)
-        self.stream = stream = carrier.codec.request(fields, end=ended, head=bodiless, rest=rest)
+        codec = carrier.codec
+        self.stream = stream = codec.request(fields, end=ended, head=bodiless, sensitive=sink.sensitive, rest=rest)
         stream.owner = self
         if ended:
             self._complete = True
