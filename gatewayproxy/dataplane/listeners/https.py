@@ -19,10 +19,10 @@ from gatewayproxy.dataplane.listeners.accept import Acceptor
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.dataplane.protocols.http2 import Http2Connection
 from gatewayproxy.dataplane.protocols.site import Site
-from gatewayproxy.dataplane.protocols.tls import TlsTransport
 from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts
 from gatewayproxy.dataplane.protocols.tls_handshake import Handshake, RefusedHandshake
 from gatewayproxy.dataplane.stats import AccessRecord
+from gatewayproxy.dataplane.tls.transport import TlsTransport
 from gatewayproxy.routing.match import find_host
 from gatewayproxy.routing.table import ListenerLabel, Port, SniIndex, SniTarget
 

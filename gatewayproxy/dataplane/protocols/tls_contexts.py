@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import ssl
 from collections.abc import Sequence
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 from gatewayproxy.dataplane.protocols.openssl import TICKET_KEYS_BYTES, cap_session_cache, set_ticket_keys
+from gatewayproxy.dataplane.tls.certificates import load_certificate
 from gatewayproxy.model.plan import Certificate
 from gatewayproxy.routing.table import SniTarget
 
@@ -93,24 +93,8 @@ def _server_context(certificates: Sequence[Certificate]) -> ssl.SSLContext:
     cap_session_cache(context, _SESSIONS)
     # OpenSSL holds one certificate per kind of key and lets the last one win: load the first one last.
     for certificate in reversed(certificates):
-        _load(context, certificate)
+        load_certificate(context, certificate)
     return context
-
-
-def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
-    """Load a chain and its key. `ssl` reads files only: an anonymous one in memory, so that no key meets a disk."""
-    fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
-    try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(certificate.chain_pem + b"\n" + certificate.key_pem)
-        context.load_cert_chain(f"/proc/self/fd/{fd}", password=_no_password)
-    finally:
-        os.close(fd)
-
-
-def _no_password() -> NoReturn:
-    """Refuse an encrypted key, where OpenSSL would ask for its password on the terminal."""
-    raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the key is encrypted")
 
 
 def _ticket_keys(secret: bytes, key: _Key, epoch: int) -> bytes:

@@ -13,8 +13,8 @@ import ssl
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, cast
 
-from gatewayproxy.dataplane.protocols.tls import TlsTransport
 from gatewayproxy.dataplane.protocols.tls_contexts import ALPN
+from gatewayproxy.dataplane.tls.transport import TlsTransport
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import ListenerLabel, SniTarget
 from gatewayproxy.wire.client_hello import offered_protocols, server_name

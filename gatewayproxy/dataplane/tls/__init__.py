@@ -1,0 +1,1 @@
+"""TLS of both sides: an established connection as a transport, certificates into contexts."""
