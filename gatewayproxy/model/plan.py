@@ -15,8 +15,9 @@ from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
 
 __all__ = [
-    "Attachment", "Backend", "Certificate", "Cluster", "Endpoint", "FilterChain", "GRPCMatch", "HeaderTest", "Listener",
-    "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
+    "Attachment", "Backend", "Certificate", "ClientValidation", "Cluster", "Endpoint", "FilterChain", "GRPCMatch",
+    "HeaderTest", "Listener", "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
+    "TrustBundle",
 ]  # fmt: skip
 
 
@@ -163,6 +164,28 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustBundle:
+    """Certificates that vouch for others: each is a trust anchor, whether it is a root or not."""
+
+    pem: bytes = field(repr=False)  # ASCII: certificates only, each once
+    digest: str  # hex, over *pem*
+    not_after: int = 0  # Unix seconds: when the last of them expires
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientValidation:
+    """FrontendTLSValidation: which clients a listener that terminates TLS lets in."""
+
+    trust: TrustBundle
+    insecure_fallback: bool = False  # ask for a certificate, and take whatever comes, or none
+
+    @property
+    def scope(self) -> str:
+        """Return a text that is equal for equal validations only."""
+        return f"{self.trust.digest}{' or none' if self.insecure_fallback else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """A listener that serves."""
 
@@ -174,6 +197,7 @@ class Listener:
     hostname: str = ""
     tls_mode: TlsMode | None = None
     certificates: tuple[Certificate, ...] = ()
+    client_validation: ClientValidation | None = None  # None: clients are not asked for certificates
     attachments: tuple[Attachment, ...] = ()  # TCP, UDP: the oldest route first; only that one gets traffic
 
 

@@ -47,7 +47,7 @@ class ProtocolTraits:
 PROTOCOLS: Final[dict[Protocol, ProtocolTraits]] = {
     Protocol.HTTP: ProtocolTraits(("HTTPRoute", "GRPCRoute"), True, ()),
     Protocol.HTTPS: ProtocolTraits(("HTTPRoute", "GRPCRoute"), True, (TlsMode.TERMINATE,)),
-    Protocol.TLS: ProtocolTraits(("TLSRoute",), True, (TlsMode.PASSTHROUGH,)),
+    Protocol.TLS: ProtocolTraits(("TLSRoute",), True, (TlsMode.TERMINATE, TlsMode.PASSTHROUGH)),
     Protocol.TCP: ProtocolTraits(("TCPRoute",), False, ()),
     Protocol.UDP: ProtocolTraits(("UDPRoute",), False, (), udp=True),
 }

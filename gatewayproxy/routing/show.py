@@ -94,9 +94,11 @@ class _Printer:
             yield f"      {path}{method}{tests} -> {self._ref(each.entry)}"
 
     def _server_name(self, name: str, target: SniTarget) -> Iterator[str]:
-        yield f"  server name {name} of {target.listener.name}"
+        yield f"  server name {name} of {target.listener.name}: {target.action.value}"
         for certificate in target.certificates:
             yield f"    certificate {certificate.digest}"
+        if target.validation is not None:
+            yield f"    clients of {target.validation.scope}"
         if target.entry is not None:
             yield f"    -> {self._ref(target.entry)}"
 

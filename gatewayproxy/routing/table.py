@@ -2,7 +2,7 @@
 
     RoutingTable ─ Port (one bound address:port)
                     ├─ http: HostIndex ─ VirtualHost ─ layers: PathIndex ─ Candidate ─ RouteEntry ─ BackendGroup
-                    ├─ sni:  SniIndex ─ SniTarget (certificates, or a RouteEntry to pass through to)
+                    ├─ sni:  SniIndex ─ SniTarget (certificates, or a RouteEntry, or both)
                     ├─ tcp:  RouteEntry
                     └─ udp:  RouteEntry
 
@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.names import BindKey
-from gatewayproxy.model.plan import Certificate, Cluster, HeaderTest, QueryTest, Refusal
+from gatewayproxy.model.plan import Certificate, ClientValidation, Cluster, HeaderTest, QueryTest, Refusal
 
 __all__ = [
     "BackendChoice", "BackendGroup", "CallTest", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex",
-    "Port", "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniIndex", "SniTarget", "VirtualHost",
+    "Port", "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniAction", "SniIndex", "SniTarget",
+    "VirtualHost",
 ]  # fmt: skip
 
 
@@ -34,6 +35,11 @@ class ListenerLabel:
 
     index: int
     name: str  # "namespace/gateway/listener"
+    scope: str = ""  # the name, and what clients were validated by: what a connection may be used for
+
+    def __post_init__(self) -> None:
+        if not self.scope:
+            object.__setattr__(self, "scope", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +160,22 @@ class HostIndex:
     default: VirtualHost | None = None
 
 
+class SniAction(Enum):
+    """What becomes of a connection that asks for a server name."""
+
+    HTTP = "HTTP"  # TLS ends here, and HTTP is inside
+    STREAM = "stream"  # TLS ends here, and what is inside goes to a backend
+    PASSTHROUGH = "passthrough"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SniTarget:
-    """What a server name leads to: termination with *certificates*, or *entry* for passthrough (else refused)."""
+    """What a server name leads to. HTTP has no *entry*; of the others, one without is refused."""
 
     listener: ListenerLabel
+    action: SniAction = SniAction.HTTP
     certificates: tuple[Certificate, ...] = ()
+    validation: ClientValidation | None = None
     entry: RouteEntry | None = None
 
 
@@ -177,7 +193,7 @@ class PortKind(Enum):
 
     HTTP = "HTTP"
     HTTPS = "HTTPS"
-    TLS_PASSTHROUGH = "TLS"
+    TLS = "TLS"  # the server name tells whether TLS ends here, and what is inside
     TCP = "TCP"
     UDP = "UDP"
 

@@ -25,6 +25,7 @@ from gatewayproxy.routing.table import (
     PortKind,
     RouteEntry,
     RuleLabel,
+    SniAction,
     SniIndex,
     SniTarget,
 )
@@ -67,14 +68,16 @@ def sni_port(
     default: RouteEntry | None = None,
 ) -> Port:
     """Return a passthrough port with these server names."""
+
+    def target(route: RouteEntry | None) -> SniTarget:
+        return SniTarget(listener=LISTENER, action=SniAction.PASSTHROUGH, entry=route)
+
     index = SniIndex(
-        exact={name: SniTarget(listener=LISTENER, entry=e) for name, e in (exact or {}).items()},
-        wildcard={name: SniTarget(listener=LISTENER, entry=e) for name, e in (wildcard or {}).items()},
-        default=SniTarget(listener=LISTENER, entry=default) if default else None,
+        exact={name: target(route) for name, route in (exact or {}).items()},
+        wildcard={name: target(route) for name, route in (wildcard or {}).items()},
+        default=target(default) if default else None,
     )
-    return Port(
-        kind=PortKind.TLS_PASSTHROUGH, address="127.0.0.1", bind_port=0, port=0, listeners=(LISTENER,), sni=index
-    )
+    return Port(kind=PortKind.TLS, address="127.0.0.1", bind_port=0, port=0, listeners=(LISTENER,), sni=index)
 
 
 class L4:

@@ -32,6 +32,8 @@ def _listener(listener: Listener) -> Iterator[str]:
     bound = "" if listener.bind_port == listener.port else f" bound to {listener.bind_port}"
     hostname = f" {listener.hostname}" if listener.hostname else ""
     yield f"listener {listener.key} {listener.protocol.value} {addresses} port {listener.port}{bound}{hostname}"
+    if listener.client_validation is not None:
+        yield f"  clients {listener.client_validation.scope}"
     for certificate in listener.certificates:
         yield f"  certificate {', '.join(certificate.names)}"
     for attachment in listener.attachments:

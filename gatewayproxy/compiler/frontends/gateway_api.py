@@ -103,6 +103,7 @@ def _listener(gateway: GatewayDraft, draft: ListenerDraft) -> Listener:
         hostname=draft.hostname,
         tls_mode=draft.tls_mode,
         certificates=draft.certificates,
+        client_validation=draft.client_validation,
         attachments=tuple(draft.attachments),
     )
 

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from gatewayproxy.compiler.lower.entries import Entries
 from gatewayproxy.compiler.lower.http import host_index
-from gatewayproxy.compiler.lower.l4 import certificate_index, first_entry, passthrough_index
+from gatewayproxy.compiler.lower.l4 import certificate_index, first_entry, server_name_index
 from gatewayproxy.model.names import BindKey, ListenerKey
 from gatewayproxy.model.plan import Listener, Plan
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol
@@ -26,7 +26,7 @@ __all__ = ["lower"]
 _KINDS: Final = {
     Protocol.HTTP: PortKind.HTTP,
     Protocol.HTTPS: PortKind.HTTPS,
-    Protocol.TLS: PortKind.TLS_PASSTHROUGH,
+    Protocol.TLS: PortKind.TLS,
     Protocol.TCP: PortKind.TCP,
     Protocol.UDP: PortKind.UDP,
 }
@@ -34,7 +34,7 @@ _KINDS: Final = {
 
 def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
     """Return the table of *plan*. Its listeners do not conflict: those that do are in the status report instead."""
-    labels = {each.key: ListenerLabel(index, str(each.key)) for index, each in enumerate(plan.listeners)}
+    labels = {each.key: _label(index, each) for index, each in enumerate(plan.listeners)}
     entries = Entries()
     lowered: dict[tuple[ListenerKey, ...], Port] = {}  # a port bound on several addresses is lowered once
     ports: list[Port] = []
@@ -52,6 +52,12 @@ def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
     )
 
 
+def _label(index: int, listener: Listener) -> ListenerLabel:
+    name = str(listener.key)
+    validation = listener.client_validation
+    return ListenerLabel(index, name, f"{name} {validation.scope}" if validation else name)
+
+
 def _binds(plan: Plan) -> dict[BindKey, list[Listener]]:
     """Return the listeners of every bound address and port, in plan order."""
     binds: dict[BindKey, list[Listener]] = {}
@@ -63,9 +69,10 @@ def _binds(plan: Plan) -> dict[BindKey, list[Listener]]:
 
 
 def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries) -> Port:
-    """Return the port that *listeners* share, all of one protocol."""
+    """Return the port that *listeners* share: all of one protocol, or of HTTPS and TLS."""
     first = listeners[0]
-    kind = _KINDS[first.protocol]
+    protocols = {each.protocol for each in listeners}
+    kind = PortKind.TLS if len(protocols) > 1 else _KINDS[first.protocol]
     http = sni = tcp = udp = None
     match kind:
         case PortKind.HTTP:
@@ -73,8 +80,9 @@ def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, List
         case PortKind.HTTPS:
             http = host_index(listeners, labels, entries)
             sni = certificate_index(listeners, labels)
-        case PortKind.TLS_PASSTHROUGH:
-            sni = passthrough_index(listeners, labels, entries)
+        case PortKind.TLS:
+            http = host_index(listeners, labels, entries) if Protocol.HTTPS in protocols else None
+            sni = server_name_index(listeners, labels, entries)
         case PortKind.TCP:
             tcp = first_entry(first, entries)
         case PortKind.UDP:

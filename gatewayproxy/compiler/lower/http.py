@@ -1,8 +1,8 @@
-"""Lower the HTTP or HTTPS listeners of a port to a HostIndex. Pure.
+"""Lower the HTTP or HTTPS listeners of a port to a HostIndex, with TLS listeners beside them. Pure.
 
 Each hostname gets its owner's layers: the route hostnames that cover it, most specific first (`host_rank`), each a
 PathIndex of all the matches behind it (or two, see `calls`). Layers are shared between hostnames that have the same
-routes.
+routes. A name of a TLS listener is there without any: requests for it are for another connection.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gatewayproxy.compiler.lower.paths import Claimed, path_index
 from gatewayproxy.compiler.lower.precedence import Claim, host_rank
 from gatewayproxy.model.names import ListenerKey, ResourceKey, widening
 from gatewayproxy.model.plan import GRPCMatch, Listener, Match, Route
+from gatewayproxy.model.protocols import Protocol
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, PathIndex, VirtualHost
 
 __all__ = ["host_index"]
@@ -26,7 +27,7 @@ def host_index(
     listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries
 ) -> HostIndex:
     """Return the hosts of a port that *listeners* share."""
-    layers = {listener.key: _layers(listener, entries) for listener in listeners}
+    layers = {each.key: _layers(each, entries) if each.protocol is not Protocol.TLS else {} for each in listeners}
     virtual_hosts: dict[tuple[ListenerKey, tuple[str, ...]], VirtualHost] = {}
     targets: dict[str, VirtualHost] = {}
     for hostname, owner in owners(listeners).items():

@@ -1,4 +1,4 @@
-"""Lower TLS, TCP and UDP listeners: server names to certificates or connections to an entry, datagrams too. Pure."""
+"""Lower TLS, TCP and UDP listeners: server names to certificates and entries, connections and datagrams. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,38 @@ from gatewayproxy.compiler.lower.entries import Entries
 from gatewayproxy.compiler.lower.hosts import by_wire_form, owners
 from gatewayproxy.model.names import ListenerKey, widening
 from gatewayproxy.model.plan import Listener, Route
-from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniIndex, SniTarget
+from gatewayproxy.model.protocols import Protocol, TlsMode
+from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniAction, SniIndex, SniTarget
 
-__all__ = ["certificate_index", "first_entry", "passthrough_index"]
+__all__ = ["certificate_index", "first_entry", "server_name_index"]
 
 
 def certificate_index(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel]) -> SniIndex:
     """Return the certificates of HTTPS *listeners*; one without hostname serves unknown names and no name."""
     targets: dict[str, SniTarget] = {}
     for each in listeners:
-        targets.setdefault(each.hostname, SniTarget(listener=labels[each.key], certificates=each.certificates))
-    exact, wildcard, default = by_wire_form(targets)
-    return SniIndex(exact=exact, wildcard=wildcard, default=default)
+        targets.setdefault(each.hostname, _target(each, SniAction.HTTP, labels))
+    return _index(targets)
 
 
-def passthrough_index(
+def server_name_index(
     listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries
 ) -> SniIndex:
-    """Return where TLS connections go by server name: the longest TLSRoute hostname of the listener that owns it."""
-    routed = {listener.key: _by_hostname(listener, entries) for listener in listeners}
+    """Return where connections go by server name: the longest TLSRoute hostname of the listener that owns it.
+
+    HTTPS *listeners* beside those of TLS have the names that no other listener owns, whatever their routes.
+    """
+    routed = {each.key: _by_hostname(each, entries) for each in listeners if each.protocol is Protocol.TLS}
     targets: dict[str, SniTarget] = {}
     for hostname, owner in owners(listeners).items():
-        own = routed[owner.key]
-        entry = next((own[name] for name in widening(hostname) if name in own), None)
-        targets[hostname] = SniTarget(listener=labels[owner.key], entry=entry)
-    exact, wildcard, default = by_wire_form(targets)
-    return SniIndex(exact=exact, wildcard=wildcard, default=default)
+        own = routed.get(owner.key)
+        if own is None and hostname == owner.hostname:
+            targets[hostname] = _target(owner, SniAction.HTTP, labels)
+        elif own is not None:
+            action = SniAction.PASSTHROUGH if owner.tls_mode is TlsMode.PASSTHROUGH else SniAction.STREAM
+            entry = next((own[name] for name in widening(hostname) if name in own), None)
+            targets[hostname] = _target(owner, action, labels, entry)
+    return _index(targets)
 
 
 def first_entry(listener: Listener, entries: Entries) -> RouteEntry | None:
@@ -61,3 +67,20 @@ def _age(route: Route) -> tuple[float, str]:
 def _first_rule(listener: Listener, route: Route, entries: Entries) -> RouteEntry | None:
     """Return the entry of the one rule that routes of these kinds have."""
     return entries.rule(listener, route, route.rules[0]).entry() if route.rules else None
+
+
+def _target(
+    listener: Listener, action: SniAction, labels: Mapping[ListenerKey, ListenerLabel], entry: RouteEntry | None = None
+) -> SniTarget:
+    return SniTarget(
+        listener=labels[listener.key],
+        action=action,
+        certificates=listener.certificates,
+        validation=listener.client_validation,
+        entry=entry,
+    )
+
+
+def _index(targets: Mapping[str, SniTarget]) -> SniIndex:
+    exact, wildcard, default = by_wire_form(targets)
+    return SniIndex(exact=exact, wildcard=wildcard, default=default)

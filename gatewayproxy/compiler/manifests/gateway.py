@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from re import compile as regex
 from typing import Final
 
+from gatewayproxy.compiler.manifests.frontend_tls import FrontendTls
 from gatewayproxy.compiler.manifests.meta import LABEL_VALUE, Meta, check_label_keys
 from gatewayproxy.compiler.manifests.references import (
     ObjectReference,
@@ -15,7 +16,7 @@ from gatewayproxy.compiler.manifests.references import (
     read_secret_reference,
 )
 from gatewayproxy.compiler.manifests.selectors import LabelSelector, read_selector
-from gatewayproxy.compiler.manifests.unserved import not_served, read_allowed_listeners, read_gateway_tls
+from gatewayproxy.compiler.manifests.unserved import not_served, read_gateway_tls
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import (
     GATEWAY_GROUP,
@@ -33,8 +34,8 @@ from gatewayproxy.model.names import Origin
 from gatewayproxy.model.protocols import TlsMode
 
 __all__ = [
-    "AllowedRoutes", "Gateway", "GatewayAddress", "Listener", "ListenerTls", "RouteGroupKind", "RouteNamespaces",
-    "read",
+    "AllowedRoutes", "FromNamespaces", "Gateway", "GatewayAddress", "Listener", "ListenerTls", "RouteGroupKind", "read",
+    "read_listeners",
 ]  # fmt: skip
 
 PROTOCOL: Final = Text(
@@ -48,6 +49,7 @@ ADDRESS: Final = Text("an address", longest=253)
 _ADDRESS_TYPE: Final = regex(rf"^Hostname|IPAddress|NamedAddress|{SUBDOMAIN_PATTERN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
 _HOSTNAME_ADDRESS: Final = regex(HOSTNAME_PATTERN)
 _FROM: Final = {word: word for word in ("Same", "All", "Selector")}
+_NOBODY: Final = "None"
 _TLS_MODES: Final = {mode.value: mode for mode in TlsMode}
 
 
@@ -69,10 +71,10 @@ class RouteGroupKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteNamespaces:
-    """RouteNamespaces: where routes may come from."""
+class FromNamespaces:
+    """RouteNamespaces, ListenerNamespaces: where routes or ListenerSets may come from."""
 
-    from_: str = "Same"  # Same, All or Selector
+    from_: str = "Same"  # Same, All, Selector or (ListenerSets) None
     selector: LabelSelector | None = None
 
 
@@ -80,7 +82,7 @@ class RouteNamespaces:
 class AllowedRoutes:
     """AllowedRoutes; kinds () = all kinds of the listener's protocol."""
 
-    namespaces: RouteNamespaces = RouteNamespaces()
+    namespaces: FromNamespaces = FromNamespaces()
     kinds: tuple[RouteGroupKind, ...] = ()
 
 
@@ -115,9 +117,10 @@ class Gateway:
     meta: Meta
     gateway_class_name: str
     listeners: tuple[Listener, ...] = ()
+    allowed_listeners: FromNamespaces = FromNamespaces(from_=_NOBODY)
     addresses: tuple[GatewayAddress, ...] = ()
     parameters_ref: ObjectReference | None = None  # infrastructure.parametersRef
-    validates_clients: bool = False  # tls.frontend asks for client certificates
+    frontend_tls: FrontendTls = field(default_factory=FrontendTls)
 
 
 def read(meta: Meta, root: Fields, version: str) -> Gateway:
@@ -125,18 +128,23 @@ def read(meta: Meta, root: Fields, version: str) -> Gateway:
     spec = root.required_child("spec")
     if spec.choice("defaultScope", {"All": True, "None": False}, False):
         not_served(spec, "defaultScope")
-    read_allowed_listeners(spec)
-    validates_clients = read_gateway_tls(spec)
-    listeners = tuple(_read_listener(item) for item in spec.items("listeners", least=1, most=64))
-    _check_listeners(spec, listeners)
+    frontend_tls = read_gateway_tls(spec)
     return Gateway(
         meta=meta,
         gateway_class_name=spec.text("gatewayClassName", OBJECT_NAME),
-        listeners=listeners,
+        listeners=read_listeners(spec),
+        allowed_listeners=_read_allowed_listeners(spec),
         addresses=_read_addresses(spec),
         parameters_ref=_read_infrastructure(spec),
-        validates_clients=validates_clients,
+        frontend_tls=frontend_tls,
     )
+
+
+def read_listeners(spec: Fields) -> tuple[Listener, ...]:
+    """Read the listeners of a Gateway or a ListenerSet: names are unique, and so are (port, protocol, hostname)."""
+    listeners = tuple(_read_listener(item) for item in spec.items("listeners", least=1, most=64))
+    _check_listeners(spec, listeners)
+    return listeners
 
 
 def _read_listener(fields: Fields) -> Listener:
@@ -190,7 +198,7 @@ def _read_allowed_routes(listener: Fields) -> AllowedRoutes:
     if namespaces is None:
         return AllowedRoutes(kinds=kinds)
     return AllowedRoutes(
-        namespaces=RouteNamespaces(
+        namespaces=FromNamespaces(
             from_=namespaces.choice("from", _FROM, "Same"),
             selector=read_selector(namespaces),
         ),
@@ -198,8 +206,17 @@ def _read_allowed_routes(listener: Fields) -> AllowedRoutes:
     )
 
 
+def _read_allowed_listeners(spec: Fields) -> FromNamespaces:
+    """Read spec.allowedListeners; without any, no ListenerSet may add listeners."""
+    fields = spec.child("allowedListeners")
+    namespaces = fields.child("namespaces") if fields is not None else None
+    if namespaces is None:
+        return FromNamespaces(from_=_NOBODY)
+    from_ = namespaces.choice("from", {**_FROM, _NOBODY: _NOBODY}, _NOBODY)
+    return FromNamespaces(from_=from_, selector=read_selector(namespaces))
+
+
 def _check_listeners(spec: Fields, listeners: tuple[Listener, ...]) -> None:
-    """Names are unique, and so are (port, protocol, hostname)."""
     names: set[str] = set()
     places: dict[tuple[int, str, str], str] = {}
     for index, listener in enumerate(listeners):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatewayproxy.compiler.manifests.selectors import read_selector
+from gatewayproxy.compiler.manifests.frontend_tls import FrontendTls, read_frontend_tls
 from gatewayproxy.fields import Fields, Text
-from gatewayproxy.fields.shapes import DURATION, GROUP, HEADER_NAME, KIND, NAMESPACE, OBJECT_NAME, PORT
+from gatewayproxy.fields.shapes import DURATION, GROUP, HEADER_NAME, KIND, NAMESPACE, OBJECT_NAME
 
-__all__ = ["not_served", "read_allowed_listeners", "read_gateway_tls", "read_retry", "read_session_persistence"]
+__all__ = ["not_served", "read_gateway_tls", "read_retry", "read_session_persistence"]
 
 COOKIE_PATH: Final = Text("a path of at most 1024 characters", longest=1024)
 
@@ -55,63 +55,23 @@ def read_session_persistence(rule: Fields) -> None:
     not_served(rule, "sessionPersistence")
 
 
-def read_allowed_listeners(spec: Fields) -> None:
-    """Read GatewaySpec.allowedListeners (ListenerSets, GEP-1713)."""
-    fields = spec.child("allowedListeners")
-    namespaces = fields.child("namespaces") if fields is not None else None
-    if namespaces is None:
-        return
-    read_selector(namespaces)
-    if namespaces.choice("from", {"None": False, "All": True, "Selector": True, "Same": True}, False):
-        not_served(spec, "allowedListeners")
-
-
-def read_gateway_tls(spec: Fields) -> bool:
-    """Read GatewaySpec.tls: client certificates towards backends (GEP-3155) and of clients (GEP-91).
-
-    Return whether clients must be validated: that is never passed over, `resolve` refuses the listeners instead.
-    """
+def read_gateway_tls(spec: Fields) -> FrontendTls:
+    """Read GatewaySpec.tls: client certificates towards backends (GEP-3155) and of clients (GEP-91)."""
     fields = spec.child("tls")
     if fields is None:
-        return False
+        return FrontendTls()
     backend = fields.child("backend")
     reference = backend.child("clientCertificateRef") if backend is not None else None
     if reference is not None:
         _read_reference(reference, group="", kind="Secret")
         not_served(fields, "backend")
     frontend = fields.child("frontend")
-    return frontend is not None and _read_frontend(frontend)
+    return FrontendTls() if frontend is None else read_frontend_tls(frontend)
 
 
-def _read_frontend(frontend: Fields) -> bool:
-    found = [_read_validation(frontend.required_child("default"))]
-    ports: list[int] = []
-    for index, item in enumerate(frontend.items("perPort", most=64)):
-        port = item.integer("port", *PORT)
-        if port in ports:
-            frontend.error_at("perPort", index, f"port {port} is listed twice", "remove one of the two")
-        ports.append(port)
-        found.append(_read_validation(item.required_child("tls")))
-    return any(found)
-
-
-def _read_validation(config: Fields) -> bool:
-    fields = config.child("validation")
-    if fields is None:
-        return False
-    fields.choice("mode", {"AllowValidOnly": True, "AllowInsecureFallback": False}, True)
-    for item in fields.items("caCertificateRefs", least=1, most=16):
-        _read_reference(item, group=None, kind=None)
-    return True
-
-
-def _read_reference(fields: Fields, *, group: str | None, kind: str | None) -> None:
-    """Read a reference whose group and kind have defaults, or (None) are required."""
+def _read_reference(fields: Fields, *, group: str, kind: str) -> None:
+    """Read a reference whose group and kind have defaults."""
     fields.text("name", OBJECT_NAME)
     fields.text("namespace", NAMESPACE, None)
-    if group is None or kind is None:
-        fields.text("group", GROUP)
-        fields.text("kind", KIND)
-    else:
-        fields.text("group", GROUP, group)
-        fields.text("kind", KIND, kind)
+    fields.text("group", GROUP, group)
+    fields.text("kind", KIND, kind)

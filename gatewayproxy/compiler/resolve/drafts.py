@@ -12,7 +12,7 @@ from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
 from gatewayproxy.model.names import BindKey, ListenerKey
-from gatewayproxy.model.plan import Attachment, Certificate
+from gatewayproxy.model.plan import Attachment, Certificate, ClientValidation
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
 from gatewayproxy.model.status import Condition, Reason
 
@@ -38,6 +38,7 @@ class ListenerDraft:
     resolved: Condition = RESOLVED
     overlapping: Condition | None = None  # OverlappingTLSConfig, where it applies
     certificates: tuple[Certificate, ...] = ()
+    client_validation: ClientValidation | None = None
     attachments: list[Attachment] = field(default_factory=list)
     n_attached: int = 0
 
@@ -48,8 +49,13 @@ class ListenerDraft:
     @property
     def serves(self) -> bool:
         """Tell whether the listener can take traffic, as far as it alone is concerned."""
-        has_certificate = self.tls_mode is not TlsMode.TERMINATE or bool(self.certificates)
+        has_certificate = bool(self.certificates) or not self.terminates
         return self.accepted.status and has_certificate and bool(self.kinds)
+
+    @property
+    def terminates(self) -> bool:
+        """Tell whether TLS ends here."""
+        return self.protocol is not None and self.tls_mode is TlsMode.TERMINATE
 
     @property
     def udp(self) -> bool:

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.gateway import Gateway
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.resolve.authorities import Authorities
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.listeners import judge_listeners
@@ -68,9 +69,10 @@ def draft_gateways(
     _report_foreign(resources, classes, findings)
     ours = [gateway for gateway in resources.of(Gateway) if classes.own(gateway)]
     ours.sort(key=lambda gateway: gateway.meta.age)
+    authorities = Authorities(resources)
     drafts: list[GatewayDraft] = []
     for gateway in ours:
-        listeners = judge_listeners(gateway, secrets, grants, findings, options.port_map)
+        listeners = judge_listeners(gateway, secrets, authorities, grants, findings, options.port_map)
         draft = GatewayDraft(spec=gateway, listeners=listeners)
         _judge_parameters(draft, classes)
         _judge_addresses(draft)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
+from gatewayproxy.compiler.resolve.authorities import Authorities
 from gatewayproxy.compiler.resolve.certificates import CertificateError
+from gatewayproxy.compiler.resolve.clients import judge_clients
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ListenerDraft
 from gatewayproxy.compiler.resolve.overlaps import judge_overlaps, names_cover
@@ -28,20 +30,21 @@ _BY_NAME: Final = {protocol.value: protocol for protocol in PROTOCOLS}
 
 
 def judge_listeners(
-    gateway: Gateway, secrets: Secrets, grants: Grants, findings: Findings, port_map: Mapping[int, int]
-) -> tuple[ListenerDraft, ...]:
+    gateway: Gateway, secrets: Secrets, authorities: Authorities, grants: Grants, findings: Findings,
+    port_map: Mapping[int, int],
+) -> tuple[ListenerDraft, ...]:  # fmt: skip
     """Return the drafts of a Gateway's listeners, each with what is wrong with it."""
     drafts = tuple(_draft(gateway, listener, port_map) for listener in gateway.listeners)
     for draft in drafts:
         _judge_kinds(draft)
-        _judge_tls_mode(draft)
-    if gateway.validates_clients:
-        _refuse_unvalidated(drafts)
     _judge_conflicts(drafts)
+    subject = Subject(GATEWAY_GROUP, "Gateway", gateway.meta.namespace)
+    for draft in drafts:
+        if draft.terminates:
+            _load_certificates(draft, subject, secrets, grants)
+            judge_clients(draft, gateway.frontend_tls, subject, authorities, grants)
     judge_overlaps(drafts)
     for draft in drafts:
-        if draft.tls_mode is TlsMode.TERMINATE and draft.protocol is Protocol.HTTPS:
-            _load_certificates(gateway, draft, secrets, grants)
         _report(gateway, draft, findings)
     return drafts
 
@@ -78,42 +81,21 @@ def _judge_kinds(draft: ListenerDraft) -> None:
         draft.unresolve(Reason.INVALID_ROUTE_KINDS, message + ", ".join(admitted))
 
 
-def _judge_tls_mode(draft: ListenerDraft) -> None:
-    if draft.protocol is None:
-        return
-    modes = PROTOCOLS[draft.protocol].tls_modes
-    if draft.protocol is Protocol.TLS and draft.tls_mode not in modes:
-        draft.kinds = ()  # no route kind is supported in this mode
-        draft.reject(Reason.UNSUPPORTED_VALUE, "tls.mode Terminate of a TLS listener is not supported; use Passthrough")
-
-
-def _refuse_unvalidated(drafts: tuple[ListenerDraft, ...]) -> None:
-    """Refuse HTTPS listeners: serving clients that were to be validated without doing so would fail open."""
-    for draft in drafts:
-        if draft.protocol is Protocol.HTTPS:
-            message = "tls.frontend validation of client certificates is not supported; remove it to serve any client"
-            draft.reject(Reason.UNSUPPORTED_VALUE, message)
-
-
 def _judge_conflicts(drafts: tuple[ListenerDraft, ...]) -> None:
     by_port: dict[tuple[int, bool], list[ListenerDraft]] = defaultdict(list)
     for draft in drafts:
         if draft.protocol is not None:
             by_port[draft.spec.port, draft.udp].append(draft)
     for (port, _), sharing in by_port.items():
-        if len({(draft.protocol, draft.tls_mode) for draft in sharing}) > 1:
-            _conflict_protocols(sharing, port)
-            continue
-        _judge_hostnames(sharing, port)
+        if len({_spoken(draft) for draft in sharing}) > 1:
+            _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different protocols", "port")
+        else:
+            _judge_hostnames(sharing, port)
 
 
-def _conflict_protocols(sharing: list[ListenerDraft], port: int) -> None:
-    if len({draft.protocol for draft in sharing}) > 1:
-        _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different protocols", "port")
-        return
-    for draft in sharing:
-        draft.kinds = ()  # as for a mode that is not supported
-    _conflict_all(sharing, Reason.PROTOCOL_CONFLICT, f"port {port} is used with different TLS modes", "port")
+def _spoken(draft: ListenerDraft) -> Protocol | None:
+    """Return what a port is told apart by; HTTPS and TLS begin alike, and a ClientHello says whose it is."""
+    return Protocol.TLS if draft.protocol is Protocol.HTTPS else draft.protocol
 
 
 def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
@@ -132,24 +114,21 @@ def _judge_hostnames(sharing: list[ListenerDraft], port: int) -> None:
 def _conflict_all(drafts: list[ListenerDraft], reason: Reason, what: str, remedy: str) -> None:
     names = listed([draft.spec.name for draft in drafts])
     for draft in drafts:
-        # A conflict outweighs an unsupported mode: TLS Terminate beside Passthrough is ProtocolConflict for both.
-        draft.accepted = draft.accepted._replace(status=True)
         draft.conflict(reason, f"{what}: {names}; give each its own {remedy}")
 
 
-def _load_certificates(gateway: Gateway, draft: ListenerDraft, secrets: Secrets, grants: Grants) -> None:
+def _load_certificates(draft: ListenerDraft, subject: Subject, secrets: Secrets, grants: Grants) -> None:
     refs = draft.spec.tls.certificate_refs if draft.spec.tls else ()
     if not refs:
-        draft.unresolve(Reason.INVALID_CERTIFICATE_REF, "an HTTPS listener needs tls.certificateRefs")
-    subject = Subject(GATEWAY_GROUP, "Gateway", gateway.meta.namespace)
+        draft.unresolve(Reason.INVALID_CERTIFICATE_REF, "a listener that terminates TLS needs tls.certificateRefs")
     loaded: list[Certificate] = []
     for ref in refs:
-        namespace = ref.namespace or gateway.meta.namespace
+        namespace = ref.namespace or subject.namespace
         name = f"{namespace}/{ref.name}"
         if ref.group or ref.kind != "Secret":
             draft.unresolve(Reason.INVALID_CERTIFICATE_REF, f"certificateRef {name} has kind {ref.kind}, not Secret")
         elif not grants.permits(subject, group="", kind="Secret", namespace=namespace, name=ref.name):
-            needed = f"a ReferenceGrant in namespace {namespace} from Gateway of {gateway.meta.namespace} to Secret"
+            needed = f"a ReferenceGrant in namespace {namespace} from Gateway of {subject.namespace} to Secret"
             draft.unresolve(Reason.REF_NOT_PERMITTED, f"Secret {name} needs {needed}")
         else:
             try:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
 from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.resolve.clients import insecure_mode
 from gatewayproxy.compiler.resolve.conditions import ConditionWriter, Tree
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.features import SUPPORTED_FEATURES
@@ -45,9 +46,11 @@ class StatusWriter:
         """Write the status of a Gateway of ours."""
         generation = draft.spec.meta.generation
         serving = frozenset(id(listener) for listener in draft.serving())
+        insecure = insecure_mode(draft.spec.frontend_tls)
+        conditions = (listeners_verdict(draft), draft.programmed, *((insecure,) if insecure else ()))
         self._status[draft.spec.meta.key] = {
             "addresses": [{"type": "IPAddress", "value": address} for address in bound_addresses(draft)],
-            "conditions": self._conditions.write((listeners_verdict(draft), draft.programmed), generation),
+            "conditions": self._conditions.write(conditions, generation),
             "listeners": [
                 self._listener(listener, id(listener) in serving, generation) for listener in draft.listeners
             ],

@@ -43,6 +43,6 @@ LISTENERS: Final[dict[PortKind, Open]] = {
     PortKind.HTTP: HttpListener,
     PortKind.HTTPS: HttpsListener,
     PortKind.TCP: TcpListener,
-    PortKind.TLS_PASSTHROUGH: TlsPassthroughListener,
+    PortKind.TLS: TlsPassthroughListener,
     PortKind.UDP: UdpListener,
 }

@@ -13,7 +13,7 @@ from gatewayproxy.dataplane.protocols.splice_accept import StreamListener
 from gatewayproxy.dataplane.protocols.splice_hello import PendingHello
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff
 from gatewayproxy.routing.match import find_host
-from gatewayproxy.routing.table import Port, SniIndex, SniTarget
+from gatewayproxy.routing.table import Port, SniAction, SniIndex, SniTarget
 
 __all__ = ["TlsPassthroughListener"]
 
@@ -51,7 +51,7 @@ class TlsPassthroughListener(StreamListener):
         target = _target(self.port.sni, name)
         if target is None:
             self.streams.refuse(client, Cutoff("unknown_sni" if name else "no_sni"), listener=self.label)
-        elif target.entry is None:
+        elif target.entry is None or target.action is not SniAction.PASSTHROUGH:
             self.streams.refuse(client, Cutoff("no_route"), listener=target.listener.name)
         else:
             self.streams.start(client, listener=target.listener.name, entry=target.entry)
