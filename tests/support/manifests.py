@@ -9,7 +9,9 @@ import yaml
 
 from gatewayproxy.model.plan import Certificate
 
-__all__ = ["gateway", "http_route", "listener", "service", "tcp_route", "tls_secret", "write"]
+__all__ = [
+    "gateway", "http_route", "listener", "service", "tcp_route", "tls_secret", "udp_route", "udp_service", "write",
+]  # fmt: skip
 
 _API = "gateway.networking.k8s.io"
 Tree = dict[str, object]
@@ -57,6 +59,20 @@ def service(name: str, *endpoints: str, labels: Mapping[str, str] | None = None,
     metadata = {"name": name, "annotations": annotations, "labels": dict(labels or {})}
     port: Tree = {"port": 80} | ({"appProtocol": protocol} if protocol else {})
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
+
+
+def udp_route(name: str, *backends: tuple[str, int], parent: str = "gw", section: str | None = None) -> Tree:
+    """A UDPRoute to port 53 of Services, by weight."""
+    reference = {"name": parent} | ({"sectionName": section} if section else {})
+    refs = [{"name": backend, "port": 53, "weight": weight} for backend, weight in backends]
+    spec = {"parentRefs": [reference], "rules": [{"backendRefs": refs}]}
+    return {"apiVersion": f"{_API}/v1", "kind": "UDPRoute", "metadata": {"name": name}, "spec": spec}
+
+
+def udp_service(name: str, *endpoints: str) -> Tree:
+    """A Service whose UDP port 53 leads to *endpoints*."""
+    tree = service(name, *endpoints)
+    return {**tree, "spec": {"ports": [{"port": 53, "protocol": "UDP"}]}}
 
 
 def tls_secret(name: str, certificate: Certificate) -> Tree:

@@ -23,6 +23,7 @@ from gatewayproxy.dataplane.protocols.udp_gate import Ages, FlowGate
 from gatewayproxy.dataplane.protocols.udp_socket import BATCH, FULL, Key, Return, open_datagram
 from gatewayproxy.dataplane.stats import RuleStats
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.model.plan import Endpoint
 from gatewayproxy.routing.table import RuleLabel
 
 __all__ = ["Course", "Flow", "FlowOwner"]
@@ -51,12 +52,13 @@ class FlowOwner(Protocol):
     gate: FlowGate
     label: str
     table: int  # changes with the routing table
+    stopped: bool  # the port is gone: flows stay where they are until they end
 
     def choose(self) -> Course:
         """Return the course of the next flow."""
 
-    def course_to(self, pool: EndpointPool, backend: str) -> Course | None:
-        """Return the course of the table in force that leads to *pool*, preferably of *backend*; None: none does."""
+    def course_to(self, endpoint: Endpoint, backend: str) -> tuple[Course, EndpointPool] | None:
+        """Return how the table in force still leads to *endpoint*, preferably by *backend*; None: it does not."""
 
     def drop(self, reason: str, n: int) -> None:
         """Count *n* datagrams as dropped."""
@@ -184,7 +186,7 @@ class Flow:
         """Go by the table in force: on to the same endpoint where it still leads there. False: *n* were dropped."""
         owner = self._owner
         self._table = owner.table
-        course = owner.course_to(self._pool, self._course.backend) if self._pool is not None else None
+        course = self._stay()
         if course is None:
             self._leave()
             course = owner.choose()
@@ -197,9 +199,22 @@ class Flow:
         self._course = course
         return True
 
+    def _stay(self) -> Course | None:
+        """Return the course of the table in force that leads to the present endpoint, if one does."""
+        if self._pool is None:
+            return None
+        found = self._owner.course_to(self._pool.endpoint, self._course.backend)
+        if found is None:
+            return None
+        course, pool = found
+        self._pool.n_streams -= 1
+        pool.n_streams += 1
+        self._pool = pool
+        return course
+
     def _has_endpoint(self) -> bool:
         """Connect to an endpoint unless there is one; return whether there is, else `_trouble` says why not."""
-        if self._pool is not None and not self._pool.retired:
+        if self._pool is not None and (self._owner.stopped or not self._pool.retired):
             return True
         self._leave()
         cluster = self._course.cluster

@@ -22,6 +22,7 @@ from gatewayproxy.dataplane.protocols.udp_gate import gate_of
 from gatewayproxy.dataplane.protocols.udp_socket import BATCH, BATCH_SIZE, Key, key_reader, queue_drops
 from gatewayproxy.dataplane.stats import RuleStats
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
+from gatewayproxy.model.plan import Endpoint
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import BackendChoice, Port, RouteEntry
 
@@ -30,7 +31,7 @@ __all__ = ["Flows"]
 DRAIN_SILENCE_S: Final = 2.0  # silence that ends a flow of a port that is removed
 _SWEEP_S: Final = 0.25
 _LAST: Final = 64  # batches read at most when a port is removed
-_POLL_S: Final = 1.0  # how often the kernel is asked what it dropped
+_POLL_S: Final = 1.0  # after datagrams came, the kernel is asked what it dropped
 
 
 class Flows:
@@ -48,11 +49,12 @@ class Flows:
         self._stats = context.stats
         for counter in (context.stats.connections, context.stats.connections_total):
             counter.setdefault(self.label, 0)
-        self._entry = port.udp
+        self._entry: RouteEntry | None = None
         self._turn = -1
         self._courses: dict[BackendChoice | None, Course] = {}  # of one table
         self._flows: dict[Key, Flow] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self.update(port)
         self.reactor.acquire()
         self._doors = [Door(self, sock) for sock in sockets]
 
@@ -62,8 +64,13 @@ class Flows:
     def update(self, port: Port) -> None:
         """Send datagrams by *port* from now on."""
         self.table += 1
-        self._entry = port.udp
+        self._entry = entry = port.udp
         self._courses.clear()
+        if entry is None or entry.group is None:
+            return
+        for choice in entry.group.choices:
+            # Now, so that names resolve before the first datagram, and endpoints that stay are not given up meanwhile.
+            self._courses[choice] = self._course(entry, choice)
 
     def choose(self) -> Course:
         """Return the course of the next flow."""
@@ -71,18 +78,14 @@ class Flows:
         if entry is None or entry.group is None:
             return self._courses.get(None) or self._refusal(entry)
         self._turn += 1
-        choice = pick(entry.group, self._turn)
-        return self._courses.get(choice) or self._course(entry, choice)
+        return self._courses[pick(entry.group, self._turn)]
 
-    def course_to(self, pool: EndpointPool, backend: str) -> Course | None:
-        """Return the course of the table in force that leads to *pool*, preferably of *backend*; None: none does."""
-        entry = self._entry
-        choices = entry.group.choices if entry is not None and entry.group is not None else ()
-        for choice in sorted(choices, key=lambda choice: choice.name != backend):
-            assert entry is not None
-            course = self._courses.get(choice) or self._course(entry, choice)
-            if course.cluster is not None and pool in course.cluster.pools:
-                return course
+    def course_to(self, endpoint: Endpoint, backend: str) -> tuple[Course, EndpointPool] | None:
+        """Return how the table in force still leads to *endpoint*, preferably by *backend*; None: it does not."""
+        for course in sorted(self._courses.values(), key=lambda course: course.backend != backend):
+            for pool in course.cluster.pools if course.cluster is not None else ():
+                if pool.endpoint == endpoint:
+                    return course, pool
         return None
 
     def drop(self, reason: str, n: int) -> None:
@@ -159,13 +162,10 @@ class Flows:
     def _course(self, entry: RouteEntry, choice: BackendChoice) -> Course:
         if choice.cluster is not None:
             row = self._stats.row(entry.label, choice.name)
-            course = Course(entry.label, choice.name, self.context.registry.cluster(choice.cluster), row)
-        else:
-            refusal = choice.refusal
-            cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
-            course = Course(entry.label, choice.name, None, RuleStats(), cutoff)
-        self._courses[choice] = course
-        return course
+            return Course(entry.label, choice.name, self.context.registry.cluster(choice.cluster), row)
+        refusal = choice.refusal
+        cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
+        return Course(entry.label, choice.name, None, RuleStats(), cutoff)
 
     def _refusal(self, entry: RouteEntry | None) -> Course:
         """Return the course of a port without a route, or without backends."""
@@ -198,7 +198,7 @@ class Flows:
 class Door:
     """A socket that clients send to."""
 
-    __slots__ = ("_fd", "_flows", "_n_dropped", "_polled_at", "_read_key", "identity")
+    __slots__ = ("_fd", "_flows", "_n_dropped", "_read_key", "_timer", "identity")
 
     def __init__(self, flows: Flows, sock: socket.socket) -> None:
         self.identity = _identity(sock)
@@ -208,7 +208,7 @@ class Door:
         self._read_key = key_reader(sock.family, any_address=any_address).unpack_from
         self._fd = sock.detach()
         self._n_dropped = queue_drops(self._fd)
-        self._polled_at = monotonic()
+        self._timer: asyncio.TimerHandle | None = None
         flows.reactor.watch(self._fd, self, select.EPOLLIN)
 
     def ready(self, events: int) -> None:
@@ -226,18 +226,20 @@ class Door:
         origins, read_key = BATCH.origins, self._read_key
         keys = [read_key(origins, at) for at in BATCH.origin_at[:n]]
         self._flows.take(n, keys, self._fd)
-        if n > 1 and monotonic() - self._polled_at >= _POLL_S:
-            self._poll()
+        if self._timer is None:
+            self._timer = self._flows.reactor.loop.call_later(_POLL_S, self._poll)
         return n == BATCH_SIZE
 
     def close(self) -> None:
         """Listen no more."""
-        self._poll()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._poll()
         self._flows.reactor.discard(self._fd)
 
     def _poll(self) -> None:
         """Count what the kernel dropped because we did not read in time."""
-        self._polled_at = monotonic()
+        self._timer = None
         n_dropped = queue_drops(self._fd)
         if n_dropped != self._n_dropped:
             self._flows.drop("queue_full", (n_dropped - self._n_dropped) & 0xFFFF_FFFF)
