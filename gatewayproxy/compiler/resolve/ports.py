@@ -35,7 +35,8 @@ def _claim(gateway: GatewayDraft, listener: ListenerDraft, claims: dict[BindKey,
         winner, port = claims.get(place, (gateway, listener.spec.port))
         if winner is not gateway or port != listener.spec.port:
             whose = f"Gateway {winner.spec.meta.key.full_name} (port {port})"
-            message = f"{place.address} port {place.bind_port} is taken by {whose}; use another port or spec.addresses"
+            what = f"{place.address} {'UDP ' if place.udp else ''}port {place.bind_port}"
+            message = f"{what} is taken by {whose}; use another port or spec.addresses"
             listener.reject(Reason.PORT_UNAVAILABLE, message)
             field = f"{listener.spec.path}.port"
             findings.error(listener.spec.at, gateway.spec.meta.key, field, f"{Reason.PORT_UNAVAILABLE}: {message}")
