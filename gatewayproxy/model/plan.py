@@ -15,9 +15,9 @@ from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
 
 __all__ = [
-    "Attachment", "Backend", "Certificate", "ClientValidation", "Cluster", "Endpoint", "FilterChain", "GRPCMatch",
-    "HeaderTest", "Listener", "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route", "Rule",
-    "TrustBundle",
+    "Attachment", "Backend", "BackendTls", "Certificate", "ClientValidation", "Cluster", "Endpoint", "FilterChain",
+    "GRPCMatch", "HeaderTest", "Listener", "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route",
+    "Rule", "TrustBundle",
 ]  # fmt: skip
 
 
@@ -52,6 +52,7 @@ class Cluster:
     protocol: AppProtocol = AppProtocol.HTTP
     endpoints: tuple[Endpoint, ...] = ()
     dns: Endpoint | None = None  # resolve this name instead; endpoints is () then
+    tls: BackendTls | None = None  # None: plain text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +187,18 @@ class ClientValidation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackendTls:
+    """TLS to the endpoints of a cluster: the name that is asked for, and which certificates are believed."""
+
+    server_name: str  # SNI
+    names: tuple[str, ...] = ()  # DNS names; the endpoint must have one of them ("*.a": any below a) ...
+    uris: tuple[str, ...] = ()  # ... or one of these URIs
+    trust: TrustBundle | None = None  # None: the authorities that the system trusts
+    certificate: Certificate | None = None  # of ours, for endpoints that ask for one
+    of_gateway: bool = False  # ours is that of the Gateway where the traffic came in; lowering puts it in place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """A listener that serves."""
 
@@ -198,6 +211,7 @@ class Listener:
     tls_mode: TlsMode | None = None
     certificates: tuple[Certificate, ...] = ()
     client_validation: ClientValidation | None = None  # None: clients are not asked for certificates
+    backend_certificate: Certificate | Refusal | None = None  # ours, for backends; Refusal: cannot be had
     attachments: tuple[Attachment, ...] = ()  # TCP, UDP: the oldest route first; only that one gets traffic
 
 
