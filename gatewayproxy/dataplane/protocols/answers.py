@@ -42,6 +42,7 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "upstream_timeout": (504, "timeouts.backendRequest of the rule ran out"),
     "connect_failed": (503, "no endpoint accepted a connection"),
     "connect_timeout": (503, "no endpoint accepted a connection in time"),
+    "upstream_tls_failed": (502, "no TLS with the backend: the log says why"),
     "no_endpoints": (503, "the backend has no endpoints"),
     "dns_failed": (503, "the backend's name did not resolve"),
     "upstream_overflow": (503, "too many requests wait for a connection to the backend"),

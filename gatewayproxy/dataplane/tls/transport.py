@@ -54,6 +54,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._reading = True  # the inner protocol has not paused reading
         self._error: Exception | None = None
 
+    @property
+    def error(self) -> Exception | None:
+        """Return what ended the connection, where it was TLS that did."""
+        return self._error
+
     def start(self, inner: asyncio.Protocol) -> None:
         """Begin to serve *inner*, right after the handshake; what the BIO still holds arrived with it."""
         self._inner = inner

@@ -11,6 +11,7 @@ import asyncio
 from enum import Enum
 from typing import Protocol, cast
 
+from gatewayproxy.dataplane.upstream.tls import kind_of_end
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.chunked import ChunkedReader
@@ -248,8 +249,8 @@ class UpstreamConnection(EndpointConnection):
             sink.on_end()
             return
         untouched = state is _HEAD and not self._buf and not self._n_interim
-        kind = "upstream_reset" if exc is not None else "upstream_closed"
         message = "the backend closed the connection before its answer was complete"
+        kind = kind_of_end(exc)
         sink.on_failure(UpstreamError(message, kind=kind, status=502, retryable=untouched and not self.fresh))
 
     def eof_received(self) -> bool:

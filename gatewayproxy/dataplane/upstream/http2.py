@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, cast
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
 from gatewayproxy.dataplane.upstream.http2_stream import Unsettled, UpstreamStream
 from gatewayproxy.dataplane.upstream.http2_tunnel import UpstreamTunnel
+from gatewayproxy.dataplane.upstream.tls import kind_of_end
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2events
@@ -185,8 +186,7 @@ class Http2Upstream(EndpointConnection):
         self._closing = True
         self._stop_opening()
         self.pool.lose(self)
-        kind = "upstream_reset" if exc is not None else "upstream_closed"
-        self._fail_streams("the backend closed the connection before its answer was complete", kind)
+        self._fail_streams("the backend closed the connection before its answer was complete", kind_of_end(exc))
 
     def pause_writing(self) -> None:
         """The endpoint does not read: streams wait."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream
 from gatewayproxy.dataplane.upstream.http2 import Http2Upstream
 from gatewayproxy.dataplane.upstream.pool import EndpointPool, Spawn, Waiter
+from gatewayproxy.dataplane.upstream.tls import TlsClient
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Endpoint
 
@@ -23,8 +24,8 @@ class Http2Pool(EndpointPool):
 
     __slots__ = ("_learned", "_open", "_per_connection", "codec_limits")
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
-        super().__init__(endpoint, limits, spawn)
+    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn, tls: TlsClient | None = None) -> None:
+        super().__init__(endpoint, limits, spawn, tls)
         self._open: list[Http2Upstream] = []  # those that may have room, oldest first
         self._per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
         self._learned = False  # they have come once

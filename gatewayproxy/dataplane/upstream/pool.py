@@ -10,18 +10,25 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream, UpstreamConnection
+from gatewayproxy.dataplane.upstream.tls import TlsClient
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol
 
-__all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive"]
+__all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive", "endpoint_name"]
 
 FAILED_S: Final = 1.0
+
+_ENDED: Final = select.POLLRDHUP
+_ANYTHING: Final = select.POLLIN | select.POLLRDHUP
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]  # runs a task that its owner cancels at the end
 
@@ -41,11 +48,12 @@ class EndpointPool:
 
     __slots__ = (
         "_connecting", "_queue", "_spawn", "_swept_at", "connections", "endpoint", "failed_until", "idle", "limits",
-        "n_failed", "n_opened", "n_streams", "name", "retired",
+        "n_failed", "n_opened", "n_streams", "name", "retired", "tls",
     )  # fmt: skip
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn, tls: TlsClient | None = None) -> None:
         self.endpoint = endpoint
+        self.tls = tls  # None: plain text
         self.limits: Limits = limits
         self.name = endpoint_name(endpoint)
         self.idle: list[UpstreamConnection] = []
@@ -156,23 +164,40 @@ class EndpointPool:
             self._connecting += 1
             self._spawn(self._connect(), f"connect {self.name}")
 
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        host, port = self.endpoint
+    async def dial(self, make: Callable[[], P]) -> P:
+        """Connect, over TLS where the cluster asks for it, within `connect_timeout_s`; return the protocol of *make*.
+
+        Its `connection_made` comes when bytes may be written. Raises UpstreamError.
+        """
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
-                if host.startswith("unix:"):
-                    _, made = await loop.create_unix_connection(self._make, host[5:])
-                else:
-                    _, made = await loop.create_connection(self._make, host, port)
-        except TimeoutError:
-            self._failed(UpstreamError(f"{self.name}: connect timed out", kind="connect_timeout", status=503))
+                if self.tls is None:
+                    return await self._reach(make)
+                handshake = await self._reach(partial(self.tls.handshake, make))
+                return await handshake.established()
+        except TimeoutError as error:
+            message = f"{self.name}: connect timed out"
+            raise UpstreamError(message, kind="connect_timeout", status=503) from error
         except (OSError, UnicodeError) as error:
             message = f"{self.name}: {type(error).__name__}: {error}"
-            self._failed(UpstreamError(message, kind="connect_failed", status=503))
+            raise UpstreamError(message, kind="connect_failed", status=503) from error
+
+    async def _reach(self, make: Callable[[], P]) -> P:
+        loop = asyncio.get_running_loop()
+        host, port = self.endpoint
+        if host.startswith("unix:"):
+            _, made = await loop.create_unix_connection(make, host[5:])
+        else:
+            _, made = await loop.create_connection(make, host, port)
+        return made
+
+    async def _connect(self) -> None:
+        try:
+            made = await self.dial(self._make)
+        except UpstreamError as error:
+            self._failed(error)
         else:
             self._connected(made)
-            return
         finally:
             self._connecting -= 1
 
@@ -182,7 +207,8 @@ class EndpointPool:
     def _connected(self, made: EndpointConnection) -> None:
         assert isinstance(made, UpstreamConnection)
         self.n_opened += 1
-        if not alive(made):
+        # TLS: what waits in the socket may be tickets; plain bytes inside have closed the connection already.
+        if not alive(made, _ENDED if self.tls is not None else _ANYTHING):
             made.transport.abort()
             message = f"{self.name}: the backend ended the connection, or spoke, before it was asked"
             self._failed(UpstreamError(message, kind="bad_response", status=502))
@@ -240,13 +266,16 @@ class ClusterState:
         return well[0] if well else left[0] if left else None
 
 
-def alive(connection: UpstreamConnection) -> bool:
-    """Return whether an idle connection's socket has nothing to say: an end or stray bytes both make it useless."""
+def alive(connection: UpstreamConnection, events: int = _ANYTHING) -> bool:
+    """Return whether an idle connection's socket has nothing to say: an end or stray bytes both make it useless.
+
+    What is unread of a TLS connection may be a ticket, or close_notify: nobody can tell, so it is useless too.
+    """
     if connection.transport.is_closing():
         return False
     sock = connection.transport.get_extra_info("socket")
     poller = select.poll()
-    poller.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
+    poller.register(sock.fileno(), events)
     return not poller.poll(0)
 
 

@@ -9,20 +9,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gatewayproxy.dataplane.stats import Stats
 from gatewayproxy.dataplane.upstream.http2_pool import Http2Pool
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool, endpoint_name
 from gatewayproxy.dataplane.upstream.resolve import resolve_forever
+from gatewayproxy.dataplane.upstream.tls import TlsClient
+from gatewayproxy.dataplane.upstream.tls_contexts import ClientContexts
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.model.plan import Cluster, Endpoint
+from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint
+from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.routing.table import BackendChoice, HostIndex, PathIndex, Port, RouteEntry, RoutingTable
 
 __all__ = ["Registry", "clusters_of"]
 
 _SWEEP_S: Final = 0.5
 _PER_TURN: Final = 200
+_ALPN: Final[dict[AppProtocol, tuple[str, ...]]] = {
+    AppProtocol.HTTP: ("http/1.1",),
+    AppProtocol.WS: ("http/1.1",),
+    AppProtocol.H2C: ("h2",),
+}
+
+
+class _PoolKey(NamedTuple):
+    """What connections are shared by."""
+
+    endpoint: Endpoint
+    multiplexed: bool  # it speaks HTTP/2
+    tls: BackendTls | None
 
 
 class Registry:
@@ -32,7 +48,8 @@ class Registry:
         self._limits = limits or Limits()
         self._stats = stats or Stats()
         self._clusters: dict[Cluster, ClusterState] = {}
-        self._pools: dict[tuple[Endpoint, bool], EndpointPool] = {}  # by endpoint, and whether it speaks HTTP/2
+        self._pools: dict[_PoolKey, EndpointPool] = {}
+        self._contexts = ClientContexts()
         self._retired: list[EndpointPool] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._resolvers: dict[Cluster, asyncio.Task[None]] = {}
@@ -49,7 +66,7 @@ class Registry:
         state = self._clusters.get(cluster)
         if state is None:
             state = ClusterState(cluster, ())
-            state.use(self._pool(endpoint, state.multiplexed) for endpoint in cluster.endpoints)
+            state.use(self._pool(endpoint, state) for endpoint in cluster.endpoints)
             self._clusters[cluster] = state
             if cluster.dns is not None:
                 self._resolve(state, cluster.dns)
@@ -94,19 +111,26 @@ class Registry:
         self._clusters.clear()
         self._resolvers.clear()
 
-    def _pool(self, endpoint: Endpoint, multiplexed: bool) -> EndpointPool:
-        pool = self._pools.get((endpoint, multiplexed))
+    def _pool(self, endpoint: Endpoint, state: ClusterState) -> EndpointPool:
+        key = _PoolKey(endpoint, state.multiplexed, state.cluster.tls)
+        pool = self._pools.get(key)
         if pool is None:
-            pool = (Http2Pool if multiplexed else EndpointPool)(endpoint, self._limits, self.spawn)
-            self._pools[endpoint, multiplexed] = pool
+            kind = Http2Pool if key.multiplexed else EndpointPool
+            pool = self._pools[key] = kind(endpoint, self._limits, self.spawn, self._tls_client(state, endpoint))
         return pool
+
+    def _tls_client(self, state: ClusterState, endpoint: Endpoint) -> TlsClient | None:
+        tls = state.cluster.tls
+        if tls is None:
+            return None
+        return TlsClient(tls, _ALPN[state.cluster.protocol], self._contexts, endpoint_name(endpoint))
 
     def _resolve(self, state: ClusterState, name: Endpoint) -> None:
         state.unresolved = {}
 
         def on_answer(endpoints: tuple[Endpoint, ...]) -> None:
             if endpoints:
-                state.use(self._pool(endpoint, state.multiplexed) for endpoint in endpoints)
+                state.use(self._pool(endpoint, state) for endpoint in endpoints)
                 self._drop_unused_pools()
             waiting, state.unresolved = state.unresolved, None
             for resume in waiting or ():
