@@ -23,7 +23,7 @@ from typing import Final
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
 
-__all__ = ["ListeningSockets", "hint_for"]
+__all__ = ["IP_PKTINFO", "ListeningSockets", "hint_for"]
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gatewayproxy.model.names import BindKey
-from gatewayproxy.ops.binding import ListeningSockets, hint_for
+from gatewayproxy.ops.binding import IP_PKTINFO, ListeningSockets, hint_for
 from tests.support.process import free_port, loopback_address
 
 
@@ -82,3 +82,43 @@ def test_what_is_not_kept_is_closed(sockets: ListeningSockets) -> None:
 )
 def test_a_failed_bind_says_what_to_do(number: int, word: str) -> None:
     assert word in hint_for(OSError(number, ""), BindKey("", 80))
+
+
+def test_datagram_sockets_share_a_port_and_tell_which_address_was_meant(sockets: ListeningSockets) -> None:
+    port = free_port("0.0.0.0")
+    key = BindKey("", port, udp=True)
+    assert sockets.bind([key, BindKey("", port)]) == {}  # beside TCP on the same number
+    for slot in range(3):
+        v4, v6 = sockets.of_slot(slot)[key]
+        assert (v4.type, v4.family, v6.family) == (socket.SOCK_DGRAM, socket.AF_INET, socket.AF_INET6)
+        assert v4.getsockopt(socket.IPPROTO_IP, IP_PKTINFO) == 1
+        assert v6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) == 1
+        assert not v4.getblocking()
+
+
+def test_a_udp_port_that_another_process_shares_is_refused(sockets: ListeningSockets) -> None:
+    key = BindKey(loopback_address(), 5300, udp=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(key[:2])
+        assert sockets.bind([key]) == {key: "Address already in use"}
+        assert "ss -lunp" in hint_for(OSError(errno.EADDRINUSE, ""), key)
+    assert sockets.bind([key]) == {}
+
+
+def test_udp_sockets_linger_and_a_port_that_comes_back_finds_them() -> None:
+    sockets = ListeningSockets(2, linger_s=30.0)
+    key, other = BindKey(loopback_address(), 5300, udp=True), BindKey(loopback_address(), 5300)
+    sockets.bind([key, other])
+    (first,) = sockets.of_slot(0)[key]
+    assert sockets.keep([]) is True
+    assert (sockets.keys, sockets.of_slot(0)) == (frozenset(), {})
+    sockets.part()
+    assert first.fileno() != -1  # not yet
+    assert sockets.bind([key]) == {}
+    assert sockets.of_slot(0)[key] == [first]
+    sockets.keep([])
+    sockets.part(at_once=True)
+    assert first.fileno() == -1
+    assert sockets.keep([]) is False

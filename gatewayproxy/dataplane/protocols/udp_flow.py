@@ -32,6 +32,7 @@ _ATTEMPTS: Final = 3  # endpoints tried for one datagram
 _NONE: Final = -1  # no descriptor
 _PEACE: Final = Cutoff()
 _SILENT: Final = frozenset({errno.EAGAIN, errno.EINTR})
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Course(NamedTuple):
@@ -236,7 +237,11 @@ class Flow:
             self._upstream = open_datagram(*target_of(pool.endpoint))
             self._owner.reactor.watch(self._upstream, self, select.EPOLLIN)
         except OSError as error:
-            self._failed(pool, error.strerror or str(error))
+            if error.errno in _OURS:  # no fault of the endpoint's
+                self._trouble = Cutoff("connect_failed", os.strerror(error.errno))
+                self._leave()
+            else:
+                self._failed(pool, error.strerror or str(error))
             return False
         self._pool = pool
         pool.n_streams += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections import Counter
 from dataclasses import replace
@@ -341,6 +342,21 @@ async def test_strangers_cannot_answer_for_the_endpoint() -> None:
             backend.sock.sendto(b"true", flow)
             await client.get()
             assert client.received == [b"true"]
+
+
+async def test_without_descriptors_the_endpoint_is_not_blamed() -> None:
+    async with peer(echo) as backend, open_udp(udp_port(entry(choice("dns", backend.address)))) as udp:
+        async with peer() as client:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (backend.sock.fileno(), hard))  # whoever opens one more, fails
+            try:
+                client.sock.sendto(b"lost", udp.address)
+                await udp.dropped("connect_failed")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert _n_failed(udp, backend.address) == 0
+            assert await client.ask(b"now", udp.address) == b"now"
+            assert udp.listener.connections == 1
 
 
 async def test_what_a_backend_has_no_room_for_is_dropped_and_counted(tmp_path: Path) -> None:
