@@ -26,7 +26,7 @@ from gatewayproxy.wire.h2events import HEADERS, INTERIM, REFUSED, RESET, Event
 from gatewayproxy.wire.h2frames import END_STREAM, MAX_STREAM_ID, ErrorCode, Frame, Setting
 from gatewayproxy.wire.h2heads import Head, malformed
 from gatewayproxy.wire.h2receive import H2Connection, broken
-from gatewayproxy.wire.h2stream import Cause, Ending, Stream
+from gatewayproxy.wire.h2stream import Ending, Stream
 from gatewayproxy.wire.hpack import Field
 
 __all__ = ["Event", "H2Client", "H2Connection", "H2Server", "Stream"]
@@ -71,7 +71,8 @@ class H2Server(H2Connection):
             self._control.spend(1, self._now)
             self._heads.skip(block)
             return
-        self._control.earn(_EARNED_BY_HEADERS)
+        if self._control.left < self._control.most:
+            self._control.earn(_EARNED_BY_HEADERS)
         if len(self.streams) >= self.limits.h2_streams:
             self._heads.skip(block)
             raise broken("more streams than offered", ErrorCode.REFUSED_STREAM, stream_id)
@@ -79,7 +80,6 @@ class H2Server(H2Connection):
 
     def _open(self, stream_id: int, end: bool, block: bytes, depends_on_itself: int) -> None:
         stream = Stream(stream_id, self._peer_window, self._stream_window)
-        stream.advance(Cause.HEADERS)
         stream.final = True
         self.streams[stream_id] = stream
         refusal: RemoteProtocolError | None = None
@@ -96,7 +96,7 @@ class H2Server(H2Connection):
         if end:
             if stream.expected > 0:
                 raise malformed("body is not as long as content-length", stream_id)
-            stream.advance(Cause.RECEIVED_END)
+            stream.receiving = False
         if head is not None:
             self._events.append((HEADERS, stream, head, end))
         elif refusal is not None:
@@ -141,7 +141,6 @@ class H2Client(H2Connection):
         stream = Stream(self._next_id, self._peer_window, self._stream_window)
         self._next_id += 2
         stream.bodiless = head
-        stream.advance(Cause.HEADERS)
         self.streams[stream.id] = stream
         self.send_headers(stream, fields, end=end, sensitive=sensitive, rest=rest)
         return stream
@@ -150,11 +149,10 @@ class H2Client(H2Connection):
         _, flags, stream_id, block, depends_on_itself = frame
         stream = self.streams.get(stream_id)
         if stream is None:
-            if self._idle(stream_id):
-                raise broken("HEADERS on a stream that was not opened")
             self._stray_headers(stream_id, block)
             return
-        self._control.earn(_EARNED_BY_HEADERS)
+        if self._control.left < self._control.most:
+            self._control.earn(_EARNED_BY_HEADERS)
         if stream.final:
             self._on_trailers(stream, frame)
             return
@@ -164,9 +162,7 @@ class H2Client(H2Connection):
         except H2Error:
             raise
         except RemoteProtocolError as error:
-            stream.final = True
-            self._receive_end(stream, end)
-            self._events.append((REFUSED, stream, error, end))
+            self._refuse(stream, error, end)
             return
         if depends_on_itself:
             raise broken("stream depends on itself", ErrorCode.PROTOCOL_ERROR, stream_id)
@@ -177,8 +173,20 @@ class H2Client(H2Connection):
         stream.expected = 0 if stream.bodiless else head.length
         if end and stream.expected > 0:
             raise malformed("body is not as long as content-length", stream_id)
-        self._receive_end(stream, end)
+        if end:
+            self._receive_end(stream)
         self._events.append((HEADERS, stream, head, end))
+
+    def _stray_headers(self, stream_id: int, block: bytes) -> None:
+        if self._idle(stream_id):
+            raise broken("HEADERS on a stream that was not opened")
+        super()._stray_headers(stream_id, block)
+
+    def _refuse(self, stream: Stream, error: RemoteProtocolError, end: bool) -> None:
+        stream.final = True
+        if end:
+            self._receive_end(stream)
+        self._events.append((REFUSED, stream, error, end))
 
     def _interim(self, stream: Stream, head: Head, end: bool) -> None:
         self._control.spend(1 + _EARNED_BY_HEADERS, self._now)
@@ -192,7 +200,6 @@ class H2Client(H2Connection):
 
     def _abandon(self, last: int) -> None:
         for stream in [each for each in self.streams.values() if each.id > last]:
-            stream.advance(Cause.RESET)
             self._forget(stream, Ending.BY_US)
             self._events.append((RESET, stream, ErrorCode.REFUSED_STREAM))
 

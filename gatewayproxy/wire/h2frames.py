@@ -95,7 +95,7 @@ _PRIORITY_BYTES: Final = 5
 
 
 class FrameReader:
-    """Reads the frames of one direction of a connection: `feed`, then `next_frame` until it returns None."""
+    """Reads the frames of one direction of a connection: `feed`, then all of `frames`."""
 
     __slots__ = ("_at", "_block", "_block_bytes", "_buf", "_first", "_max_block_bytes", "_max_continuations")
 
@@ -118,36 +118,39 @@ class FrameReader:
         self._buf = self._buf[self._at :] + data if self._at < len(self._buf) else data
         self._at = 0
 
-    def next_frame(self) -> Frame | None:
-        """Return the next whole frame, None where more bytes are needed.
+    def frames(self) -> Iterator[Frame]:
+        """Give the whole frames that are there; once all are given, or one was refused, ask again for those behind.
 
         Raises H2Error. After one of a stream's scope the reader stands behind the frame and may go on.
+        PERF: a call for each frame cost 0.15 us more.
         """
-        while True:
-            buf = self._buf
-            at = self._at + _HEAD_BYTES
-            if at > len(buf):
-                return None
-            fixed: tuple[int, int, int, int, int] = _HEAD.unpack_from(buf, self._at)
+        buf = self._buf
+        end = self._at
+        n_bytes = len(buf)
+        unpack = _HEAD.unpack_from
+        fixed: tuple[int, int, int, int, int]
+        while (at := end + _HEAD_BYTES) <= n_bytes:
+            fixed = unpack(buf, end)
             high, low, kind, flags, stream_id = fixed
             end = at + (high << 8 | low)
             if end - at > FRAME_BYTES:
                 raise _size(f"frame of more than {FRAME_BYTES} bytes")
-            if end > len(buf):
-                return None
+            if end > n_bytes:
+                return
             self._at = end
             stream_id &= MAX_STREAM_ID  # the reserved bit MUST be ignored, §4.1
             if self._first is not None and (kind != CONTINUATION or stream_id != self._first[2]):
                 raise _protocol("frame within a header block, RFC 9113 §4.3")
             if kind > CONTINUATION:
-                return kind, flags, stream_id, b"", 0
-            if kind <= HEADERS and stream_id and flags & _FORM[kind] == _PLAIN[kind]:
-                return kind, flags, stream_id, buf[at:end], end - at if kind == DATA else 0
-            part = _PARSE[kind](flags, stream_id, buf[at:end])
-            if (kind == HEADERS and flags & END_HEADERS) or (kind != HEADERS and kind != CONTINUATION):
-                return part
-            if (whole := self._assemble(part)) is not None:
-                return whole
+                yield kind, flags, stream_id, b"", 0
+            elif kind <= HEADERS and stream_id and flags & _FORM[kind] == _PLAIN[kind]:
+                yield kind, flags, stream_id, buf[at:end], end - at if kind == DATA else 0
+            else:
+                part = _PARSE[kind](flags, stream_id, buf[at:end])
+                if (kind == HEADERS and flags & END_HEADERS) or (kind != HEADERS and kind != CONTINUATION):
+                    yield part
+                elif (whole := self._assemble(part)) is not None:
+                    yield whole
 
     def _assemble(self, part: Frame) -> Frame | None:
         """Return HEADERS with their whole block, None while it goes on."""
@@ -279,9 +282,8 @@ _PARSE: Final[tuple[Callable[[int, int, bytes], Frame], ...]] = (
 )  # fmt: skip
 
 
-def frame_head(kind: int, flags: int, stream_id: int, n: int) -> bytes:
-    """Return the nine bytes in front of a payload of *n* bytes."""
-    return _HEAD.pack(n >> 8, n & 0xFF, kind, flags, stream_id)
+# The nine bytes in front of n of payload: (n >> 8, n & 0xFF, kind, flags, stream id). PERF: no function: 50 ns less.
+frame_head: Final = _HEAD.pack
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:

@@ -14,10 +14,20 @@ from gatewayproxy.errors import H2Error, RemoteProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2events, h2frames
 from gatewayproxy.wire.h2events import Event
-from gatewayproxy.wire.h2frames import END_STREAM, MAX_STREAM_ID, MAX_WINDOW, ErrorCode, Frame, FrameReader, Setting
+from gatewayproxy.wire.h2frames import (
+    DATA,
+    END_STREAM,
+    HEADERS,
+    MAX_STREAM_ID,
+    MAX_WINDOW,
+    ErrorCode,
+    Frame,
+    FrameReader,
+    Setting,
+)  # fmt: skip
 from gatewayproxy.wire.h2heads import HeadReader, malformed
 from gatewayproxy.wire.h2send import Sender
-from gatewayproxy.wire.h2stream import Cause, Ending, State, Stream
+from gatewayproxy.wire.h2stream import Ending, Stream
 
 __all__ = ["H2Connection", "broken"]
 
@@ -74,12 +84,14 @@ class H2Connection(Sender):
             self._fail(error)
         while not self.failed:
             try:
-                if not self._greeted and not self._greet():
-                    break
-                while (frame := reader.next_frame()) is not None:
+                for frame in reader.frames():
                     kind = frame[0]
-                    if kind == h2frames.HEADERS:
+                    if not self._greeted:
+                        self._greet(frame)
+                    elif kind == HEADERS:
                         self._on_headers(frame)
+                    elif kind == DATA:
+                        self._on_data(frame)
                     elif kind < len(_ON):
                         _ON[kind](self, frame)
                     else:
@@ -99,16 +111,12 @@ class H2Connection(Sender):
         """Return *data* behind the client's preface."""
         return data
 
-    def _greet(self) -> bool:
-        """Read the peer's first frame; return whether it was there. RFC 9113 §3.4: it MUST be SETTINGS."""
-        frame = self._reader.next_frame()
-        if frame is None:
-            return False
+    def _greet(self, frame: Frame) -> None:
+        """Read the peer's first frame. RFC 9113 §3.4: it MUST be SETTINGS."""
         if frame[0] != h2frames.SETTINGS or frame[1] & h2frames.ACK:
             raise broken("the first frame is not SETTINGS")
         self._greeted = True
         self._on_settings(frame)
-        return True
 
     def goaway(self, code: ErrorCode = ErrorCode.NO_ERROR, *, last: int | None = None, debug: bytes = b"") -> None:
         """Do as `Sender.goaway` says; behind a failure all is said."""
@@ -138,7 +146,6 @@ class H2Connection(Sender):
         if stream is None:
             self._remember(stream_id, Ending.BY_US)
             return
-        stream.advance(Cause.RESET)
         self._forget(stream, Ending.BY_US)
         self._events.append((h2events.BROKEN, stream, error))
 
@@ -153,28 +160,23 @@ class H2Connection(Sender):
             self._stray_data(stream, stream_id, counted)
             return
         n = len(payload)
-        stream.receive_window -= counted
         end = flags & END_STREAM != 0
+        stream.receive_window -= counted
+        stream.unread += counted
         if n != counted:
-            self._give_back(counted - n)
-            self._reopen(stream, counted - n)
-        self._check_data(stream, n, counted, end)
-        stream.unread += n
-        self._receive_end(stream, end)
-        if n or end:
-            self._events.append((h2events.DATA, stream, payload, end))
-
-    def _check_data(self, stream: Stream, n: int, counted: int, end: bool) -> None:
+            self.consumed(stream, counted - n)  # padding
         if stream.receive_window < 0:
-            self._give_back(n)
-            raise broken("DATA beyond the stream's window", ErrorCode.FLOW_CONTROL_ERROR, stream.id)
+            raise broken("DATA beyond the stream's window", ErrorCode.FLOW_CONTROL_ERROR, stream_id)
         if counted >= 2 * n and not end:
             self._control.spend(1, self._now)  # nothing, or padding for the most part
         if stream.expected >= 0:
             stream.expected -= n
             if stream.expected < 0 or (end and stream.expected):
-                self._give_back(n)
-                raise malformed("body is not as long as content-length", stream.id)
+                raise malformed("body is not as long as content-length", stream_id)
+        if end:
+            self._receive_end(stream)
+        if n or end:
+            self._events.append((h2events.DATA, stream, payload, end))
 
     def _stray_data(self, stream: Stream | None, stream_id: int, counted: int) -> None:
         """Judge DATA on a stream that may have none; RFC 9113 §5.1, §6.1."""
@@ -221,11 +223,12 @@ class H2Connection(Sender):
         except RemoteProtocolError as error:  # too large: there is no answer behind a body
             code = ErrorCode.ENHANCE_YOUR_CALM
             raise H2Error(str(error), code=code, stream_id=stream_id, reason=error.reason) from None
-        self._receive_end(stream, True)
+        self._receive_end(stream)
         self._events.append((h2events.TRAILERS, stream, head))
 
-    def _receive_end(self, stream: Stream, end: bool) -> None:
-        if end and stream.advance(Cause.RECEIVED_END) is State.CLOSED:
+    def _receive_end(self, stream: Stream) -> None:
+        stream.receiving = False
+        if not stream.sending:
             self._forget(stream, Ending.BY_END)
 
     def _on_priority(self, frame: Frame) -> None:
@@ -240,7 +243,6 @@ class H2Connection(Sender):
             self._control.spend(1, self._now)
             return
         self._cancelled(stream)
-        stream.advance(Cause.RESET)
         self._forget(stream, Ending.BY_PEER)
         self._events.append((h2events.RESET, stream, code))
 

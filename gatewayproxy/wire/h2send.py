@@ -16,8 +16,19 @@ from typing import Final
 from gatewayproxy.errors import LocalProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire import h2frames
-from gatewayproxy.wire.h2frames import END_STREAM, FRAME_BYTES, MAX_STREAM_ID, MAX_WINDOW, ErrorCode, Setting
-from gatewayproxy.wire.h2stream import Budget, Cause, Ending, State, Stream
+from gatewayproxy.wire.h2frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_BYTES,
+    HEADERS,
+    MAX_STREAM_ID,
+    MAX_WINDOW,
+    ErrorCode,
+    Setting,
+    frame_head,
+)  # fmt: skip
+from gatewayproxy.wire.h2stream import Budget, Ending, Stream
 from gatewayproxy.wire.hpack import Encoder, Field
 
 __all__ = ["Sender"]
@@ -83,11 +94,18 @@ class Sender:
 
     def consumed(self, stream: Stream, n: int) -> None:
         """Let the peer send *n* bytes more: so many of *stream*'s have gone on, or were thrown away."""
-        n = min(n, stream.unread)  # a closed stream has given back its all
-        if n:
-            stream.unread -= n
-            self._give_back(n)
-            self._reopen(stream, n)
+        if n > stream.unread:
+            n = stream.unread  # a closed stream has given back its all
+        if not n:
+            return
+        stream.unread -= n
+        self._owed += n
+        if self._owed >= self._connection_quantum:
+            self._pay()
+        if stream.receiving:
+            stream.owed += n
+            if 2 * stream.owed >= stream.window:
+                self._reopen(stream)
 
     def send_headers(
         self,
@@ -109,8 +127,13 @@ class Sender:
         block = self._encoder.encode(fields, sensitive)
         if rest:
             block += self._encoder.once(rest, sensitive)
-        flags = END_STREAM if end else 0
-        self._out.append(h2frames.header_frames(stream.id, block, flags))
+        n = len(block)
+        if n <= FRAME_BYTES:
+            flags = END_HEADERS | END_STREAM if end else END_HEADERS
+            self._out.append(frame_head(n >> 8, n & 0xFF, HEADERS, flags, stream.id))
+            self._out.append(block)
+        else:
+            self._out.append(h2frames.header_frames(stream.id, block, END_STREAM if end else 0))
         if end:
             self._send_end(stream)
 
@@ -137,10 +160,11 @@ class Sender:
         last = end and n == size
         if n <= FRAME_BYTES:
             if n or last:
-                self._out.append(h2frames.frame_head(h2frames.DATA, END_STREAM if last else 0, stream.id, n))
+                self._out.append(frame_head(n >> 8, n & 0xFF, DATA, END_STREAM if last else 0, stream.id))
                 self._out.append(data if n == size else data[:n])
-                if n == size or n >= _DRIBBLE_BYTES:
-                    self._control.earn(_EARNED_BY_DATA)
+                control = self._control
+                if control.left < control.most and (n == size or n >= _DRIBBLE_BYTES):
+                    control.earn(_EARNED_BY_DATA)
         else:
             self._send_frames(stream, data, n, last)
         if last:
@@ -152,12 +176,14 @@ class Sender:
         for at in range(0, n, FRAME_BYTES):
             piece = data[at : min(at + FRAME_BYTES, n)]
             flags = END_STREAM if last and at + FRAME_BYTES >= n else 0
-            self._out.append(h2frames.frame_head(h2frames.DATA, flags, stream.id, len(piece)))
+            n_piece = len(piece)
+            self._out.append(frame_head(n_piece >> 8, n_piece & 0xFF, DATA, flags, stream.id))
             self._out.append(piece)
             self._control.earn(_EARNED_BY_DATA)
 
     def _send_end(self, stream: Stream) -> None:
-        if stream.advance(Cause.SENT_END) is State.CLOSED:
+        stream.sending = False
+        if not stream.receiving:
             self._resets.earn(1)
             self._forget(stream, Ending.BY_END)
 
@@ -166,7 +192,6 @@ class Sender:
         if self.streams.get(stream.id) is not stream:
             return
         self._out.append(h2frames.number_frame(h2frames.RST_STREAM, stream.id, code))
-        stream.advance(Cause.RESET)
         self._forget(stream, Ending.BY_US)
 
     def ping(self, payload: bytes) -> None:
@@ -187,15 +212,19 @@ class Sender:
         self._out.append(h2frames.goaway_frame(self._goaway_last, code, debug))
 
     def _forget(self, stream: Stream, ending: Ending) -> None:
-        """Let go of a closed stream, and give back its share of the connection's window."""
-        del self.streams[stream.id]
+        """Close a stream, let go of it, and give back its share of the connection's window."""
+        stream_id = stream.id
+        del self.streams[stream_id]
+        stream.sending = stream.receiving = False
         self._spare_window += stream.window - self._stream_window
-        self._blocked.pop(stream, None)
-        stream.cut = ending is not Ending.BY_END
+        if self._blocked:
+            self._blocked.pop(stream, None)
+        if ending is not Ending.BY_END:
+            stream.cut = True
         if stream.unread:
             self._give_back(stream.unread)
             stream.unread = 0
-        self._remember(stream.id, ending)
+        self._remember(stream_id, ending)
 
     def _remember(self, stream_id: int, ending: Ending) -> None:
         closed = self._closed
@@ -207,19 +236,20 @@ class Sender:
         """Owe the peer *n* bytes of the connection's window, and pay once it is worth a frame."""
         self._owed += n
         if self._owed >= self._connection_quantum:
-            self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, 0, self._owed))
-            self._receive_window += self._owed
-            self._owed = 0
+            self._pay()
 
-    def _reopen(self, stream: Stream, n: int) -> None:
-        """The same for a stream; one whose bytes move gets a window twice as wide, as far as there is room."""
-        stream.owed += n
-        if 2 * stream.owed >= stream.window and stream.receiving:
-            wider = min(stream.window, self._widest_window - stream.window, self._spare_window)
-            if wider:
-                stream.window += wider
-                self._spare_window -= wider
-            increment = stream.owed + wider
-            self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, stream.id, increment))
-            stream.receive_window += increment
-            stream.owed = 0
+    def _pay(self) -> None:
+        self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, 0, self._owed))
+        self._receive_window += self._owed
+        self._owed = 0
+
+    def _reopen(self, stream: Stream) -> None:
+        """Pay a stream; one whose bytes move gets a window twice as wide, as far as there is room."""
+        wider = min(stream.window, self._widest_window - stream.window, self._spare_window)
+        if wider:
+            stream.window += wider
+            self._spare_window -= wider
+        increment = stream.owed + wider
+        self._out.append(h2frames.number_frame(h2frames.WINDOW_UPDATE, stream.id, increment))
+        stream.receive_window += increment
+        stream.owed = 0

@@ -1,46 +1,25 @@
 """What HTTP/2 knows of one stream, and the budgets that a peer's floods run out of. Pure.
 
-RFC 9113 §5.1: `State`, `Cause` and `NEXT` are its figure without reserved states, since nothing is ever pushed.
+RFC 9113 §5.1, without reserved states, since nothing is ever pushed, and without idle ones: HEADERS make a Stream.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
 
-from gatewayproxy.errors import H2Error, LocalProtocolError
+from gatewayproxy.errors import H2Error
 from gatewayproxy.wire.h2frames import ErrorCode
 
-__all__ = ["NEXT", "Budget", "Cause", "Ending", "State", "Stream"]
+__all__ = ["Budget", "Ending", "State", "Stream"]
 
 
 class State(IntEnum):
     """RFC 9113 §5.1, as seen from here."""
 
-    IDLE = 0
     OPEN = 1
     HALF_CLOSED_LOCAL = 2
     HALF_CLOSED_REMOTE = 3
     CLOSED = 4
-
-
-class Cause(IntEnum):
-    """What moves a stream on."""
-
-    HEADERS = 0  # sent by a client, received by a server
-    SENT_END = 1
-    RECEIVED_END = 2
-    RESET = 3  # sent or received
-
-
-NEXT: Final[dict[tuple[State, Cause], State]] = {  # an absent pair is illegal
-    (State.IDLE, Cause.HEADERS): State.OPEN,
-    (State.OPEN, Cause.SENT_END): State.HALF_CLOSED_LOCAL,
-    (State.OPEN, Cause.RECEIVED_END): State.HALF_CLOSED_REMOTE,
-    (State.HALF_CLOSED_LOCAL, Cause.RECEIVED_END): State.CLOSED,
-    (State.HALF_CLOSED_REMOTE, Cause.SENT_END): State.CLOSED,
-    **{(state, Cause.RESET): State.CLOSED for state in State if state not in (State.IDLE, State.CLOSED)},
-}
 
 
 class Ending(IntEnum):
@@ -55,17 +34,18 @@ class Stream:
     """One stream. *owner* is the caller's, to find its exchange again; the rest is `wire.h2`'s to change.
 
     *send_window* may be below zero (RFC 9113 §6.9.2). *unread* bytes were given to the caller and not `consumed` yet.
-    *window* is what the peer may have on the way and unread together.
+    *window* is what the peer may have on the way and unread together. *sending*, *receiving*: that side has not ended.
+    PERF: the two say what its state is; as a table of states and causes they cost 1.1 us a call.
     """
 
     __slots__ = (
-        "bodiless", "cut", "expected", "final", "id", "owed", "owner", "receive_window", "send_window", "state",
-        "unread", "window",
+        "bodiless", "cut", "expected", "final", "id", "owed", "owner", "receive_window", "receiving", "send_window",
+        "sending", "unread", "window",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
         self.id = stream_id
-        self.state: State = State.IDLE
+        self.sending = self.receiving = True
         self.send_window = send_window
         self.receive_window = self.window = receive_window
         self.owed = 0  # consumed, and not yet given back to the peer
@@ -77,31 +57,21 @@ class Stream:
         self.owner: object = None
 
     def __repr__(self) -> str:
-        return f"<Stream {self.id} {State(self.state).name}>"
-
-    def advance(self, cause: Cause) -> State:
-        """Enter the state after *cause* and return it; raise LocalProtocolError where there is none."""
-        try:
-            state = self.state = NEXT[self.state, cause]
-        except KeyError:
-            raise LocalProtocolError(f"stream {self.id}: {cause.name} while {self.state.name}") from None
-        return state
+        return f"<Stream {self.id} {self.state.name}>"
 
     @property
-    def receiving(self) -> bool:
-        """Return whether the peer may still send on it."""
-        return self.state is State.OPEN or self.state is State.HALF_CLOSED_LOCAL
-
-    @property
-    def sending(self) -> bool:
-        """Return whether we may still send on it."""
-        return self.state is State.OPEN or self.state is State.HALF_CLOSED_REMOTE
+    def state(self) -> State:
+        """Return the state by name."""
+        if self.receiving:
+            return State.OPEN if self.sending else State.HALF_CLOSED_LOCAL
+        return State.HALF_CLOSED_REMOTE if self.sending else State.CLOSED
 
 
 class Budget:
     """A bucket of *most* tokens that fills by a tenth of it a second, and by what the peer earns.
 
     The clock is read only when the bucket is empty, so spending costs a subtraction.
+    PERF: where frames are many, callers look whether it is full before they `earn`: 0.1 us less each.
     """
 
     __slots__ = ("_message", "_since", "left", "most")

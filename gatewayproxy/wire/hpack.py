@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from itertools import chain
 from typing import Final
 
@@ -225,7 +226,10 @@ class Encoder:
     def once(self, fields: Iterable[Field], sensitive: Collection[bytes] = ()) -> bytes:
         """Return more of the block that was written last: *fields* that will not come again, so no table has them."""
         hidden = _NEVER_INDEXED.union(sensitive) if sensitive else _NEVER_INDEXED
-        return b"".join([_name(name, 0x0F, 0x10 if name in hidden else 0x00) + _plain(value) for name, value in fields])
+        out = b""
+        for name, value in fields:
+            out += _unkept(name, name in hidden) + _plain(value)
+        return out
 
     def _encode(self, fields: Iterable[Field], sensitive: Collection[bytes]) -> bytes:
         out = []
@@ -274,6 +278,7 @@ class Encoder:
 
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
+_SHORT: Final = tuple(bytes((n,)) for n in range(0x7F))  # lengths of strings that are not coded
 
 
 def _bad(message: str) -> H2Error:
@@ -327,8 +332,14 @@ def _name(name: bytes, mask: int, first: int) -> bytes:
     return _integer_octets(index, mask, first)
 
 
+@lru_cache(maxsize=64)
+def _unkept(name: bytes, hidden: bool) -> bytes:
+    return _name(name, 0x0F, 0x10 if hidden else 0x00)
+
+
 def _plain(text: bytes) -> bytes:
-    return _integer_octets(len(text), 0x7F, 0x00) + text
+    n = len(text)
+    return _SHORT[n] + text if n < 0x7F else _integer_octets(n, 0x7F, 0x00) + text
 
 
 def _coded(text: bytes) -> bytes:

@@ -30,7 +30,7 @@ def read(
 ) -> list[tuple[int, int, int, bytes, int]]:
     reader = FrameReader(max_block_bytes, max_continuations)
     reader.feed(raw)
-    return list(iter(reader.next_frame, None))
+    return list(reader.frames())
 
 
 @given(st.binary(max_size=60_000), st.sampled_from([0, END_STREAM]))
@@ -78,8 +78,7 @@ def test_what_is_kept_of_a_frame_is_less_than_a_frame() -> None:
     raw = frame(0, 0, 1, bytes(FRAME_BYTES)) * 3
     for at in range(0, len(raw), 1000):
         reader.feed(raw[at : at + 1000])
-        while reader.next_frame() is not None:
-            pass
+        list(reader.frames())
         assert len(reader._buf) - reader._at < FRAME_BYTES + 9
     assert not reader.partial
 
@@ -96,6 +95,6 @@ def test_after_an_error_of_a_stream_the_next_frame_is_read() -> None:
     reader = FrameReader(1000, 3)
     reader.feed(frame(2, 0, 1, b"123") + frame(0, 0, 1, b"abc"))
     with pytest.raises(H2Error) as caught:
-        reader.next_frame()
+        list(reader.frames())
     assert (caught.value.stream_id, caught.value.code) == (1, ErrorCode.FRAME_SIZE_ERROR)
-    assert reader.next_frame() == (0, 0, 1, b"abc", 3)
+    assert list(reader.frames()) == [(0, 0, 1, b"abc", 3)]
