@@ -40,7 +40,25 @@ class Schema:
         _apply_defaults(self.top, found)
         faults = [f"{error.json_path}: {error.message}" for error in self._validator.iter_errors(found)]
         faults += _repeats(self.top, found)
-        return faults or list(_broken_rules(self.top, found))
+        return faults or [f"{path}: {rule}" for path, rule in _broken_at(self.top, found, "")]
+
+    def broken(self, given: dict[str, Any]) -> set[tuple[str, str]]:
+        """Return the rules that an object of sound fields breaks: where they stand, and their text."""
+        found = deepcopy(given)
+        _apply_defaults(self.top, found)
+        assert self._validator.is_valid(found), list(self._validator.iter_errors(found))
+        return set(_broken_at(self.top, found, ""))
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Yield every rule: where it stands, and its text."""
+        yield from _rules_at(self.tree, "")
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is a field at *path*, such as "spec.rules[].name"."""
+        schema = self.tree
+        for name in path.replace("[]", ".[]").split("."):
+            schema = schema.get("items", {}) if name == "[]" else schema.get("properties", {}).get(name, {})
+        return bool(schema)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -52,7 +70,7 @@ def load_schemas(folder: Path) -> list[Schema]:
     out = []
     for file in sorted(folder.glob("*.yaml")):
         for document in yaml.load_all(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if document["kind"] != "CustomResourceDefinition":
+            if document.get("kind") != "CustomResourceDefinition":
                 continue
             spec = document["spec"]
             for version in spec["versions"]:
@@ -115,17 +133,26 @@ def _repeats(schema: dict[str, Any], value: Any) -> Iterator[str]:
             yield from _repeats(schema["items"], item)
 
 
-def _broken_rules(schema: dict[str, Any], value: Any) -> Iterator[str]:
+def _broken_at(schema: dict[str, Any], value: Any, path: str) -> Iterator[tuple[str, str]]:
     for rule in schema.get("x-kubernetes-validations", []):
         if "oldSelf" not in rule["rule"] and not _holds(rule["rule"], repr(value)):
-            yield rule.get("message", rule["rule"])
+            yield path, rule["rule"]
     if isinstance(value, dict):
         for name, child in schema.get("properties", {}).items():
             if name in value:
-                yield from _broken_rules(child, value[name])
+                yield from _broken_at(child, value[name], f"{path}.{name}".removeprefix("."))
     elif isinstance(value, list):
         for item in value:
-            yield from _broken_rules(schema["items"], item)
+            yield from _broken_at(schema["items"], item, f"{path}[]")
+
+
+def _rules_at(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    for rule in schema.get("x-kubernetes-validations", []):
+        yield path, rule["rule"]
+    for name, child in schema.get("properties", {}).items():
+        yield from _rules_at(child, f"{path}.{name}".removeprefix("."))
+    if "items" in schema:
+        yield from _rules_at(schema["items"], f"{path}[]")
 
 
 @cache
