@@ -9,6 +9,7 @@ from re import compile as regex
 from typing import Final
 
 from gatewayproxy.compiler.manifests.frontend_tls import FrontendTls
+from gatewayproxy.compiler.manifests.gateway_tls import read_gateway_tls
 from gatewayproxy.compiler.manifests.meta import LABEL_VALUE, Meta, check_label_keys
 from gatewayproxy.compiler.manifests.references import (
     ObjectReference,
@@ -16,7 +17,7 @@ from gatewayproxy.compiler.manifests.references import (
     read_secret_reference,
 )
 from gatewayproxy.compiler.manifests.selectors import LabelSelector, read_selector
-from gatewayproxy.compiler.manifests.unserved import not_served, read_gateway_tls
+from gatewayproxy.compiler.manifests.unserved import not_served
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import (
     GATEWAY_GROUP,
@@ -121,6 +122,7 @@ class Gateway:
     addresses: tuple[GatewayAddress, ...] = ()
     parameters_ref: ObjectReference | None = None  # infrastructure.parametersRef
     frontend_tls: FrontendTls = field(default_factory=FrontendTls)
+    client_certificate_ref: ObjectReference | None = None  # tls.backend: what we present to backends over TLS
 
 
 def read(meta: Meta, root: Fields, version: str) -> Gateway:
@@ -128,7 +130,7 @@ def read(meta: Meta, root: Fields, version: str) -> Gateway:
     spec = root.required_child("spec")
     if spec.choice("defaultScope", {"All": True, "None": False}, False):
         not_served(spec, "defaultScope")
-    frontend_tls = read_gateway_tls(spec)
+    frontend_tls, client_certificate_ref = read_gateway_tls(spec)
     return Gateway(
         meta=meta,
         gateway_class_name=spec.text("gatewayClassName", OBJECT_NAME),
@@ -137,6 +139,7 @@ def read(meta: Meta, root: Fields, version: str) -> Gateway:
         addresses=_read_addresses(spec),
         parameters_ref=_read_infrastructure(spec),
         frontend_tls=frontend_tls,
+        client_certificate_ref=client_certificate_ref,
     )
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatewayproxy.compiler.manifests.frontend_tls import FrontendTls, read_frontend_tls
 from gatewayproxy.fields import Fields, Text
-from gatewayproxy.fields.shapes import DURATION, GROUP, HEADER_NAME, KIND, NAMESPACE, OBJECT_NAME
+from gatewayproxy.fields.shapes import DURATION, HEADER_NAME
 
-__all__ = ["not_served", "read_gateway_tls", "read_retry", "read_session_persistence"]
+__all__ = ["not_served", "read_retry", "read_session_persistence"]
 
 COOKIE_PATH: Final = Text("a path of at most 1024 characters", longest=1024)
 
@@ -53,25 +52,3 @@ def read_session_persistence(rule: Fields) -> None:
         if part is None and kind.lower() == name:
             fields.error(name, f"is required for type {kind}", f"add {name}")
     not_served(rule, "sessionPersistence")
-
-
-def read_gateway_tls(spec: Fields) -> FrontendTls:
-    """Read GatewaySpec.tls: client certificates towards backends (GEP-3155) and of clients (GEP-91)."""
-    fields = spec.child("tls")
-    if fields is None:
-        return FrontendTls()
-    backend = fields.child("backend")
-    reference = backend.child("clientCertificateRef") if backend is not None else None
-    if reference is not None:
-        _read_reference(reference, group="", kind="Secret")
-        not_served(fields, "backend")
-    frontend = fields.child("frontend")
-    return FrontendTls() if frontend is None else read_frontend_tls(frontend)
-
-
-def _read_reference(fields: Fields, *, group: str, kind: str) -> None:
-    """Read a reference whose group and kind have defaults."""
-    fields.text("name", OBJECT_NAME)
-    fields.text("namespace", NAMESPACE, None)
-    fields.text("group", GROUP, group)
-    fields.text("kind", KIND, kind)
