@@ -46,7 +46,7 @@ class FlowGate:
         self._loop = loop
         self._timeout_s = limits.udp_idle_timeout_s
         self._timer: asyncio.TimerHandle | None = None
-        self.bound = limits.udp_flows
+        self.bound = max(1, limits.udp_flows)
         self.fresh: Ages = OrderedDict()  # not answered yet
         self.answered: Ages = OrderedDict()
         self.leaving: dict[BindKey, object] = {}  # flows of removed ports, while they end

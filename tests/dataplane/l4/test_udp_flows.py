@@ -15,8 +15,8 @@ import pytest
 from gatewayproxy.dataplane.listeners.udp import UdpListener
 from gatewayproxy.dataplane.protocols.udp_gate import gate_of
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.model.plan import Refusal
-from gatewayproxy.routing.table import RouteEntry
+from gatewayproxy.model.plan import Cluster, Endpoint, Refusal
+from gatewayproxy.routing.table import BackendChoice, RouteEntry
 from tests.support.l4 import choice, entry, refused, wait_until
 from tests.support.udp import Answer, Peer, Udp, bound_socket, open_udp, peer, udp_port
 
@@ -342,6 +342,23 @@ async def test_strangers_cannot_answer_for_the_endpoint() -> None:
             backend.sock.sendto(b"true", flow)
             await client.get()
             assert client.received == [b"true"]
+
+
+async def test_a_backend_by_name_is_resolved_before_anybody_asks() -> None:
+    async with peer(echo) as backend:
+        named = BackendChoice(name="dns", cluster=Cluster(name="dns", dns=Endpoint("localhost", backend.address[1])))
+        async with open_udp(udp_port(entry(named))) as udp, peer() as client:
+            await _ask_until_answered(client, udp.address)
+            assert set(udp.reasons) <= {"dns_failed", "connect_failed"}  # before the answer; ::1, where nobody listens
+
+
+async def test_a_bound_of_no_flows_is_one_of_one() -> None:
+    async with peer(echo) as backend:
+        port = udp_port(entry(choice("dns", backend.address)))
+        async with open_udp(port, limits=Limits(udp_flows=0)) as udp, peer() as one, peer() as two:
+            for client in (one, two, one):
+                assert await client.ask(b"x", udp.address) == b"x"
+            assert udp.listener.connections == 1
 
 
 async def test_without_descriptors_the_endpoint_is_not_blamed() -> None:
