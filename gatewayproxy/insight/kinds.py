@@ -136,6 +136,12 @@ def _parents(tree: Object) -> str:
     return ",".join(names)
 
 
+def _gateway(tree: Object) -> str:
+    """Show `infra/shared`: the Gateway of a ListenerSet."""
+    namespace, name = (_text(_at(tree, "spec", "parentRef", field)) for field in ("namespace", "name"))
+    return f"{namespace}/{name}" if namespace not in ("", _at(tree, "metadata", "namespace")) else name
+
+
 def _hostnames(tree: Object) -> str:
     names = _items(tree, "spec", "hostnames")
     return "[" + ",".join(f'"{name}"' for name in names) + "]" if names else ""
@@ -206,6 +212,15 @@ KINDS: Final = (
             Column("ADDRESS", _addresses),
             Column("PROGRAMMED", _condition("Programmed")),
             Column("ACCEPTED", _condition("Accepted"), wide=True),
+            Column("ATTACHED", _attached, wide=True),
+        ),
+    ),
+    KindInfo(
+        kind="ListenerSet", plural="listenersets", group=_GATEWAY_API, short=("lset",),
+        columns=(
+            Column("ACCEPTED", _condition("Accepted")),
+            Column("PROGRAMMED", _condition("Programmed")),
+            Column("GATEWAY", _gateway, wide=True),
             Column("ATTACHED", _attached, wide=True),
         ),
     ),

@@ -39,14 +39,17 @@ class ResourceKey(NamedTuple):
 
 
 class ListenerKey(NamedTuple):
-    """A listener of a Gateway."""
+    """A listener of a Gateway, or of a ListenerSet (*kind*); each has names of its own."""
 
     namespace: str
-    gateway: str
+    parent: str
     name: str
+    kind: str = "Gateway"
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.gateway}/{self.name}"
+        # A namespace has no upper-case letters: the two forms cannot be taken for each other.
+        full_name = f"{self.namespace}/{self.parent}/{self.name}"
+        return full_name if self.kind == "Gateway" else f"{self.kind}/{full_name}"
 
 
 class BindKey(NamedTuple):

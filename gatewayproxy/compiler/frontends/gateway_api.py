@@ -28,7 +28,7 @@ from gatewayproxy.compiler.resolve.l4 import StreamRoute, resolve_stream_route
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.report import StatusWriter
-from gatewayproxy.compiler.resolve.routes import Parents, RouteDraft
+from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, Parents, RouteDraft
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.model.plan import Listener, Plan
 from gatewayproxy.model.source import CompileOptions
@@ -51,13 +51,14 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     grants = Grants(resources.of(ReferenceGrant))
     secrets = Secrets(resources, files, options.now, findings)
     classes = Classes(resources, options.controller_name)
-    gateways = draft_gateways(resources, classes, secrets, grants, options, findings)
+    namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.of(Namespace)})
+    gateways = draft_gateways(resources, classes, namespaces, secrets, grants, options, findings)
     claim_ports(gateways, findings)
     for gateway in gateways:
         drop_unbindable(gateway, options.unbindable)
     backends = Backends(resources, grants, options.cluster_domain, findings)
     routes = list(_routes(resources, backends, findings))
-    parents = _parents(resources, gateways, findings)
+    parents = _parents(resources, gateways, namespaces, findings)
     parents.attach_all(routes)
     return Resolved(
         plan=Plan(listeners=tuple(_listeners(gateways))),
@@ -78,11 +79,9 @@ def _routes(resources: Resources, backends: Backends, findings: Findings) -> Ite
         yield resolve_stream_route(stream, backends, findings)
 
 
-def _parents(resources: Resources, gateways: list[GatewayDraft], findings: Findings) -> Parents:
+def _parents(resources: Resources, gateways: list[GatewayDraft], namespaces: Namespaces, findings: Findings) -> Parents:
     broken = {meta.key for meta in resources.fenced}
-    gateway_metas = (meta for meta in resources.metas if meta.key.kind == "Gateway")
-    known = {(meta.namespace, meta.name): meta.key not in broken for meta in gateway_metas}
-    namespaces = Namespaces({n.meta.name: n.meta.labels for n in resources.of(Namespace)})
+    known = {meta.key: meta.key not in broken for meta in resources.metas if meta.key.kind in PARENT_KINDS}
     return Parents(gateways, known, namespaces, findings)
 
 
@@ -119,7 +118,7 @@ def _report(
         writer.add_gateway(gateway)
     for route in routes:
         writer.add_route(route)
-    ours = frozenset((gateway.spec.meta.namespace, gateway.spec.meta.name) for gateway in gateways)
+    ours = frozenset(parent.spec.meta.key for gateway in gateways for parent in gateway.parents)
     for meta in resources.fenced:
         writer.add_fenced(meta, ours)
     problems = sorted((*resources.problems, *findings.problems), key=lambda problem: problem.origin)

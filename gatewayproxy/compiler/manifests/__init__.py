@@ -18,6 +18,7 @@ from gatewayproxy.compiler.manifests import (
     gatewayclass,
     grpcroute,
     httproute,
+    listenerset,
     namespace,
     patch,
     referencegrant,
@@ -50,6 +51,7 @@ class Kind:
 KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "GatewayClass"): Kind(read=gatewayclass.read, versions=("v1", "v1beta1"), namespaced=False),
     (GATEWAY_GROUP, "Gateway"): Kind(read=gateway.read, versions=("v1", "v1beta1")),
+    (GATEWAY_GROUP, "ListenerSet"): Kind(read=listenerset.read),
     (GATEWAY_GROUP, "HTTPRoute"): Kind(read=httproute.read, versions=("v1", "v1beta1")),
     (GATEWAY_GROUP, "GRPCRoute"): Kind(read=grpcroute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),
     (GATEWAY_GROUP, "TCPRoute"): Kind(read=tcproute.read, versions=("v1", "v1alpha2"), deprecated=("v1alpha2",)),

@@ -19,7 +19,7 @@ from gatewayproxy.model.status import Problem, Severity
 __all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_source"]
 
 # Kinds of the Gateway API that exist and are not served yet; a misspelt kind must not look like one of them.
-_LATER: Final = ("ListenerSet", "XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh")
+_LATER: Final = ("XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh")
 _OWN_PREFIX: Final = "gatewayproxy.io/"  # of annotations
 _GATEWAY_GROUPS: Final = (GATEWAY_GROUP, "gateway.networking.x-k8s.io")
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from gatewayproxy.compiler.manifests.gateway import FromNamespaces
 from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.selectors import LabelSelector
 from gatewayproxy.compiler.resolve.conditions import listed
-from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.drafts import ListenerDraft, ParentDraft
 from gatewayproxy.compiler.resolve.hostnames import pairs
 from gatewayproxy.model.status import Condition, Reason
 
@@ -39,12 +40,15 @@ class Namespaces:
         return self._labels.get(name) or {NAME_LABEL: name}
 
     def allow(self, listener: ListenerDraft, namespace: str) -> bool:
-        """Tell whether a listener takes routes from *namespace* (RouteNamespaces.from)."""
-        allowed = listener.spec.allowed_routes.namespaces
-        if allowed.from_ == "All":
-            return True
+        """Tell whether a listener takes routes from *namespace*; "Same" is that of the object it is written in."""
+        return self.admit(listener.spec.allowed_routes.namespaces, listener.key.namespace, namespace)
+
+    def admit(self, allowed: FromNamespaces, own: str, namespace: str) -> bool:
+        """Tell whether an object in namespace *own* allows others from *namespace*."""
+        if allowed.from_ in ("All", "None"):
+            return allowed.from_ == "All"
         if allowed.from_ == "Same":
-            return namespace == listener.key.namespace
+            return namespace == own
         # Selector; where it is missing, nothing is selected.
         return allowed.selector is not None and matches_selector(allowed.selector, self.labels(namespace))
 
@@ -71,16 +75,16 @@ def _matches(key: str, operator: str, values: Iterable[str], labels: Mapping[str
 
 
 def find_parents(
-    gateway: GatewayDraft, ref: ParentRef, *, kind: str, namespace: str, hostnames: tuple[str, ...] | None,
+    parent: ParentDraft, ref: ParentRef, *, kind: str, namespace: str, hostnames: tuple[str, ...] | None,
     namespaces: Namespaces,
 ) -> list[Joined] | Condition:  # fmt: skip
     """Return the listeners that take a route through *ref*, or Accepted=False.
 
     *hostnames* is None for route kinds that have none.
     """
-    selected = [listener for listener in gateway.listeners if _selects(ref, listener)]
+    selected = [listener for listener in parent.listeners if _selects(ref, listener)]
     if not selected:
-        return _no_parent(gateway, ref)
+        return _no_parent(parent, ref)
     allowed = [li for li in selected if kind in li.kinds and namespaces.allow(li, namespace)]
     if not allowed:
         return _not_allowed(selected, kind, namespace)
@@ -96,13 +100,13 @@ def _selects(ref: ParentRef, listener: ListenerDraft) -> bool:
     return ref.port is None or ref.port == listener.spec.port
 
 
-def _no_parent(gateway: GatewayDraft, ref: ParentRef) -> Condition:
+def _no_parent(parent: ParentDraft, ref: ParentRef) -> Condition:
     wanted = [f"named {ref.section_name}"] if ref.section_name else []
     wanted += [f"on port {ref.port}"] if ref.port is not None else []
-    have = listed([f"{li.spec.name}:{li.spec.port}" for li in gateway.listeners])
+    have = listed([f"{li.spec.name}:{li.spec.port}" for li in parent.listeners])
     return _refused(
         Reason.NO_MATCHING_PARENT,
-        f"Gateway {gateway.spec.meta.key.full_name} has no listener {' '.join(wanted)}; it has {have}",
+        f"{parent.spec.meta.key} has no listener {' '.join(wanted)}; it has {have}",
     )
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
-from gatewayproxy.model.names import BindKey, ListenerKey
+from gatewayproxy.compiler.manifests.listenerset import ListenerSet
+from gatewayproxy.compiler.resolve.conditions import listed
+from gatewayproxy.model.names import BindKey, ListenerKey, ResourceKey
 from gatewayproxy.model.plan import Attachment, Certificate, ClientValidation
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
 from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["ACCEPTED", "RESOLVED", "GatewayDraft", "ListenerDraft"]
+__all__ = ["ACCEPTED", "RESOLVED", "GatewayDraft", "ListenerDraft", "ListenerSetDraft", "ParentDraft"]
 
 ACCEPTED: Final = Condition("Accepted", True, Reason.ACCEPTED)
 RESOLVED: Final = Condition("ResolvedRefs", True, Reason.RESOLVED_REFS)
@@ -25,7 +27,7 @@ NO_CONFLICTS: Final = Condition("Conflicted", False, Reason.NO_CONFLICTS)
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ListenerDraft:
-    """One listener of a Gateway of ours."""
+    """One listener of a Gateway of ours, or of a ListenerSet that it takes."""
 
     spec: Listener
     key: ListenerKey
@@ -43,8 +45,18 @@ class ListenerDraft:
     n_attached: int = 0
 
     @property
+    def parent(self) -> ResourceKey:
+        """Return the Gateway or ListenerSet that the listener is written in."""
+        return ResourceKey(self.key.kind, self.key.namespace, self.key.parent)
+
+    @property
     def hostname(self) -> str:
         return self.spec.hostname
+
+    @property
+    def valid(self) -> bool:
+        """Tell whether nothing is wrong with the listener."""
+        return self.accepted.status and self.resolved.status
 
     @property
     def serves(self) -> bool:
@@ -61,6 +73,17 @@ class ListenerDraft:
     def udp(self) -> bool:
         """Tell whether datagrams come in; port numbers of TCP and UDP have nothing to do with each other."""
         return self.protocol is not None and PROTOCOLS[self.protocol].udp
+
+    def title(self, reader: ListenerDraft) -> str:
+        """Return how a message to those who wrote *reader* may name this listener of the same Gateway.
+
+        SPEC: "cautious about what information from the parent or siblings are reported" (ListenerSetSpec.listeners).
+        """
+        if self.parent == reader.parent:
+            return f"listener {self.spec.name}"
+        if self.key.kind == "Gateway" or self.key.namespace == reader.key.namespace:
+            return f"listener {self.spec.name} of {self.parent}"
+        return "a ListenerSet of another namespace"
 
     def bind_key(self, address: str) -> BindKey:
         """Return what a socket of the listener on *address* is bound to."""
@@ -84,11 +107,21 @@ class ListenerDraft:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class ListenerSetDraft:
+    """A ListenerSet of a Gateway of ours."""
+
+    spec: ListenerSet
+    refused: Condition | None = None  # the Gateway does not take it: Accepted=False
+    listeners: tuple[ListenerDraft, ...] = ()  # none where it is refused
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class GatewayDraft:
     """A Gateway of ours."""
 
     spec: Gateway
-    listeners: tuple[ListenerDraft, ...]
+    listeners: tuple[ListenerDraft, ...]  # its own
+    sets: tuple[ListenerSetDraft, ...] = ()  # in order of precedence
     addresses: tuple[str, ...] = ("",)  # IP literals; "" = all interfaces
     unusable: dict[str, str] = field(default_factory=dict)  # address -> why it cannot be bound
     accepted: Condition = ACCEPTED
@@ -104,10 +137,30 @@ class GatewayDraft:
         """Return the addresses that can be bound."""
         return tuple(address for address in self.addresses if address not in self.unusable)
 
+    @property
+    def verdict(self) -> Condition:
+        """Return the Gateway's Accepted condition, its own listeners considered (GatewayReasonListenersNotValid)."""
+        invalid = [listener.spec.name for listener in self.listeners if not listener.valid]
+        if not self.accepted.status or not invalid:
+            return self.accepted
+        some_valid = any(listener.accepted.status for listener in self.listeners)
+        return Condition("Accepted", some_valid, Reason.LISTENERS_NOT_VALID, f"not valid: {listed(invalid)}")
+
+    @property
+    def parents(self) -> tuple[ParentDraft, ...]:
+        """Return what routes may name: the Gateway, and each of its ListenerSets."""
+        return (self, *self.sets)
+
+    def merged(self) -> Iterator[ListenerDraft]:
+        """Yield the listeners of the Gateway and of the ListenerSets that it takes, in order of precedence."""
+        yield from self.listeners
+        for each in self.sets:
+            yield from each.listeners
+
     def serving(self) -> Iterator[ListenerDraft]:
-        """Yield the listeners that take traffic."""
-        if self.accepted.status and self.usable:
-            yield from (listener for listener in self.listeners if listener.serves)
+        """Yield the listeners that take traffic; those of ListenerSets follow those of the Gateway."""
+        if self.usable and self.verdict.status:
+            yield from (listener for listener in self.merged() if listener.serves)
 
     @property
     def programmed(self) -> Condition:
@@ -119,6 +172,9 @@ class GatewayDraft:
         if self.unusable:
             message = "; ".join(f"{address or 'all interfaces'}: {why}" for address, why in self.unusable.items())
             return Condition("Programmed", False, Reason.ADDRESS_NOT_USABLE, message)
-        if not any(self.serving()):
+        if not any(listener.serves for listener in self.listeners):
             return Condition("Programmed", False, Reason.INVALID, "no listener can serve")
         return Condition("Programmed", True, Reason.PROGRAMMED)
+
+
+ParentDraft = GatewayDraft | ListenerSetDraft  # what routes attach to

@@ -13,6 +13,8 @@ SUPPORTED_FEATURES: Final = tuple(
             "GRPCRouteNamedRouteRule",
             "GRPCRouteRequestHeaderModifier",
             "Gateway",
+            "GatewayFrontendClientCertificateValidation",
+            "GatewayFrontendClientCertificateValidationInsecureFallback",
             "GatewayHTTPListenerIsolation",
             "GatewayHTTPSListenerDetectMisdirectedRequests",
             "GatewayPort8080",
@@ -41,9 +43,12 @@ SUPPORTED_FEATURES: Final = tuple(
             "HTTPRouteRequestTimeout",
             "HTTPRouteResponseHeaderModification",
             "HTTPRouteSchemeRedirect",
+            "ListenerSet",
             "ReferenceGrant",
             "TCPRoute",
             "TLSRoute",
+            "TLSRouteModeMixed",
+            "TLSRouteModeTerminate",
             "UDPRoute",
         }
     )

@@ -12,16 +12,18 @@ from ipaddress import ip_address
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.gateway import Gateway
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.resolve.attach import Namespaces
 from gatewayproxy.compiler.resolve.authorities import Authorities
-from gatewayproxy.compiler.resolve.conditions import Findings, listed
-from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft
 from gatewayproxy.compiler.resolve.listeners import judge_listeners
+from gatewayproxy.compiler.resolve.listenersets import draft_sets
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["Classes", "bound_addresses", "draft_gateways", "listeners_verdict"]
+__all__ = ["Classes", "bound_addresses", "draft_gateways"]
 
 
 class Classes:
@@ -62,18 +64,21 @@ class Classes:
 
 
 def draft_gateways(
-    resources: Resources, classes: Classes, secrets: Secrets, grants: Grants, options: CompileOptions,
-    findings: Findings,
+    resources: Resources, classes: Classes, namespaces: Namespaces, secrets: Secrets, grants: Grants,
+    options: CompileOptions, findings: Findings,
 ) -> list[GatewayDraft]:  # fmt: skip
-    """Return our Gateways, oldest first, then by namespace/name."""
+    """Return our Gateways with their ListenerSets, oldest first, then by namespace/name."""
     _report_foreign(resources, classes, findings)
     ours = [gateway for gateway in resources.of(Gateway) if classes.own(gateway)]
     ours.sort(key=lambda gateway: gateway.meta.age)
     authorities = Authorities(resources)
+    sets = draft_sets(resources, ours, namespaces, findings)
     drafts: list[GatewayDraft] = []
     for gateway in ours:
-        listeners = judge_listeners(gateway, secrets, authorities, grants, findings, options.port_map)
-        draft = GatewayDraft(spec=gateway, listeners=listeners)
+        own_sets = tuple(sets.get(gateway.meta.key, ()))
+        taken = [each for each in own_sets if each.refused is None]
+        listeners = judge_listeners(gateway, taken, secrets, authorities, grants, findings, options.port_map)
+        draft = GatewayDraft(spec=gateway, listeners=listeners, sets=own_sets)
         _judge_parameters(draft, classes)
         _judge_addresses(draft)
         if not draft.accepted.status:
@@ -117,21 +122,6 @@ def _judge_addresses(draft: GatewayDraft) -> None:
             found.append(str(ip_address(address.value)))
     if draft.spec.addresses:
         draft.addresses = tuple(dict.fromkeys(found))
-
-
-def listeners_verdict(draft: GatewayDraft) -> Condition:
-    """Return the Gateway's Accepted condition, listeners considered (GatewayReasonListenersNotValid)."""
-    if not draft.accepted.status:
-        return draft.accepted
-    invalid = [listener.spec.name for listener in draft.listeners if not _is_valid(listener)]
-    if not invalid:
-        return draft.accepted
-    some_valid = any(listener.accepted.status for listener in draft.listeners)
-    return Condition("Accepted", some_valid, Reason.LISTENERS_NOT_VALID, f"not valid: {listed(invalid)}")
-
-
-def _is_valid(listener: ListenerDraft) -> bool:
-    return listener.accepted.status and listener.resolved.status
 
 
 def bound_addresses(draft: GatewayDraft) -> tuple[str, ...]:

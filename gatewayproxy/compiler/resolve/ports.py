@@ -24,7 +24,7 @@ def claim_ports(gateways: Iterable[GatewayDraft], findings: Findings) -> None:
     for gateway in gateways:
         if not gateway.accepted.status:
             continue
-        for listener in gateway.listeners:
+        for listener in gateway.merged():
             if listener.accepted.status:
                 _claim(gateway, listener, claims, findings)
 
@@ -39,7 +39,7 @@ def _claim(gateway: GatewayDraft, listener: ListenerDraft, claims: dict[BindKey,
             message = f"{what} is taken by {whose}; use another port or spec.addresses"
             listener.reject(Reason.PORT_UNAVAILABLE, message)
             field = f"{listener.spec.path}.port"
-            findings.error(listener.spec.at, gateway.spec.meta.key, field, f"{Reason.PORT_UNAVAILABLE}: {message}")
+            findings.error(listener.spec.at, listener.parent, field, f"{Reason.PORT_UNAVAILABLE}: {message}")
             return
     claims.update((place, (gateway, listener.spec.port)) for place in wanted)
 
@@ -51,12 +51,12 @@ def _places(addresses: Iterable[str], listener: ListenerDraft) -> Iterator[BindK
 
 def drop_unbindable(gateway: GatewayDraft, unbindable: Mapping[BindKey, str]) -> None:
     """Take addresses out of use that no port could be bound on, and listeners that were left without an address."""
-    wanting = sorted((li for li in gateway.listeners if li.accepted.status), key=lambda li: li.bind_port)
+    wanting = sorted((li for li in gateway.merged() if li.accepted.status), key=lambda li: li.bind_port)
     for address in gateway.addresses:
         reasons = [unbindable.get(listener.bind_key(address)) for listener in wanting]
         if reasons and None not in reasons:
             gateway.unusable[address] = reasons[0] or "cannot be bound"
-    for listener in gateway.listeners:
+    for listener in gateway.merged():
         left = [address for address in gateway.usable if listener.bind_key(address) not in unbindable]
         if gateway.usable and not left and listener.accepted.status:
             why = unbindable[listener.bind_key(gateway.usable[0])]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.resolve.clients import insecure_mode
 from gatewayproxy.compiler.resolve.conditions import ConditionWriter, Tree
-from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft, ListenerSetDraft
 from gatewayproxy.compiler.resolve.features import SUPPORTED_FEATURES
-from gatewayproxy.compiler.resolve.gateways import bound_addresses, listeners_verdict
-from gatewayproxy.compiler.resolve.routes import RouteDraft
+from gatewayproxy.compiler.resolve.gateways import bound_addresses
+from gatewayproxy.compiler.resolve.listenersets import set_accepted, set_programmed
+from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, RouteDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.protocols import PROTOCOLS
@@ -32,7 +33,7 @@ class StatusWriter:
     def __init__(self, controller_name: str, now: float) -> None:
         self._controller_name = controller_name
         self._conditions = ConditionWriter(now)
-        self._status: dict[ResourceKey, Mapping[str, Any]] = {}
+        self._status: dict[ResourceKey, Tree] = {}
 
     def add_class(self, gateway_class: GatewayClass, accepted: Condition) -> None:
         """Write the status of a GatewayClass of ours."""
@@ -43,17 +44,28 @@ class StatusWriter:
         }
 
     def add_gateway(self, draft: GatewayDraft) -> None:
-        """Write the status of a Gateway of ours."""
+        """Write the status of a Gateway of ours and of its ListenerSets."""
         generation = draft.spec.meta.generation
-        serving = frozenset(id(listener) for listener in draft.serving())
+        serving = frozenset(draft.serving())
         insecure = insecure_mode(draft.spec.frontend_tls)
-        conditions = (listeners_verdict(draft), draft.programmed, *((insecure,) if insecure else ()))
+        conditions = (draft.verdict, draft.programmed, *((insecure,) if insecure else ()))
         self._status[draft.spec.meta.key] = {
             "addresses": [{"type": "IPAddress", "value": address} for address in bound_addresses(draft)],
             "conditions": self._conditions.write(conditions, generation),
-            "listeners": [
-                self._listener(listener, id(listener) in serving, generation) for listener in draft.listeners
-            ],
+            "listeners": [self._listener(listener, listener in serving, generation) for listener in draft.listeners],
+        }
+        if draft.sets or draft.spec.allowed_listeners.from_ != "None":
+            n_attached = sum(set_accepted(each, draft).status for each in draft.sets)
+            self._status[draft.spec.meta.key]["attachedListenerSets"] = n_attached
+        for each in draft.sets:
+            self._add_set(each, draft, serving)
+
+    def _add_set(self, draft: ListenerSetDraft, gateway: GatewayDraft, serving: frozenset[ListenerDraft]) -> None:
+        generation = draft.spec.meta.generation
+        conditions = (set_accepted(draft, gateway), set_programmed(draft, gateway))
+        self._status[draft.spec.meta.key] = {
+            "conditions": self._conditions.write(conditions, generation),
+            "listeners": [self._listener(listener, listener in serving, generation) for listener in draft.listeners],
         }
 
     def add_route(self, draft: RouteDraft) -> None:
@@ -75,12 +87,12 @@ class StatusWriter:
             ]
         }  # fmt: skip
 
-    def add_fenced(self, meta: Meta, ours: frozenset[tuple[str, str]]) -> None:
-        """Write Accepted=False for an object whose text has errors; *ours* are the Gateways that may speak of it."""
+    def add_fenced(self, meta: Meta, ours: frozenset[ResourceKey]) -> None:
+        """Write Accepted=False for an object whose text has errors; *ours* are the parents that may speak of it."""
         accepted = Condition(
             "Accepted", False, Reason.INVALID, "the manifest has errors; `gatewayproxy check` lists them"
         )
-        if meta.key.kind == "Gateway":
+        if meta.key.kind == "Gateway" or (meta.key.kind == "ListenerSet" and _written_gateway(meta) in ours):
             programmed = accepted._replace(type="Programmed")
             self._status[meta.key] = {"conditions": self._conditions.write((accepted, programmed), meta.generation)}
         elif meta.key.kind in _ROUTE_KINDS:
@@ -91,7 +103,7 @@ class StatusWriter:
                     "conditions": self._conditions.write((accepted,), meta.generation),
                 }
                 for ref in _written_parents(meta)
-                if (ref["namespace"], ref["name"]) in ours
+                if _key(ref) in ours
             ]
             if parents:
                 self._status[meta.key] = {"parents": parents}
@@ -140,24 +152,41 @@ def _parent_ref(*, group: str, kind: str, namespace: str, name: str, section: st
     return ref
 
 
-def _written_parents(meta: Meta) -> Iterable[Tree]:
+def _key(ref: Tree) -> ResourceKey:
+    return ResourceKey(ref["kind"], ref["namespace"], ref["name"])
+
+
+def _written_gateway(meta: Meta) -> ResourceKey | None:
+    """Return the Gateway of a ListenerSet that could not be read, as far as that makes sense."""
+    spec = meta.manifest.get("spec")
+    found = _written_parent(spec.get("parentRef"), meta.namespace) if isinstance(spec, Mapping) else None
+    return _key(found) if found is not None else None
+
+
+def _written_parents(meta: Meta) -> Iterator[Tree]:
     """Yield the parentRefs of a route that could not be read, as far as they make sense."""
     spec = meta.manifest.get("spec")
     written = spec.get("parentRefs") if isinstance(spec, Mapping) else None
     for ref in written if isinstance(written, list) else ():
-        if not isinstance(ref, Mapping) or not isinstance(ref.get("name"), str):
-            continue
-        if ref.get("kind", "Gateway") != "Gateway" or ref.get("group", GATEWAY_GROUP) != GATEWAY_GROUP:
-            continue
-        namespace, section, port = ref.get("namespace"), ref.get("sectionName"), ref.get("port")
-        yield _parent_ref(
-            group=GATEWAY_GROUP,
-            kind="Gateway",
-            namespace=namespace if isinstance(namespace, str) else meta.namespace,
-            name=ref["name"],
-            section=section if isinstance(section, str) else None,
-            port=port if isinstance(port, int) else None,
-        )
+        if (found := _written_parent(ref, meta.namespace)) is not None:
+            yield found
+
+
+def _written_parent(ref: object, own_namespace: str) -> Tree | None:
+    if not isinstance(ref, Mapping) or not isinstance(ref.get("name"), str):
+        return None
+    kind = ref.get("kind", "Gateway")
+    if kind not in PARENT_KINDS or ref.get("group", GATEWAY_GROUP) != GATEWAY_GROUP:
+        return None
+    namespace, section, port = ref.get("namespace"), ref.get("sectionName"), ref.get("port")
+    return _parent_ref(
+        group=GATEWAY_GROUP,
+        kind=kind,
+        namespace=namespace if isinstance(namespace, str) else own_namespace,
+        name=ref["name"],
+        section=section if isinstance(section, str) else None,
+        port=port if isinstance(port, int) else None,
+    )
 
 
 def _shown(meta: Meta) -> Mapping[str, Any]:

@@ -19,17 +19,20 @@ from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.compiler.manifests.udproute import UDPRoute
 from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
-from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft
+from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft, ListenerSetDraft, ParentDraft
 from gatewayproxy.compiler.resolve.hostnames import intersect
 from gatewayproxy.compiler.resolve.rivals import Rival, Rivals
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Attachment, Route
 from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["ParentVerdict", "Parents", "RouteDraft", "age_of"]
+__all__ = ["PARENT_KINDS", "ParentVerdict", "Parents", "RouteDraft", "age_of"]
+
+PARENT_KINDS: Final = ("Gateway", "ListenerSet")  # that routes attach to, of the group of the Gateway API
 
 _HINTS: Final[Mapping[str, str]] = {
-    Reason.NO_MATCHING_PARENT: "name a listener the Gateway has, or leave sectionName and port out",
+    Reason.NO_MATCHING_PARENT: "name a listener the {kind} has, or leave sectionName and port out",
     Reason.NOT_ALLOWED_BY_LISTENERS: "widen the listener's allowedRoutes, or label the namespace as its selector asks",
     Reason.HOSTNAME_CONFLICT: "give the two routes different hostnames, or one of them a listener of its own",
     Reason.NO_MATCHING_LISTENER_HOSTNAME: "use a hostname that a listener covers, or add a listener for it",
@@ -62,16 +65,16 @@ def age_of(meta: Meta) -> float:
 
 
 class Parents:
-    """The Gateways that routes may attach to."""
+    """The Gateways and ListenerSets that routes may attach to."""
 
     def __init__(
-        self, gateways: list[GatewayDraft], known: Mapping[tuple[str, str], bool], namespaces: Namespaces,
+        self, gateways: Iterable[GatewayDraft], known: Mapping[ResourceKey, bool], namespaces: Namespaces,
         findings: Findings,
     ) -> None:  # fmt: skip
-        self._ours: Mapping[tuple[str, str], GatewayDraft] = {
-            (gateway.spec.meta.namespace, gateway.spec.meta.name): gateway for gateway in gateways
-        }
-        self._known = known  # every Gateway with a document, ours or not: whether it could be read
+        self._ours: dict[ResourceKey, ParentDraft] = {}
+        for gateway in gateways:
+            self._ours |= {parent.spec.meta.key: parent for parent in gateway.parents}
+        self._known = known  # every one with a document, ours or not: whether it could be read
         self._namespaces = namespaces
         self._findings = findings
         self._rivals = Rivals()
@@ -89,10 +92,10 @@ class Parents:
             hint = "add parentRefs: [{name: <Gateway>}]"
             self._findings.warn(meta.origin, meta.key, "spec.parentRefs", "names no Gateway: nothing is routed", hint)
         for ref in draft.spec.parent_refs:
-            gateway = self._gateway(draft, ref)
-            if gateway is None:
+            parent = self._parent(draft, ref)
+            if parent is None:
                 continue
-            found = self._find(gateway, ref, draft)
+            found = self._find(parent, ref, draft)
             if not isinstance(found, Condition):
                 for listener, hostnames in found:
                     joined.setdefault(listener, {}).update(hostnames)
@@ -106,24 +109,27 @@ class Parents:
             if draft.route.rules:
                 listener.attachments.append(Attachment(draft.route, tuple(met.items())))
 
-    def _gateway(self, draft: RouteDraft, ref: ParentRef) -> GatewayDraft | None:
+    def _parent(self, draft: RouteDraft, ref: ParentRef) -> ParentDraft | None:
         meta = draft.spec.meta
-        if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
+        if ref.group != GATEWAY_GROUP or ref.kind not in PARENT_KINDS:
             kind = f"{ref.group}/{ref.kind}".lstrip("/")
             self._findings.warn(ref.at, meta.key, ref.path, f"parents of kind {kind} are not supported, ignored")
             return None
-        key = (ref.namespace or meta.namespace, ref.name)
+        key = ResourceKey(ref.kind, ref.namespace or meta.namespace, ref.name)
         if key not in self._known:
-            hint = "add the Gateway, or correct name and namespace"
-            self._findings.warn(ref.at, meta.key, ref.path, f"Gateway {'/'.join(key)} does not exist", hint)
+            hint = f"add the {ref.kind}, or correct name and namespace"
+            self._findings.warn(ref.at, meta.key, ref.path, f"{key} does not exist", hint)
         elif not self._known[key]:
-            self._findings.warn(ref.at, meta.key, ref.path, f"Gateway {'/'.join(key)} has errors", "correct them first")
+            self._findings.warn(ref.at, meta.key, ref.path, f"{key} has errors", "correct them first")
         return self._ours.get(key)
 
-    def _find(self, gateway: GatewayDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
+    def _find(self, parent: ParentDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
         meta = draft.spec.meta
+        if isinstance(parent, ListenerSetDraft) and parent.refused is not None:
+            message = f"{parent.spec.meta.key} is not accepted: {parent.refused.message}"
+            return Condition("Accepted", False, Reason.NO_MATCHING_PARENT, message)
         found = find_parents(
-            gateway, ref, kind=meta.key.kind, namespace=meta.namespace, hostnames=draft.hostnames,
+            parent, ref, kind=meta.key.kind, namespace=meta.namespace, hostnames=draft.hostnames,
             namespaces=self._namespaces,
         )  # fmt: skip
         return found if isinstance(found, Condition) else self._without_rivals(found, ref, draft)
@@ -152,7 +158,7 @@ class Parents:
         accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
         if accepted is found:
             message = f"{accepted.reason}: {accepted.message}"
-            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _HINTS.get(accepted.reason, ""))
+            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _hint(accepted.reason, ref))
         partial = () if draft.partial is None else (draft.partial,)
         draft.parents.append(ParentVerdict(ref, (accepted, draft.resolved, *partial)))
 
@@ -166,6 +172,10 @@ class Parents:
             message = f"hostnames {listed(lost)} meet no listener of the route, ignored"
             hint = _HINTS[Reason.NO_MATCHING_LISTENER_HOSTNAME]
             self._findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)
+
+
+def _hint(reason: str, ref: ParentRef) -> str:
+    return _HINTS.get(reason, "").format(kind=ref.kind)
 
 
 def _lost_to(rival: Rival, listener: ListenerDraft) -> str:

@@ -186,8 +186,8 @@ def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
     ("api_version", "kind", "severity", "message", "hint"),
     [
         pytest.param(
-            "gateway.networking.k8s.io/v1", "ListenerSet", "warning",
-            "ListenerSet is not implemented yet, passed over", "nothing serves it here: do not rely on it", id="later",
+            "gateway.networking.x-k8s.io/v1alpha1", "XMesh", "warning",
+            "XMesh is not implemented yet, passed over", "nothing serves it here: do not rely on it", id="later",
         ),
         pytest.param(
             "gateway.networking.k8s.io/v1", "HttpRoute", "warning",
