@@ -11,11 +11,12 @@ from typing import Final
 from gatewayproxy.model.plan import Refusal
 
 __all__ = [
-    "BACKEND_NOT_FOUND", "BACKEND_TLS_UNSUPPORTED", "FILTER_UNSUPPORTED", "INVALID_KIND", "NO_BACKENDS",
-    "NO_ENDPOINTS", "REFUSALS", "REF_NOT_PERMITTED", "UNSUPPORTED_PROTOCOL", "refuse",
+    "BACKEND_NOT_FOUND", "BACKEND_TLS_INVALID", "BACKEND_TLS_UNSUPPORTED", "FILTER_UNSUPPORTED", "INVALID_KIND",
+    "NO_BACKENDS", "NO_ENDPOINTS", "REFUSALS", "REF_NOT_PERMITTED", "UNSUPPORTED_PROTOCOL", "refuse",
 ]  # fmt: skip
 
 BACKEND_NOT_FOUND: Final = "backend_not_found"
+BACKEND_TLS_INVALID: Final = "backend_tls_invalid"
 BACKEND_TLS_UNSUPPORTED: Final = "backend_tls_unsupported"
 REF_NOT_PERMITTED: Final = "ref_not_permitted"
 INVALID_KIND: Final = "invalid_kind"
@@ -27,6 +28,7 @@ FILTER_UNSUPPORTED: Final = "filter_unsupported"
 # HTTPRouteRule.backendRefs: an invalid reference answers 500, a Service without ready endpoints 503 (SHOULD).
 REFUSALS: Final[dict[str, int]] = {
     BACKEND_NOT_FOUND: 500,
+    BACKEND_TLS_INVALID: 500,
     BACKEND_TLS_UNSUPPORTED: 500,
     REF_NOT_PERMITTED: 500,
     INVALID_KIND: 500,

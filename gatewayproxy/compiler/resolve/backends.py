@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.manifests import Resources
@@ -20,13 +21,14 @@ from gatewayproxy.compiler.resolve.endpoints import (
     from_annotation,
     from_slices,
 )
-from gatewayproxy.compiler.resolve.policies import BackendTls
+from gatewayproxy.compiler.resolve.policies import Policies, ServiceTls
 from gatewayproxy.compiler.resolve.references import Grants, Subject
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.model.plan import Cluster, Refusal
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.refusals import (
     BACKEND_NOT_FOUND,
+    BACKEND_TLS_INVALID,
     BACKEND_TLS_UNSUPPORTED,
     INVALID_KIND,
     NO_ENDPOINTS,
@@ -38,7 +40,7 @@ from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["Backends", "Target"]
 
-# NO_ENDPOINTS and BACKEND_TLS_UNSUPPORTED are missing on purpose: the reference itself is resolved.
+# NO_ENDPOINTS and those of TLS are missing on purpose: the reference itself is resolved.
 _CONDITION: Final[dict[str, Reason]] = {
     BACKEND_NOT_FOUND: Reason.BACKEND_NOT_FOUND,
     INVALID_KIND: Reason.INVALID_KIND,
@@ -47,17 +49,18 @@ _CONDITION: Final[dict[str, Reason]] = {
 }
 _HINTS: Final[dict[str, str]] = {
     BACKEND_NOT_FOUND: "add or mend the Service, or correct name, namespace and port",
-    BACKEND_TLS_UNSUPPORTED: "remove the policy where plain text to the Service is acceptable",
+    BACKEND_TLS_INVALID: "correct the policy, or remove it where plain text to the Service is acceptable",
+    BACKEND_TLS_UNSUPPORTED: "use a TLSRoute on a listener that terminates TLS, or remove the policy",
     INVALID_KIND: "name a Service and one of its ports",
     NO_ENDPOINTS: "list ready endpoints in an EndpointSlice, or in the annotation gatewayproxy.io/endpoints",
     REF_NOT_PERMITTED: "add that ReferenceGrant, or use a Service of the route's own namespace",
-    UNSUPPORTED_PROTOCOL: "correct appProtocol, or remove it where the backend speaks plain HTTP",
+    UNSUPPORTED_PROTOCOL: "correct or remove appProtocol; kubernetes.io/wss needs a BackendTLSPolicy",
 }
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
 _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {each.value: each for each in (AppProtocol.WS, AppProtocol.H2C)}
 _RESERVED: Final = "kubernetes.io/"
+_WSS: Final = "kubernetes.io/wss"  # WebSockets over TLS: only with a BackendTLSPolicy (GEP-1911)
 _STREAMS: Final = frozenset({"TCPRoute", "TLSRoute", "UDPRoute"})
-_NO_TLS_OF_OURS: Final = frozenset({"TLSRoute", "UDPRoute"})  # passed through, or none: TLS runs over TCP
 
 
 class Target(NamedTuple):
@@ -86,7 +89,7 @@ class Backends:
 
     def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
         self._services = {(s.meta.namespace, s.meta.name): s for s in resources.of(Service)}
-        self._tls = BackendTls(resources, findings)
+        self.policies = Policies(resources, self._services, findings)
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for part in resources.of(EndpointSlice):
@@ -96,27 +99,38 @@ class Backends:
         self._grants = grants
         self._cluster_domain = cluster_domain
         self._findings = findings
-        self._targets: dict[tuple[str, str, int, str], Target] = {}
+        self._targets: dict[tuple[str, str, int, str, bool], Target] = {}
         self._blamed: set[tuple[str, str]] = set()
 
-    def target(self, ref: BackendObjectReference, subject: Subject) -> Target:
-        """Resolve *ref* of a route, the *subject*."""
+    def target(self, ref: BackendObjectReference, subject: Subject, *, passed_through: bool = False) -> Target:
+        """Resolve *ref* of a route, the *subject*; *passed_through*: what goes there is the client's own TLS."""
         namespace = ref.namespace or subject.namespace
         if ref.group or ref.kind != "Service" or ref.port is None:
             name = f"{namespace}/{ref.name}"
             kind = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
             return _refused(name, INVALID_KIND, f"backendRef {name} has kind {kind}; a Service with a port is needed")
-        allowed = self._grants.permits(subject, group="", kind="Service", namespace=namespace, name=ref.name)
-        if not allowed:
+        if not self._permits(ref, subject):
             name = f"{namespace}/{ref.name}:{ref.port}"
             needed = f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to Service"
             return _refused(name, REF_NOT_PERMITTED, f"Service {namespace}/{ref.name} needs {needed}")
-        key = (namespace, ref.name, ref.port, subject.kind)
+        key = (namespace, ref.name, ref.port, subject.kind, passed_through)
         if (target := self._targets.get(key)) is None:
             target = self._targets[key] = self._service_target(*key)
         return target
 
-    def _service_target(self, namespace: str, service_name: str, number: int, route_kind: str) -> Target:
+    def service_of(self, ref: BackendObjectReference, subject: Subject) -> tuple[str, str] | None:
+        """Return namespace and name of the Service that *ref* names, there or not; None where *subject* may not."""
+        if ref.group or ref.kind != "Service" or not self._permits(ref, subject):
+            return None
+        return ref.namespace or subject.namespace, ref.name
+
+    def _permits(self, ref: BackendObjectReference, subject: Subject) -> bool:
+        namespace = ref.namespace or subject.namespace
+        return self._grants.permits(subject, group="", kind="Service", namespace=namespace, name=ref.name)
+
+    def _service_target(
+        self, namespace: str, service_name: str, number: int, route_kind: str, passed_through: bool
+    ) -> Target:
         name = f"{namespace}/{service_name}:{number}"
         service = self._services.get((namespace, service_name))
         if service is None:
@@ -128,22 +142,26 @@ class Backends:
             known = ", ".join(str(p.port) for p in service.ports if p.protocol == transport) or "none"
             detail = f"Service {namespace}/{service_name} has no {transport} port {number}; it has {known}"
             return _refused(name, BACKEND_NOT_FOUND, detail)
-        policy = None if route_kind in _NO_TLS_OF_OURS else self._tls.policy_of(namespace, service_name, port.name)
-        if policy is not None:  # all else would be plain text
-            detail = f"{policy} asks for TLS to Service {namespace}/{service_name}, which is not implemented yet"
-            return _refused(name, BACKEND_TLS_UNSUPPORTED, detail)
-        protocol = _protocol(port.app_protocol, route_kind)
+        tls = None  # TLS runs over TCP, and not inside the client's own
+        if transport == "TCP" and not passed_through:
+            found = self.policies.tls_of(namespace, service_name, port.name)
+            if found is not None and (refused := _unusable(name, found, route_kind)):
+                return refused
+            tls = found.tls if found is not None else None
+        protocol = _protocol(port.app_protocol, route_kind, tls is not None)
         if protocol is None:
             detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
             return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which {route_kind}s do not support")
-        return self._cluster_target(name, service, port, protocol)
+        return self._cluster_target(service, port, Cluster(name=name, protocol=protocol, tls=tls))
 
-    def _cluster_target(self, name: str, service: Service, port: ServicePort, protocol: AppProtocol) -> Target:
+    def _cluster_target(self, service: Service, port: ServicePort, cluster: Cluster) -> Target:
+        """Return *cluster* with the endpoints of *port*."""
+        name = cluster.name
         slices = self._slices.get((service.meta.namespace, service.meta.name))
         annotation = service.meta.annotations.get(ENDPOINTS_ANNOTATION)
         if slices is None and annotation is None:
             dns = fallback_name(service, port, self._cluster_domain)
-            return Target(name, Cluster(name=name, protocol=protocol, dns=dns), None)
+            return Target(name, replace(cluster, dns=dns), None)
         if slices is not None:
             endpoints = from_slices(slices, port)
         else:
@@ -154,7 +172,7 @@ class Backends:
                 endpoints = ()
         if not endpoints:
             return _refused(name, NO_ENDPOINTS, f"Service {name} has no ready endpoints")
-        return Target(name, Cluster(name=name, protocol=protocol, endpoints=endpoints), None)
+        return Target(name, replace(cluster, endpoints=endpoints), None)
 
     def _blame(self, service: Service, message: str) -> None:
         if (service.meta.namespace, service.meta.name) in self._blamed:
@@ -172,13 +190,28 @@ def _find_port(service: Service, number: int, transport: str) -> ServicePort | N
     return next((port for port in service.ports if port.port == number and port.protocol == transport), None)
 
 
-def _protocol(name: str | None, route_kind: str) -> AppProtocol | None:
-    """Return what a port with appProtocol *name* is spoken to in, for a kind of route; None where that cannot be."""
+def _unusable(name: str, found: ServiceTls, route_kind: str) -> Target | None:
+    """Return the refusal where the TLS that a policy asks for cannot be spoken: all else would be plain text."""
+    if found.tls is None:
+        return _refused(name, BACKEND_TLS_INVALID, found.flaw)
+    if route_kind == "TCPRoute":
+        detail = f"{found.policy} asks for TLS to {name}, and TCPRoutes carry bytes as they come"
+        return _refused(name, BACKEND_TLS_UNSUPPORTED, detail)
+    return None
+
+
+def _protocol(name: str | None, route_kind: str, over_tls: bool) -> AppProtocol | None:
+    """Return what a port with appProtocol *name* is spoken to in, for a kind of route; None where that cannot be.
+
+    Over TLS the names mean the same versions of HTTP, and ALPN offers them: "h2c" is h2 there.
+    """
     if route_kind in _STREAMS:  # a stream only carries bytes: whatever they mean will do
         return AppProtocol.HTTP
     reserved = name if name and name.startswith(_RESERVED) else ""
     if route_kind == "GRPCRoute":  # GEP-1911: "MAY infer the protocol from the Route type", and gRPC is HTTP/2
         return AppProtocol.H2C if reserved in ("", AppProtocol.H2C.value) else None
+    if reserved == _WSS:
+        return AppProtocol.WS if over_tls else None
     return _APP_PROTOCOLS.get(reserved) if reserved else AppProtocol.HTTP
 
 

@@ -18,7 +18,6 @@ from gatewayproxy.compiler.resolve.routes import RouteDraft, age_of
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.plan import Backend, Route, Rule
 from gatewayproxy.model.refusals import NO_BACKENDS, refuse
-from gatewayproxy.model.status import Condition
 
 __all__ = ["StreamRoute", "resolve_stream_route"]
 
@@ -27,41 +26,55 @@ StreamRoute = TCPRoute | TLSRoute | UDPRoute
 
 def resolve_stream_route(route: StreamRoute, backends: Backends, findings: Findings) -> RouteDraft:
     """Return the route's rules and what is wrong with them, before it is attached anywhere."""
-    subject = Subject(GATEWAY_GROUP, route.meta.key.kind, route.meta.namespace)
-    resolved = RESOLVED
-    rules: list[Rule] = []
-    for index, rule in enumerate(route.rules):
-        found: list[Backend] = []
-        for ref in rule.backend_refs:
-            backend, condition = _backend(route, ref, subject, backends, findings)
-            found.append(backend)
-            resolved = condition if condition and resolved.status else resolved
-        rules.append(_rule(index, rule, tuple(found)))
-    if len(rules) > 1:
+    work = _StreamWork(route, backends, findings)
+    if len(route.rules) > 1:
         traffic = "datagrams" if isinstance(route, UDPRoute) else "connections"
         message = f"only the first rule is used: nothing tells {traffic} of one listener apart"
         findings.warn(route.rules[1].at, route.meta.key, route.rules[1].path, message, "put it in a route of its own")
+    is_tls = isinstance(route, TLSRoute)
     return RouteDraft(
         spec=route,
         hostnames=route.hostnames if isinstance(route, TLSRoute) else None,
-        route=Route(key=route.meta.key, created=age_of(route.meta), rules=tuple(rules)),
-        resolved=resolved,
+        route=work.route(passed_through=is_tls),
+        terminated=work.route() if is_tls else None,
+        resolved=work.resolved,
     )
+
+
+class _StreamWork:
+    """The resolution of one route."""
+
+    __slots__ = ("_backends", "_findings", "_route", "_subject", "_told", "resolved")
+
+    def __init__(self, route: StreamRoute, backends: Backends, findings: Findings) -> None:
+        self._route = route
+        self._backends = backends
+        self._findings = findings
+        self._subject = Subject(GATEWAY_GROUP, route.meta.key.kind, route.meta.namespace)
+        self._told: set[tuple[str, str]] = set()
+        self.resolved = RESOLVED
+
+    def route(self, *, passed_through: bool = False) -> Route:
+        """Return the rules for connections that end here, or whose TLS is *passed_through*."""
+        rules = tuple(
+            _rule(index, rule, tuple(self._backend(ref, passed_through) for ref in rule.backend_refs))
+            for index, rule in enumerate(self._route.rules)
+        )
+        return Route(key=self._route.meta.key, created=age_of(self._route.meta), rules=rules)
+
+    def _backend(self, ref: BackendRef, passed_through: bool) -> Backend:
+        target = self._backends.target(ref.ref, self._subject, passed_through=passed_through)
+        condition = target.condition
+        if condition and self.resolved.status:
+            self.resolved = condition
+        if target.refusal is not None and (ref.ref.path, target.refusal.detail) not in self._told:
+            self._told.add((ref.ref.path, target.refusal.detail))
+            message = f"{condition.reason}: {target.refusal.detail}" if condition else target.refusal.detail
+            self._findings.warn(ref.ref.at, self._route.meta.key, ref.ref.path, message, target.hint)
+        return Backend(name=target.name, weight=ref.weight, cluster=target.cluster, refusal=target.refusal)
 
 
 def _rule(index: int, rule: L4Rule, found: tuple[Backend, ...]) -> Rule:
     weighted = any(backend.weight for backend in found)
     refusal = None if weighted else refuse(NO_BACKENDS, "all its backendRefs have weight 0")
     return Rule(index=index, name=rule.name, backends=found, refusal=refusal)
-
-
-def _backend(
-    route: StreamRoute, ref: BackendRef, subject: Subject, backends: Backends, findings: Findings
-) -> tuple[Backend, Condition | None]:
-    target = backends.target(ref.ref, subject)
-    condition = target.condition
-    if target.refusal is not None:
-        reason = f"{condition.reason}: " if condition else ""
-        findings.warn(ref.ref.at, route.meta.key, ref.ref.path, f"{reason}{target.refusal.detail}", target.hint)
-    backend = Backend(name=target.name, weight=ref.weight, cluster=target.cluster, refusal=target.refusal)
-    return backend, condition

@@ -53,6 +53,7 @@ class RouteDraft:
     spec: HTTPRoute | GRPCRoute | TCPRoute | TLSRoute | UDPRoute
     hostnames: tuple[str, ...] | None  # None: the kind has none
     route: Route
+    terminated: Route | None = None  # in its place where a listener ends the TLS of a TLSRoute
     resolved: Condition
     flaw: Condition | None = None  # Accepted=False, whatever the parent says
     partial: Condition | None = None
@@ -106,8 +107,9 @@ class Parents:
             listener.n_attached += draft.flaw is None
             if draft.flaw is None:
                 self._rivals.take(listener, draft.spec.meta.key, met)
-            if draft.route.rules:
-                listener.attachments.append(Attachment(draft.route, tuple(met.items())))
+            route = (draft.terminated if listener.terminates else None) or draft.route
+            if route.rules:
+                listener.attachments.append(Attachment(route, tuple(met.items())))
 
     def _parent(self, draft: RouteDraft, ref: ParentRef) -> ParentDraft | None:
         meta = draft.spec.meta
