@@ -55,6 +55,7 @@ class Reason(StrEnum):
     INVALID_PARAMETERS = "InvalidParameters"
     INVALID_ROUTE_KINDS = "InvalidRouteKinds"
     LISTENER_CONFLICT = "ListenerConflict"
+    LISTENERS_NOT_RESOLVED = "ListenersNotResolved"
     LISTENERS_NOT_VALID = "ListenersNotValid"
     NO_CONFLICTS = "NoConflicts"
     NO_MATCHING_LISTENER_HOSTNAME = "NoMatchingListenerHostname"

@@ -26,6 +26,7 @@ from gatewayproxy.compiler.resolve.grpc import resolve_grpc_route
 from gatewayproxy.compiler.resolve.http import resolve_http_route
 from gatewayproxy.compiler.resolve.l4 import StreamRoute, resolve_stream_route
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
+from gatewayproxy.compiler.resolve.reach import gateways_by_service
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.report import StatusWriter
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, Parents, RouteDraft
@@ -62,7 +63,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     parents.attach_all(routes)
     return Resolved(
         plan=Plan(listeners=tuple(_listeners(gateways))),
-        status=_report(resources, classes, gateways, routes, findings, options),
+        status=_report(resources, classes, gateways, routes, backends, findings, options),
     )
 
 
@@ -103,12 +104,13 @@ def _listener(gateway: GatewayDraft, draft: ListenerDraft) -> Listener:
         tls_mode=draft.tls_mode,
         certificates=draft.certificates,
         client_validation=draft.client_validation,
+        backend_certificate=gateway.client_certificate,
         attachments=tuple(draft.attachments),
     )
 
 
 def _report(
-    resources: Resources, classes: Classes, gateways: list[GatewayDraft], routes: list[RouteDraft],
+    resources: Resources, classes: Classes, gateways: list[GatewayDraft], routes: list[RouteDraft], backends: Backends,
     findings: Findings, options: CompileOptions,
 ) -> StatusReport:  # fmt: skip
     writer = StatusWriter(options.controller_name, options.now)
@@ -118,6 +120,9 @@ def _report(
         writer.add_gateway(gateway)
     for route in routes:
         writer.add_route(route)
+    reach = gateways_by_service(gateways, routes, backends) if backends.policies.drafts else {}
+    for policy in backends.policies.drafts:
+        writer.add_policy(policy, reach)
     ours = frozenset(parent.spec.meta.key for gateway in gateways for parent in gateway.parents)
     for meta in resources.fenced:
         writer.add_fenced(meta, ours)

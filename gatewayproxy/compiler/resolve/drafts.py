@@ -14,7 +14,7 @@ from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
 from gatewayproxy.compiler.manifests.listenerset import ListenerSet
 from gatewayproxy.compiler.resolve.conditions import listed
 from gatewayproxy.model.names import BindKey, ListenerKey, ResourceKey
-from gatewayproxy.model.plan import Attachment, Certificate, ClientValidation
+from gatewayproxy.model.plan import Attachment, Certificate, ClientValidation, Refusal
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
 from gatewayproxy.model.status import Condition, Reason
 
@@ -126,6 +126,8 @@ class GatewayDraft:
     unusable: dict[str, str] = field(default_factory=dict)  # address -> why it cannot be bound
     accepted: Condition = ACCEPTED
     unassigned: str = ""  # an address without a value: what to do about it
+    client_certificate: Certificate | Refusal | None = None  # presented to backends over TLS; Refusal: cannot be had
+    unresolved: Condition | None = None  # ResolvedRefs=False because of tls.backend
 
     def reject(self, reason: Reason, message: str) -> None:
         """Set Accepted=False: nothing of this Gateway serves. The first reason stays."""
@@ -161,6 +163,16 @@ class GatewayDraft:
         """Yield the listeners that take traffic; those of ListenerSets follow those of the Gateway."""
         if self.usable and self.verdict.status:
             yield from (listener for listener in self.merged() if listener.serves)
+
+    @property
+    def resolved(self) -> Condition | None:
+        """Return the Gateway's ResolvedRefs condition: there where it refers to something, or a listener fails to."""
+        invalid = [listener.spec.name for listener in self.listeners if not listener.resolved.status]
+        if self.unresolved is not None:
+            return self.unresolved
+        if invalid:
+            return Condition("ResolvedRefs", False, Reason.LISTENERS_NOT_RESOLVED, f"not resolved: {listed(invalid)}")
+        return RESOLVED if self.client_certificate is not None else None
 
     @property
     def programmed(self) -> Condition:

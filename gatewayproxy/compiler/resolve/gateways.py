@@ -7,11 +7,11 @@ controller is not, and gets no status from us.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.gateway import Gateway
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
+from gatewayproxy.compiler.resolve.addresses import assign_addresses
 from gatewayproxy.compiler.resolve.attach import Namespaces
 from gatewayproxy.compiler.resolve.authorities import Authorities
 from gatewayproxy.compiler.resolve.conditions import Findings
@@ -23,7 +23,7 @@ from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["Classes", "bound_addresses", "draft_gateways"]
+__all__ = ["Classes", "draft_gateways"]
 
 
 class Classes:
@@ -80,14 +80,12 @@ def draft_gateways(
         listeners = judge_listeners(gateway, taken, secrets, authorities, grants, findings, options.port_map)
         draft = GatewayDraft(spec=gateway, listeners=listeners, sets=own_sets)
         _judge_parameters(draft, classes)
-        _judge_addresses(draft)
+        drafts.append(draft)
+    assign_addresses(drafts, options.address_pool, findings)
+    for draft in drafts:
         if not draft.accepted.status:
             message = f"{draft.accepted.reason}: {draft.accepted.message}"
-            findings.error(gateway.meta.origin, gateway.meta.key, "spec", message)
-        if draft.unassigned:
-            message = f"{Reason.ADDRESS_NOT_ASSIGNED}: {draft.unassigned}"
-            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.addresses", message)
-        drafts.append(draft)
+            findings.error(draft.spec.meta.origin, draft.spec.meta.key, "spec", message)
     return drafts
 
 
@@ -107,25 +105,3 @@ def _judge_parameters(draft: GatewayDraft, classes: Classes) -> None:
         draft.reject(Reason.INVALID_PARAMETERS, f"GatewayClass {name} is not accepted: {verdict.message}")
     if draft.spec.parameters_ref is not None:
         draft.reject(Reason.INVALID_PARAMETERS, "infrastructure.parametersRef is not supported; remove it")
-
-
-def _judge_addresses(draft: GatewayDraft) -> None:
-    """Take spec.addresses: IP addresses to bind; without any, all interfaces."""
-    found: list[str] = []
-    for index, address in enumerate(draft.spec.addresses):
-        if address.type != "IPAddress":
-            kind = address.type
-            draft.reject(Reason.UNSUPPORTED_ADDRESS, f"addresses[{index}] has type {kind}; write one of type IPAddress")
-        elif not address.value:
-            draft.unassigned = f"addresses[{index}] has no value, and there is no pool to take one from; write an IP"
-        else:
-            found.append(str(ip_address(address.value)))
-    if draft.spec.addresses:
-        draft.addresses = tuple(dict.fromkeys(found))
-
-
-def bound_addresses(draft: GatewayDraft) -> tuple[str, ...]:
-    """Return status.addresses: what serving listeners are bound to; "all interfaces" in both families."""
-    if not any(draft.serving()):
-        return ()
-    return tuple(a for address in draft.usable for a in ((address,) if address else ("0.0.0.0", "::")))

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
 from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.compiler.resolve.addresses import bound_addresses
 from gatewayproxy.compiler.resolve.clients import insecure_mode
 from gatewayproxy.compiler.resolve.conditions import ConditionWriter, Tree
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft, ListenerSetDraft
 from gatewayproxy.compiler.resolve.features import SUPPORTED_FEATURES
-from gatewayproxy.compiler.resolve.gateways import bound_addresses
 from gatewayproxy.compiler.resolve.listenersets import set_accepted, set_programmed
+from gatewayproxy.compiler.resolve.policies import PolicyDraft
+from gatewayproxy.compiler.resolve.reach import Reach
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, RouteDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
@@ -22,6 +24,7 @@ from gatewayproxy.model.status import Condition, ObjectStatus, Reason
 __all__ = ["StatusWriter"]
 
 _ROUTE_KINDS: Final = frozenset(kind for traits in PROTOCOLS.values() for kind in traits.route_kinds)
+MAX_ANCESTORS: Final = 16  # PolicyStatus.ancestors; what further Gateways reach is spoken to in TLS all the same
 _SHOWN_OF_SECRETS: Final = frozenset({"apiVersion", "kind", "metadata", "type", "immutable"})
 _REDACTED: Final = "(redacted)"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -48,7 +51,8 @@ class StatusWriter:
         generation = draft.spec.meta.generation
         serving = frozenset(draft.serving())
         insecure = insecure_mode(draft.spec.frontend_tls)
-        conditions = (draft.verdict, draft.programmed, *((insecure,) if insecure else ()))
+        optional = (each for each in (draft.resolved, insecure) if each is not None)
+        conditions = (draft.verdict, draft.programmed, *optional)
         self._status[draft.spec.meta.key] = {
             "addresses": [{"type": "IPAddress", "value": address} for address in bound_addresses(draft)],
             "conditions": self._conditions.write(conditions, generation),
@@ -84,6 +88,26 @@ class StatusWriter:
                     "conditions": self._conditions.write(conditions, meta.generation),
                 }
                 for ref, conditions in draft.parents
+            ]
+        }  # fmt: skip
+
+    def add_policy(self, draft: PolicyDraft, reach: Reach) -> None:
+        """Write the status of a BackendTLSPolicy: one entry for each Gateway that reaches a Service it targets."""
+        meta = draft.spec.meta
+        reached: dict[ResourceKey, list[str]] = {}
+        for service in draft.services:
+            for gateway in reach.get((meta.namespace, service), ()):
+                reached.setdefault(gateway, []).append(service)
+        self._status[meta.key] = {
+            "ancestors": [
+                {
+                    "ancestorRef": {
+                        "group": GATEWAY_GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name,
+                    },
+                    "controllerName": self._controller_name,
+                    "conditions": self._conditions.write((draft.accepted(services), draft.resolved), meta.generation),
+                }
+                for gateway, services in list(reached.items())[:MAX_ANCESTORS]
             ]
         }  # fmt: skip
 
