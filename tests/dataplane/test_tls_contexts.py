@@ -115,14 +115,14 @@ def test_an_encrypted_key_is_refused_without_asking_for_a_password() -> None:
         ServerContexts(b"").get(target("l", replace(good, key_pem=locked, digest="locked")), b"a.test", 0.0)
 
 
-KEY = tls_contexts._Key("ns/gw/l", ("digest",))
+KEY = tls_contexts._Key("ns/gw/l", True, ("digest",))
 
 
 @pytest.mark.parametrize(
     "other",
     [
         pytest.param((b"other", KEY, 1), id="secret"),
-        pytest.param((b"secret", KEY._replace(listener="ns/gw/m"), 1), id="listener"),
+        pytest.param((b"secret", KEY._replace(scope="ns/gw/m"), 1), id="listener"),
         pytest.param((b"secret", KEY._replace(digests=("new",)), 1), id="certificate"),
         pytest.param((b"secret", KEY, 2), id="day"),
     ],

@@ -541,11 +541,13 @@ async def test_a_reader_that_stops_holds_a_bounded_buffer(echo: Running) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_our_close_says_close_notify(echo: Running, version: ssl.TLSVersion) -> None:
+    loop = asyncio.get_running_loop()
+
     def client() -> str:
         with TlsClient(echo.number, client_context(version=version), "a.test").handshake() as tls:
             tls.send(b"bye")
             assert tls.receive(3) == b"bye"
-            echo.listener._loop.call_soon_threadsafe(echo.inner[0].transport.close)
+            loop.call_soon_threadsafe(echo.inner[0].transport.close)
             return tls.end()
 
     assert await thread(client) == "close_notify"

@@ -57,8 +57,8 @@ class EchoSpeaker:
     def __init__(self) -> None:
         self.inner: list[Echo] = []
 
-    def speak(self, listener: ListenerLabel, alpn: str | None) -> Echo:
-        self.inner.append(Echo(listener))
+    def speak(self, target: SniTarget, alpn: str | None, server_name: bytes) -> Echo:
+        self.inner.append(Echo(target.listener))
         return self.inner[-1]
 
     def update(self, port: Port) -> None:

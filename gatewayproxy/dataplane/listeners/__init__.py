@@ -10,7 +10,7 @@ from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.http import HttpListener
 from gatewayproxy.dataplane.listeners.https import HttpsListener
 from gatewayproxy.dataplane.listeners.tcp import TcpListener
-from gatewayproxy.dataplane.listeners.tls_passthrough import TlsPassthroughListener
+from gatewayproxy.dataplane.listeners.tls import TlsListener
 from gatewayproxy.dataplane.listeners.udp import UdpListener
 from gatewayproxy.routing.table import Port, PortKind
 
@@ -43,6 +43,6 @@ LISTENERS: Final[dict[PortKind, Open]] = {
     PortKind.HTTP: HttpListener,
     PortKind.HTTPS: HttpsListener,
     PortKind.TCP: TcpListener,
-    PortKind.TLS: TlsPassthroughListener,
+    PortKind.TLS: TlsListener,
     PortKind.UDP: UdpListener,
 }

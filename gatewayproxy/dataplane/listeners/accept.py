@@ -15,11 +15,41 @@ from typing import Final
 from gatewayproxy.dataplane.gates import Gate
 from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "Attacher"]
 
 log = logging.getLogger(__name__)
 
 _PER_TURN: Final = 64  # connections taken before others get the loop
+
+
+class Attacher:
+    """Gives accepted connections transports; one whose peer is gone already is counted out of *gates*."""
+
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._gates = tuple(gates)
+        self._attaching: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._attaching)
+
+    def attach(self, conn: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Have a protocol of *factory* at work on *conn*, non-blocking, soon."""
+        # Attaching a transport cannot wait, but uvloop offers it as a coroutine only; we own the task.
+        task = self._loop.create_task(self._attach(conn, factory), name="attach")
+        self._attaching.add(task)
+        task.add_done_callback(self._attaching.discard)
+
+    async def _attach(self, conn: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        try:
+            if conn.family != socket.AF_UNIX:
+                conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(factory, conn)
+        except OSError as error:  # the peer is gone already
+            log.debug("attach_failed error=%r", str(error))
+            conn.close()
+            for gate in self._gates:
+                gate.leave()
 
 
 class Acceptor:
@@ -35,7 +65,7 @@ class Acceptor:
         self._factory = factory
         self._gates = tuple(gates)
         self._sockets = list(sockets)
-        self._attaching: set[asyncio.Task[None]] = set()
+        self._attacher = Attacher(gates)
         self._paused = False
         self._stopped = False
         for sock in self._sockets:
@@ -45,7 +75,7 @@ class Acceptor:
     @property
     def attaching(self) -> int:
         """Return how many connections are accepted and have no protocol at work yet."""
-        return len(self._attaching)
+        return len(self._attacher)
 
     def stop(self) -> None:
         """Take what the accept queues hold, bounds or not, then close our descriptors of the sockets."""
@@ -97,10 +127,7 @@ class Acceptor:
         conn.setblocking(False)
         for gate in self._gates:
             gate.enter()
-        # Attaching a transport cannot wait, but uvloop offers it as a coroutine only; we own the task.
-        task = self._loop.create_task(self._attach(conn), name="attach")
-        self._attaching.add(task)
-        task.add_done_callback(self._attaching.discard)
+        self._attacher.attach(conn, self._factory)
         return True
 
     def _survive(self, sock: socket.socket, error: OSError) -> bool:
@@ -113,14 +140,3 @@ class Acceptor:
             self._pause()
             self._loop.call_later(RETRY_S, self._resume)
         return False
-
-    async def _attach(self, conn: socket.socket) -> None:
-        try:
-            if conn.family != socket.AF_UNIX:
-                conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(self._factory, conn)
-        except OSError as error:  # the peer is gone already
-            log.debug("attach_failed error=%r", str(error))
-            conn.close()
-            for gate in self._gates:
-                gate.leave()

@@ -197,7 +197,7 @@ class Exchange:
             self.answer("no_route")
             return None
         self.vhost = vhost
-        if connection.listener is not None and connection.listener.name != vhost.listener.name:
+        if connection.listener is not None and connection.listener.scope != vhost.listener.scope:
             self.answer("misdirected")
             return None
         if head.scheme is not None and head.scheme != site.scheme:

@@ -1,8 +1,9 @@
-"""Two settings of OpenSSL that `ssl` does not offer: shared session-ticket keys and a smaller session cache.
+"""What `ssl` does not offer of OpenSSL: shared session-ticket keys, a smaller session cache, a lenient verification.
 
 Workers that share a port must read each other's tickets, or most resumptions fail. The standard library keeps the
 ticket keys to itself, so we reach the SSL_CTX behind an SSLContext by ctypes, through the very libssl that `_ssl` uses.
-Wherever that is not possible beyond doubt, the settings are left alone: tickets are then good in one worker only.
+Wherever that is not possible beyond doubt, the settings are left alone: tickets are then good in one worker only, and
+who would take any client does not ask for a certificate.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import ssl
 import sys
 from typing import Final
 
-__all__ = ["TICKET_KEYS_BYTES", "cap_session_cache", "set_ticket_keys"]
+__all__ = ["TICKET_KEYS_BYTES", "cap_session_cache", "request_any_certificate", "set_ticket_keys"]
 
 log = logging.getLogger(__name__)
 
 TICKET_KEYS_BYTES: Final = 80  # name 16, HMAC 32, AES-256 32 (OpenSSL >= 3.0; SSL_CTX_set_tlsext_ticket_keys(3))
 _CTRL_SET_SESS_CACHE_SIZE: Final = 42  # openssl/ssl.h
 _CTRL_SET_TICKET_KEYS: Final = 59
+_VERIFY_PEER: Final = 1
+_VERIFIER: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)  # SSL_verify_cb
 
 
 def _load() -> ctypes.PyDLL | None:
@@ -34,6 +37,8 @@ def _load() -> ctypes.PyDLL | None:
         lib.SSL_CTX_ctrl.restype = ctypes.c_long
         lib.SSL_CTX_get_options.argtypes = [ctypes.c_void_p]
         lib.SSL_CTX_get_options.restype = ctypes.c_uint64
+        lib.SSL_CTX_set_verify.argtypes = [ctypes.c_void_p, ctypes.c_int, _VERIFIER]
+        lib.SSL_CTX_set_verify.restype = None
     except (OSError, AttributeError) as error:
         log.info("openssl_not_reachable error=%r", str(error))
         return None
@@ -67,3 +72,24 @@ def cap_session_cache(context: ssl.SSLContext, n_sessions: int) -> None:
     address = _pointer(context)
     if _LIB is not None and address is not None:
         _LIB.SSL_CTX_ctrl(address, _CTRL_SET_SESS_CACHE_SIZE, n_sessions, None)
+
+
+def request_any_certificate(context: ssl.SSLContext) -> bool:
+    """Ask clients for a certificate, and take any or none; return whether it was possible.
+
+    `ssl` can ask too (CERT_OPTIONAL), but then ends the handshake over a certificate that is not valid.
+    """
+    address = _pointer(context)
+    if _LIB is None or address is None:
+        return False
+    _LIB.SSL_CTX_set_verify(address, _VERIFY_PEER, _ANY_CERTIFICATE)
+    return context.verify_mode is ssl.CERT_OPTIONAL
+
+
+def _take_any(valid: int, store: int | None) -> int:
+    return 1
+
+
+# SAFETY: OpenSSL calls it for as long as there is a context, so it lives as long as the module. It is called within
+# do_handshake, which has given the interpreter's lock away; ctypes takes it back for the call.
+_ANY_CERTIFICATE: Final = _VERIFIER(_take_any)

@@ -11,7 +11,7 @@ import os
 import select
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice import Half
@@ -19,11 +19,11 @@ from gatewayproxy.dataplane.protocols.splice_dial import keep_alive, target_of
 from gatewayproxy.dataplane.protocols.splice_reactor import ARRIVALS, EDGES, Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
 from gatewayproxy.dataplane.protocols.splice_socket import connect, error_of, reset_at_close
-from gatewayproxy.dataplane.stats import AccessRecord, RuleStats
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
-from gatewayproxy.routing.table import RouteEntry
+from gatewayproxy.dataplane.protocols.splice_ways import Way
+from gatewayproxy.dataplane.stats import AccessRecord
+from gatewayproxy.dataplane.upstream.pool import EndpointPool
 
-__all__ = ["Stream", "StreamOwner", "Way"]
+__all__ = ["Stream", "StreamOwner"]
 
 _ATTEMPTS: Final = 3  # endpoints tried for one stream
 _OUT: Final = select.EPOLLOUT
@@ -41,15 +41,6 @@ class StreamOwner(Protocol):
 
     def forget(self, stream: Stream) -> None:
         """*stream* is over: its client is closed."""
-
-
-class Way(NamedTuple):
-    """What every stream of a rule to a backend shares."""
-
-    entry: RouteEntry
-    backend: str  # its name
-    cluster: ClusterState
-    row: RuleStats
 
 
 class Stream:

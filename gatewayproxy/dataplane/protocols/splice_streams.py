@@ -10,9 +10,9 @@ from typing import Final
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff, record
-from gatewayproxy.dataplane.protocols.splice_stream import Stream, Way
-from gatewayproxy.routing.pick import pick
-from gatewayproxy.routing.table import BackendChoice, RouteEntry
+from gatewayproxy.dataplane.protocols.splice_stream import Stream
+from gatewayproxy.dataplane.protocols.splice_ways import NoWay, Ways
+from gatewayproxy.routing.table import RouteEntry
 
 __all__ = ["Streams"]
 
@@ -24,7 +24,7 @@ class Streams:
     """All connections accepted on a port, from `admit` to `forget`; the last one out closes what it leaves behind."""
 
     __slots__ = (
-        "_label", "_live", "_n_admitted", "_stopped", "_timer", "_turns", "_ways", "context", "protocol", "reactor",
+        "_label", "_live", "_n_admitted", "_stopped", "_timer", "context", "protocol", "reactor", "ways",
     )  # fmt: skip
 
     def __init__(self, context: Context, reactor: Reactor, *, protocol: str, label: str) -> None:
@@ -34,8 +34,7 @@ class Streams:
         self._label = label  # of the connection gauges
         self._live: dict[Stream, None] = {}
         self._n_admitted = 0
-        self._turns: dict[int, int] = {}  # BackendGroup.index -> connections so far
-        self._ways: dict[tuple[RouteEntry, BackendChoice], Way] = {}  # of one table only
+        self.ways = Ways(context)
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         for counter in (context.stats.connections, context.stats.connections_total):
@@ -60,23 +59,9 @@ class Streams:
 
     def start(self, client: Client, *, listener: str, entry: RouteEntry) -> None:
         """Give *client* to the next backend of *entry*, or refuse it for the reason the entry has."""
-        group = entry.group
-        if group is None:
-            refusal = entry.refusal
-            cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_route")
-            self.refuse(client, cutoff, listener=listener, entry=entry)
-            return
-        if len(group.choices) == 1:
-            choice = group.choices[0]
-        else:
-            turn = self._turns.get(group.index, 0)
-            self._turns[group.index] = turn + 1
-            choice = pick(group, turn)
-        way = self._ways.get((entry, choice)) or self._way(entry, choice)
-        if way is None:
-            refusal = choice.refusal
-            cutoff = Cutoff(refusal.reason, refusal.detail) if refusal else Cutoff("no_endpoints")
-            self.refuse(client, cutoff, listener=listener, entry=entry, backend=choice.name)
+        way = self.ways.pick(entry)
+        if isinstance(way, NoWay):
+            self.refuse(client, way.cutoff, listener=listener, entry=entry, backend=way.backend)
             return
         stream = Stream(self, client, listener, way)
         self._live[stream] = None
@@ -111,7 +96,7 @@ class Streams:
 
     def new_table(self) -> None:
         """Forget what belongs to the choices of the table before."""
-        self._ways.clear()
+        self.ways.new_table()
 
     def cut_all(self, reason: str) -> None:
         """Reset every stream."""
@@ -123,20 +108,19 @@ class Streams:
         self._stopped = True
         self._give_up_if_over()
 
-    def _way(self, entry: RouteEntry, choice: BackendChoice) -> Way | None:
-        """Return what streams of *entry* to *choice* share, None where they are refused."""
-        if choice.cluster is None:
-            return None
-        row = self.context.stats.row(entry.label, choice.name)
-        cluster = self.context.registry.cluster(choice.cluster)
-        way = self._ways[entry, choice] = Way(entry, choice.name, cluster, row)
-        return way
+    def release(self) -> None:
+        """Forget one admitted client: another owner counts its connection, in the worker's gate too, and closes it."""
+        self.context.stats.connections_total[self._label] -= 1
+        self._count_out()
 
     def _leave(self, client: Client) -> None:
         self.reactor.discard(client.fd)
+        self.context.connections.leave()
+        self._count_out()
+
+    def _count_out(self) -> None:
         self._n_admitted -= 1
         self.context.stats.connections[self._label] -= 1
-        self.context.connections.leave()
         if self._stopped:
             self._give_up_if_over()
 

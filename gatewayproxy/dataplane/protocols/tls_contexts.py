@@ -1,25 +1,34 @@
 """ServerContexts: the SSLContext of each listener and certificate choice, built at its first handshake.
 
-A context is kept by value (listener, certificate digests), so a reload that leaves a certificate alone leaves its
-context, and with it the resumption of sessions, alone as well. Ticket keys are derived from the worker group's secret,
-the context's key and the day, so that every worker opens the tickets of every other, and no listener those of another
-(RFC 6066 §3: a session is not resumed under another name).
+A context is kept by value (listener, who validates its clients, certificate digests), so a reload that leaves these
+alone leaves the context, and with it the resumption of sessions, alone as well. Ticket keys are derived from the worker
+group's secret, the context's key and the day, so that every worker opens the tickets of every other, and no listener
+those of another (RFC 6066 §3: a session is not resumed under another name), nor those of clients it let in by another
+validation: they have to show their certificates again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import ssl
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gatewayproxy.dataplane.protocols.openssl import TICKET_KEYS_BYTES, cap_session_cache, set_ticket_keys
+from gatewayproxy.dataplane.protocols.openssl import (
+    TICKET_KEYS_BYTES,
+    cap_session_cache,
+    request_any_certificate,
+    set_ticket_keys,
+)
 from gatewayproxy.dataplane.tls.certificates import load_certificate
-from gatewayproxy.model.plan import Certificate
-from gatewayproxy.routing.table import SniTarget
+from gatewayproxy.model.plan import Certificate, ClientValidation
+from gatewayproxy.routing.table import SniAction, SniTarget
 
 __all__ = ["ALPN", "ServerContexts", "choose"]
+
+log = logging.getLogger(__name__)
 
 ALPN: Final = (b"h2", b"http/1.1")  # what we speak, best first
 _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # forward secrecy and AEAD only (RFC 9325 §4.2)
@@ -29,7 +38,8 @@ _TICKET_KEY_S: Final = 86_400.0  # ticket keys live a day (RFC 5077 §5.5)
 
 
 class _Key(NamedTuple):
-    listener: str
+    scope: str  # of the listener, its validation included
+    http: bool
     digests: tuple[str, ...]
 
 
@@ -59,18 +69,18 @@ class ServerContexts:
         Raises ssl.SSLError where OpenSSL does not take the certificate or its key.
         """
         certificates = choose(target.certificates, server_name)
-        key = _Key(target.listener.name, tuple(c.digest for c in certificates))
-        kept = self._young.get(key) or self._promote(key, certificates)
+        key = _Key(target.listener.scope, target.action is SniAction.HTTP, tuple(c.digest for c in certificates))
+        kept = self._young.get(key) or self._promote(key, certificates, target.validation)
         epoch = int(now // _TICKET_KEY_S)
         if self._secret and kept.epoch != epoch:
             set_ticket_keys(kept.context, _ticket_keys(self._secret, key, epoch))
             kept.epoch = epoch
         return kept.context
 
-    def _promote(self, key: _Key, certificates: Sequence[Certificate]) -> _Kept:
+    def _promote(self, key: _Key, certificates: Sequence[Certificate], validation: ClientValidation | None) -> _Kept:
         if len(self._young) >= _KEPT:
             self.renew()
-        kept = self._old.pop(key, None) or _Kept(_server_context(certificates))
+        kept = self._old.pop(key, None) or _Kept(_server_context(certificates, validation, http=key.http))
         self._young[key] = kept
         return kept
 
@@ -84,17 +94,31 @@ def choose(certificates: tuple[Certificate, ...], server_name: bytes | None) -> 
     return tuple(c for c in certificates if name in c.names or wildcard in c.names) or certificates
 
 
-def _server_context(certificates: Sequence[Certificate]) -> ssl.SSLContext:
+def _server_context(
+    certificates: Sequence[Certificate], validation: ClientValidation | None, *, http: bool
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_TLS12_CIPHERS)
-    context.set_alpn_protocols([name.decode() for name in ALPN])
+    if http:
+        context.set_alpn_protocols([name.decode() for name in ALPN])
     cap_session_cache(context, _SESSIONS)
     # OpenSSL holds one certificate per kind of key and lets the last one win: load the first one last.
     for certificate in reversed(certificates):
         load_certificate(context, certificate)
+    if validation is not None:
+        _validate(context, validation)
     return context
+
+
+def _validate(context: ssl.SSLContext, validation: ClientValidation) -> None:
+    if not validation.insecure_fallback:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # an anchor need not be a root
+        context.load_verify_locations(cadata=validation.trust.pem.decode("ascii"))
+    elif not request_any_certificate(context):
+        log.warning("client_certificates_not_requested hint=%r", "this Python offers no way; every client is let in")
 
 
 def _ticket_keys(secret: bytes, key: _Key, epoch: int) -> bytes:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol, cast
 from gatewayproxy.dataplane.protocols.tls_contexts import ALPN
 from gatewayproxy.dataplane.tls.transport import TlsTransport
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.routing.table import ListenerLabel, SniTarget
+from gatewayproxy.routing.table import ListenerLabel, SniAction, SniTarget
 from gatewayproxy.wire.client_hello import offered_protocols, server_name
 
 __all__ = ["Handshake", "HandshakeOwner", "RefusedHandshake"]
@@ -41,7 +41,7 @@ class Alert(IntEnum):
 class RefusedHandshake(NamedTuple):
     """Why a connection was not established."""
 
-    reason: str  # not_tls, bad_hello, unknown_sni, no_application_protocol, bad_certificate, handshake_failed ...
+    reason: str  # not_tls, bad_hello, unknown_sni, no_application_protocol, bad_client_certificate ...
     detail: str
     server_name: bytes  # b"" = none sent, or not known yet
     listener: ListenerLabel | None  # None: no listener was chosen yet
@@ -78,17 +78,23 @@ class Handshake(asyncio.Protocol):
 
     __slots__ = ("_hello", "_incoming", "_name", "_outgoing", "_owner", "_raw", "_refused", "_target", "_tls", "_want")
 
-    def __init__(self, owner: HandshakeOwner) -> None:
+    def __init__(self, owner: HandshakeOwner, target: SniTarget | None = None) -> None:
+        """Begin for *owner*; *target*: what the ClientHello, looked at before, is known to lead to."""
         self._owner = owner
         self._raw: asyncio.Transport | None = None
         self._hello = bytearray()
         self._want = 1  # ask the parser again when so many bytes are there
         self._name: bytes | None = None
-        self._target: SniTarget | None = None
+        self._target = target
         self._tls: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._refused: RefusedHandshake | None = None
+
+    @property
+    def server_name(self) -> bytes:
+        """Return the name that the ClientHello asks for; b"" = none, or not known yet."""
+        return self._name or b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the ClientHello."""
@@ -167,7 +173,7 @@ class Handshake(asyncio.Protocol):
 
     def _choose_listener(self) -> None:
         """Choose the listener by the server name; refuse what none of ours can serve."""
-        target = self._target = self._owner.find_server(self._name)
+        target = self._target = self._target or self._owner.find_server(self._name)
         if target is None:
             # RFC 6066 §3: abort with a fatal unrecognized_name(112) alert; never a certificate of another name.
             if self._name:
@@ -176,16 +182,22 @@ class Handshake(asyncio.Protocol):
                 detail = "no listener takes clients without a server name"
                 self._refuse("no_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
+        if target.action is SniAction.HTTP and not self._agrees_on_protocol():
+            return
+        self._begin(target)
+
+    def _agrees_on_protocol(self) -> bool:
+        """Return whether the client offers HTTP, or nothing; refuse it if not. Of a stream we know no protocol."""
         try:
             offered = offered_protocols(self._hello)
         except RemoteProtocolError as error:
             self._refuse_hello(error)
-            return
+            return False
         if offered is not None and not set(offered).intersection(ALPN):
             # RFC 7301 §3.2: SHALL send no_application_protocol(120); `ssl` would go on as if nothing had been offered.
             self._refuse("no_application_protocol", f"offered {offered!r}", alert=Alert.NO_APPLICATION_PROTOCOL)
-            return
-        self._begin(target)
+            return False
+        return True
 
     def _begin(self, target: SniTarget) -> None:
         """Hand the ClientHello to OpenSSL, with the certificate for the server name."""
@@ -206,7 +218,7 @@ class Handshake(asyncio.Protocol):
             return
         except ssl.SSLError as error:
             self._flush()
-            self._refuse("handshake_failed", error.reason or str(error))
+            self._refuse(*_failure(error))
             return
         self._flush()
         self._establish(tls)
@@ -239,3 +251,12 @@ class Handshake(asyncio.Protocol):
         peer = self._raw.get_extra_info("peername") if self._raw is not None else None
         listener = self._target.listener if self._target is not None else None
         return RefusedHandshake(reason, detail, self._name or b"", listener, str(peer[0]) if peer else "")
+
+
+def _failure(error: ssl.SSLError) -> tuple[str, str]:
+    """Return the reason and the detail of a failed handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "bad_client_certificate", error.verify_message
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "bad_client_certificate", "none was sent"
+    return "handshake_failed", error.reason or str(error)

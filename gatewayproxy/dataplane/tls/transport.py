@@ -221,6 +221,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._closing = True
         self._raw.abort()
 
+    def break_off(self) -> None:
+        """Send what is buffered, then close without close_notify: to the peer, the end is a truncation."""
+        if not self._closing:
+            self._closing = True
+            self._raw.close()
+
     def is_closing(self) -> bool:
         """Return whether the connection is closed or about to be."""
         return self._closing or self._raw.is_closing()
