@@ -14,6 +14,7 @@ import pytest
 from gatewayproxy.cli import limit_flag, main
 from gatewayproxy.model.limits import LIMITS, Limits
 from gatewayproxy.ops import supervisor
+from gatewayproxy.ops.interfaces import host_address
 from gatewayproxy.ops.options import RunOptions
 
 GATEWAY = """\
@@ -59,6 +60,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
 def test_run_passes_every_choice_on(started: list[RunOptions]) -> None:
     words = "run a b.yaml --workers 3 --admin [::1]:0 --access-log - --access-log-format text --log-format json"
     words += " --controller-name x/y --cluster-domain k.local --map-port 80=8080 --map-port 443=8443"
+    words += " --address-pool 10.0.0.5 --address-pool 2001:DB8::5 --address-pool 10.0.0.5"
     words += " --drain 2.5 --head-bytes 1000 --upstream-queue-wait 1 --drain-delay 4 --log-level debug"
     assert main(words.split()) == 0
     assert started == [
@@ -73,6 +75,7 @@ def test_run_passes_every_choice_on(started: list[RunOptions]) -> None:
             controller_name="x/y",
             cluster_domain="k.local",
             port_map={80: 8080, 443: 8443},
+            address_pool=("10.0.0.5", "2001:db8::5"),
             limits=Limits(drain_s=2.5, head_bytes=1000, upstream_queue_s=1.0),
             drain_delay_s=4.0,
         )
@@ -86,7 +89,7 @@ def test_words_may_stand_after_flags(started: list[RunOptions]) -> None:
 
 def test_run_without_flags_has_the_documented_defaults(started: list[RunOptions]) -> None:
     assert main(["run", "a"]) == 0
-    assert started == [RunOptions(paths=("a",))]
+    assert started == [RunOptions(paths=("a",), address_pool=(host_address(),))]
 
 
 def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
@@ -102,6 +105,9 @@ def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
         pytest.param(["run"], "CONFIG", id="no manifests"),
         pytest.param(["run", "a", "--map-port", "80"], "80=8080", id="half a port pair"),
         pytest.param(["run", "a", "--map-port", "80=0"], "80=8080", id="port zero"),
+        pytest.param(
+            ["run", "a", "--address-pool", "10.0.0.0/8"], "write an IPv4 or IPv6 address", id="a range of addresses"
+        ),
         pytest.param(["run", "a", "--admin", "9901"], "127.0.0.1:9901", id="an admin address without host"),
         pytest.param(["run", "a", "--workers", "0"], "1 or more", id="no workers"),
         pytest.param(["run", "a", "--drain", "-1"], "0 or more", id="negative seconds"),

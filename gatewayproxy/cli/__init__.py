@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gatewayproxy.cli import arguments
-from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, limit_flag, port_map
+from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
 from gatewayproxy.insight import check, completion, get
 from gatewayproxy.insight.objects import objects_of
@@ -79,6 +79,7 @@ def _run(options: argparse.Namespace) -> int:
             controller_name=options.controller_name,
             cluster_domain=options.cluster_domain,
             port_map=port_map(options.map_port),
+            address_pool=address_pool(options.address_pool),
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in LIMITS}),
             drain_delay_s=options.drain_delay,
         )
@@ -140,6 +141,7 @@ def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport
         controller_name=options.controller_name,
         cluster_domain=options.cluster_domain,
         port_map=port_map(options.map_port),
+        address_pool=address_pool(options.address_pool),
         now=_now(),
     )
     report = offline.report(read.sources, compile_options, read_files)

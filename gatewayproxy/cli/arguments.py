@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
@@ -13,9 +14,10 @@ from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
 from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.interfaces import host_address
 from gatewayproxy.ops.options import DEFAULT_ADMIN
 
-__all__ = ["DEFAULT_SERVER", "PROGRAM", "grammar", "limit_flag", "port_map", "read"]
+__all__ = ["DEFAULT_SERVER", "PROGRAM", "address_pool", "grammar", "limit_flag", "port_map", "read"]
 
 PROGRAM: Final = "gatewayproxy"
 DEFAULT_SERVER: Final = f"http://{DEFAULT_ADMIN[0]}:{DEFAULT_ADMIN[1]}"
@@ -150,6 +152,10 @@ def _compile_arguments(parser: argparse.ArgumentParser) -> None:
         "--map-port", metavar="A=B", type=_port_pair, action="append", default=[],
         help="bind port B where a listener says A; clients are still told A; may be repeated",
     )  # fmt: skip
+    group.add_argument(
+        "--address-pool", metavar="IP", type=_ip, action="append", default=[],
+        help="choose from these where an address of a Gateway has no value; may be repeated (this host's address)",
+    )  # fmt: skip
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -245,6 +251,18 @@ def _port_pair(text: str) -> tuple[int, int]:
         if 0 < listener <= MAX_PORT and 0 < bind <= MAX_PORT:
             return listener, bind
     raise argparse.ArgumentTypeError(f"{text!r}: write two ports, the listener's and ours, like 80=8080")
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write an IPv4 or IPv6 address") from None
+
+
+def address_pool(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return *addresses*, each once; without any, the one that others reach this host by."""
+    return tuple(dict.fromkeys(addresses)) or (host_address(),)
 
 
 def port_map(pairs: Sequence[tuple[int, int]]) -> Mapping[int, int]:

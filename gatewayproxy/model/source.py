@@ -36,6 +36,7 @@ class CompileOptions:
     controller_name: str = "gatewayproxy.io/controller"
     cluster_domain: str = "cluster.local"
     port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
+    address_pool: tuple[str, ...] = ()  # IP literals to choose from where a Gateway leaves its address to us
     now: float = 0.0  # Unix seconds, for certificate dates; 0 = do not judge them
     generation: int = 1
     unbindable: Mapping[BindKey, str] = field(default_factory=dict)  # what cannot be bound -> the system's word

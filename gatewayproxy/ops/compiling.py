@@ -100,6 +100,7 @@ class CompilerProcess:
             "controller_name": options.controller_name,
             "cluster_domain": options.cluster_domain,
             "port_map": list(options.port_map.items()),
+            "address_pool": list(options.address_pool),
             "memory_bytes": options.compile_memory_bytes,
         }
         child.send(Kind.CONFIGURE, settings)

@@ -30,6 +30,7 @@ class RunOptions:
     controller_name: str = CompileOptions().controller_name
     cluster_domain: str = CompileOptions().cluster_domain
     port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
+    address_pool: tuple[str, ...] = ()  # for Gateways that leave their address to us
     limits: Limits = field(default_factory=Limits)  # limits.drain_s bounds SIGTERM and removed listeners
     drain_delay_s: float = 0.0  # SIGTERM: not ready for this long before accepting ends
     compile_deadline_s: float = 120.0  # a compilation that takes longer fails, the table in force stays

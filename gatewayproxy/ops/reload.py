@@ -99,6 +99,7 @@ class Reloader:
             controller_name=self._options.controller_name,
             cluster_domain=self._options.cluster_domain,
             port_map=self._options.port_map,
+            address_pool=self._options.address_pool,
             now=datetime.datetime.now(datetime.UTC).timestamp(),
             generation=request["generation"],
             unbindable={BindKey(*key): why for key, why in request["unbindable"]},

@@ -13,6 +13,7 @@ SUPPORTED_FEATURES: Final = tuple(
             "GRPCRouteNamedRouteRule",
             "GRPCRouteRequestHeaderModifier",
             "Gateway",
+            "GatewayAddressEmpty",
             "GatewayFrontendClientCertificateValidation",
             "GatewayFrontendClientCertificateValidationInsecureFallback",
             "GatewayHTTPListenerIsolation",
