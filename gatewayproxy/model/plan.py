@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gatewayproxy.model.headops import HeadOp, Redirect
 from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
+from gatewayproxy.model.traffic import Cors, Retry, RetryBudget, Session
 
 __all__ = [
     "Attachment", "Backend", "BackendTls", "Certificate", "ClientValidation", "Cluster", "Endpoint", "FilterChain",
@@ -53,6 +54,7 @@ class Cluster:
     endpoints: tuple[Endpoint, ...] = ()
     dns: Endpoint | None = None  # resolve this name instead; endpoints is () then
     tls: BackendTls | None = None  # None: plain text
+    retry_budget: RetryBudget | None = None  # None: rules alone say how often requests are retried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class FilterChain:
     response: tuple[HeadOp, ...] = ()  # Set, Add, Remove
     redirect: Redirect | None = None
     mirrors: tuple[MirrorTo, ...] = ()
+    cors: Cors | None = None
     refusal: Refusal | None = None  # a filter that cannot be honoured: requests fail, it is never skipped
 
 
@@ -134,6 +137,8 @@ class Rule:
     backends: tuple[Backend, ...] = ()
     request_timeout_s: float = 0.0  # 0 = no limit (no hidden default)
     backend_timeout_s: float = 0.0
+    retry: Retry | None = None
+    session: Session | None = None
     refusal: Refusal | None = None  # the whole rule answers this (e.g. no backends and no answering filter: 500)
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import Certificate, ClientValidation, Cluster, HeaderTest, QueryTest, Refusal
+from gatewayproxy.model.traffic import Cors, Retry, Session
 
 __all__ = [
     "BackendChoice", "BackendGroup", "CallTest", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex",
@@ -110,6 +111,10 @@ class RouteEntry:
     request_timeout_s: float = 0.0  # 0 = no limit
     backend_timeout_s: float = 0.0
     grpc: bool = False  # a GRPCRoute's: grpc-timeout counts, and gRPC-Web is translated
+    cors: Cors | None = None
+    retry: Retry | None = None
+    session: Session | None = None
+    resting: tuple[BackendChoice, ...] = ()  # of weight 0: persistent sessions with them go on
 
 
 class CallTest(NamedTuple):

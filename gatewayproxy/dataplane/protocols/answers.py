@@ -53,6 +53,10 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "no_extended_connect": (501, "the backend speaks HTTP/2 and does not offer extended CONNECT for WebSockets"),
     "bad_response": (502, "the backend's answer cannot be read safely"),
     "response_head_too_large": (502, "the backend's answer has a head beyond the limits"),
+    "retries_failed": (503, "the connection to the backend broke at every attempt that the rule's retry allows"),
+    "retry_budget": (503, "the backend failed, and its XBackendTrafficPolicy allows no more retries just now"),
+    "preflight": (200, "a CORS filter answered a preflight"),
+    "origin_not_allowed": (403, "a CORS filter refused a preflight: allowOrigins does not have its origin"),
     "redirect": (302, "a RequestRedirect filter answered"),
     "internal_error": (500, "a fault of the gateway itself"),
 }

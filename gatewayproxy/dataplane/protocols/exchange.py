@@ -16,12 +16,12 @@ from asyncio import TimerHandle
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.protocols import forwarded, grpc, grpc_web, mirror, upgrade, waiting
+from gatewayproxy.dataplane.protocols import cors, forwarded, grpc, grpc_web, mirror, retries, upgrade, waiting
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
-from gatewayproxy.dataplane.protocols.site import Target
 from gatewayproxy.dataplane.protocols.state import BODY
-from gatewayproxy.dataplane.upstream.connection import Upstream
+from gatewayproxy.dataplane.protocols.targets import Target
+from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
@@ -50,7 +50,7 @@ class Exchange:
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at", "generation",
         "grpc_status", "head", "mirrors", "number", "out", "payload_only", "pool", "reason", "received_id",
-        "request_timer", "request_trailers", "started_at", "status", "target", "tried", "tunnel", "upstream",
+        "request_timer", "request_trailers", "retries", "started_at", "status", "target", "tried", "tunnel", "upstream",
         "upstream_timer", "vhost",
     )  # fmt: skip
 
@@ -75,6 +75,7 @@ class Exchange:
         self.number = 0  # of those that this worker's port has sent on
         self.received_id = b""  # X-Request-Id of a trusted proxy
         self.bytes_in = self.bytes_out = self.attempts = 0
+        self.retries = 0  # of the attempts: those that the rule's `retry` asked for
         self.connect_s = self.first_at = 0.0
         self.tunnel = False
         self.finished = False
@@ -90,7 +91,7 @@ class Exchange:
         if entry is None:
             return
         state = site.entries.get(entry) or site.open_entry(entry)
-        self.target = target = state.only or state.pick()
+        self.target = target = state.only or state.pick(self)
         target.row.active += 1
         cluster = target.cluster
         if cluster is None:
@@ -206,15 +207,17 @@ class Exchange:
         if head.method == b"OPTIONS" and (head.path == b"*" or head.max_forwards == 0):
             self.answer("options_answered")  # RFC 9110 §7.6.2, §9.3.7: it asked us
             return None
+        if head.method == b"OPTIONS" and cors.answer_preflight(self, vhost):
+            return None
         entry = find_entry(vhost, head)
-        if head.odd and not self._same_rule(vhost, entry):
+        if head.odd and not self.same_rule(vhost, entry):
             self.answer("ambiguous_path")
             return None
         if entry is None:
             self.answer("no_rule" if vhost.layers else "no_route")
         return entry
 
-    def _same_rule(self, vhost: VirtualHost, entry: RouteEntry | None) -> bool:
+    def same_rule(self, vhost: VirtualHost, entry: RouteEntry | None) -> bool:
         """Return whether every reading of the path leads to *entry*."""
         head = self.head
         path = head.path
@@ -233,10 +236,12 @@ class Exchange:
         target = self.target
         assert target is not None
         head = self.head
+        sink: Sink = self
+        dress = target.dress
         if head.upgrade:
             upstream = upstream.tunnel()
-        elif target.entry.grpc:
-            upstream = grpc_web.translated(self, upstream)
+        elif dress is not None:
+            upstream, sink = dress(self, upstream)
         self.upstream = upstream
         self.attempts += 1
         if connection.site.context.access is not None:
@@ -244,7 +249,7 @@ class Exchange:
         if target.entry.backend_timeout_s:
             waiting.start_upstream_timer(self, target.entry.backend_timeout_s)
         complete = connection.state is not BODY
-        upstream.start(self, self.out, head.method == b"HEAD", complete)
+        upstream.start(sink, self.out, head.method == b"HEAD", complete)
         if not complete and self.upstream is upstream:
             self._keep(b"")
             if not upstream.full:
@@ -253,17 +258,24 @@ class Exchange:
     def _keep(self, data: bytes) -> None:
         """Keep what has been sent, and *data*, of a request whose body is on its way, if it may be sent again at all.
 
-        Only HTTP/2 endpoints say that they have not begun to serve a request, and only a short one is kept.
+        Only HTTP/2 endpoints say that they have not begun to serve a request, else the rule must ask for retries; and
+        only a short one is kept.
         """
         target = self.target
         assert target is not None
         assert target.cluster is not None
-        bound = self.connection.site.limits.upstream_retry_bytes if target.cluster.multiplexed else 0
+        kept = target.cluster.multiplexed or target.entry.retry is not None
+        bound = self.connection.site.limits.upstream_retry_bytes if kept else 0
         self.out = self.out + data if len(self.out) + len(data) <= bound else b""
 
     def on_no_connection(self, pool: EndpointPool, error: UpstreamError) -> None:
         """Try the next endpoint, or give up."""
-        waiting.try_next_endpoint(self, pool, error)
+        target = self.target
+        assert target is not None
+        if waiting.try_next_endpoint(self, pool):
+            return
+        if target.entry.retry is None or not retries.after_failure(self, error):
+            self.answer_with(error.status, error.kind, str(error))
 
     def on_request_body(self, data: bytes, complete: bool) -> None:
         """Send more of the request body; it is ready to send on."""
@@ -399,6 +411,7 @@ class Exchange:
         """Answer *status*; the connection goes on if the request is complete and nothing else speaks against it."""
         connection = self.connection
         self.reason, self.detail = reason, detail
+        lines += cors.answer_lines(self)
         call = grpc.answer_to(self.head, status, reason, lines)
         if call is not None:
             status, lines, body = 200, call.lines, b""
@@ -422,10 +435,10 @@ class Exchange:
         respond = choice.respond
         if respond is None:
             refusal = choice.refusal or Refusal(500, "no_backends")
-            self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=edited_lines(b"", target.response))
+            self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=edited_lines(b"", choice.response))
             return
         where = location(respond, self.head.authority, self.head.target)
-        lines = edited_lines(b"location: %b\r\n" % where, target.response)
+        lines = edited_lines(b"location: %b\r\n" % where, choice.response)
         self.answer_with(respond.status, "redirect", lines=lines, body=b"")
 
     def cut(self, reason: str) -> None:
@@ -454,7 +467,8 @@ class Exchange:
 
     def on_upstream_timeout(self) -> None:
         """timeouts.backendRequest has run out."""
-        self._give_up("upstream_timeout")
+        if self.target is None or self.target.entry.retry is None or not retries.after_timeout(self):
+            self._give_up("upstream_timeout")
 
     def on_fault(self) -> None:
         """Our own code failed: tell the log once, and the client."""

@@ -15,8 +15,9 @@ from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answe
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
 from gatewayproxy.dataplane.protocols.record import refusal_record
-from gatewayproxy.dataplane.protocols.site import Site, Target
+from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, RESPONSE, TUNNEL
+from gatewayproxy.dataplane.protocols.targets import Target
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
 from gatewayproxy.wire.chunked import ChunkedReader

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.exchange import Exchange
-from gatewayproxy.dataplane.protocols.site import Site, Target
+from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, RESPONSE
+from gatewayproxy.dataplane.protocols.targets import Target
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
 from gatewayproxy.wire.chunked import kept_trailers

@@ -23,7 +23,7 @@ from gatewayproxy.wire.response import ResponseHead
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
-    from gatewayproxy.dataplane.protocols.site import Target
+    from gatewayproxy.dataplane.protocols.targets import Target
 
 __all__ = ["ANSWER_S", "MirrorCall", "start"]
 
@@ -32,8 +32,8 @@ ANSWER_S: Final = 30.0
 
 def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[MirrorCall, ...]:
     """Send the copies that are due for this request; return those that want the rest of its body."""
-    turn = target.mirror_turns
-    target.mirror_turns += 1
+    turn = target.base.mirror_turns
+    target.base.mirror_turns += 1
     connection = exchange.connection
     calls = []
     for mirror, cluster in target.mirrors:

@@ -12,13 +12,10 @@ from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.stats import RuleStats
-from gatewayproxy.dataplane.upstream.pool import ClusterState
-from gatewayproxy.routing.pick import pick
-from gatewayproxy.routing.table import BackendChoice, BackendGroup, HostIndex, Port, RouteEntry
-from gatewayproxy.wire.edit import edited_lines, line_starts
+from gatewayproxy.dataplane.protocols.targets import EntryState, TunedState
+from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
 
-__all__ = ["EntryState", "Site", "Target", "Watched"]
+__all__ = ["Site", "Watched"]
 
 _SWEEP_S: Final = 0.25  # resolution of connection deadlines
 
@@ -36,65 +33,6 @@ class Watched(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-
-
-class Target:
-    """Where requests of one (entry, choice) go, looked up once per table."""
-
-    __slots__ = (
-        "choice", "cluster", "entry", "mirror_turns", "mirrors", "request", "request_starts", "response",
-        "response_starts", "response_tail", "row",
-    )  # fmt: skip
-
-    def __init__(self, entry: RouteEntry, choice: BackendChoice, context: Context) -> None:
-        self.entry = entry
-        self.choice = choice
-        self.request = choice.request
-        self.response = choice.response
-        # What the edits come to for heads that have none of the fields they drop, see `wire.edit.edited_lines`.
-        self.request_starts = line_starts(choice.request)
-        self.response_starts = line_starts(choice.response)
-        self.response_tail = edited_lines(b"", choice.response) + b"\r\n"
-        self.row: RuleStats = context.stats.row(entry.label, choice.name)
-        self.cluster: ClusterState | None = None
-        if choice.cluster is not None:
-            self.cluster = context.registry.cluster(choice.cluster)
-        self.mirrors = tuple((mirror, context.registry.cluster(mirror.cluster)) for mirror in choice.mirrors)
-        self.mirror_turns = 0
-
-
-class EntryState:
-    """A route entry at work: its turn counter and targets."""
-
-    __slots__ = ("_context", "_group", "_targets", "_turn", "entry", "only")
-
-    def __init__(self, entry: RouteEntry, context: Context) -> None:
-        self.entry = entry
-        self._context = context
-        self._targets: dict[BackendChoice, Target] = {}
-        self._turn = -1
-        # An entry that answers by itself behaves as a group of one such choice.
-        self._group = entry.group or BackendGroup(
-            index=-1,
-            choices=(BackendChoice(name="", refusal=entry.refusal, respond=entry.respond, response=entry.response),),
-            bounds=(1,),
-            step=1,
-        )
-        choices = self._group.choices
-        self.only = self._target(choices[0]) if len(choices) == 1 else None
-
-    def pick(self) -> Target:
-        """Return the target of the next request."""
-        if self.only is not None:
-            return self.only
-        self._turn += 1
-        return self._target(pick(self._group, self._turn))
-
-    def _target(self, choice: BackendChoice) -> Target:
-        target = self._targets.get(choice)
-        if target is None:
-            target = self._targets[choice] = Target(self.entry, choice, self._context)
-        return target
 
 
 class Site:
@@ -124,7 +62,11 @@ class Site:
 
     def open_entry(self, entry: RouteEntry) -> EntryState:
         """Return the state of *entry*, made at its first request."""
-        state = self.entries[entry] = EntryState(entry, self.context)
+        if entry.session is not None or (entry.cors is not None and not entry.cors.uniform):
+            state: EntryState = TunedState(entry, self.context, secure=self.scheme == b"https")
+        else:
+            state = EntryState(entry, self.context)
+        self.entries[entry] = state
         return state
 
     def add(self, connection: Watched) -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
 __all__ = [
-    "ATTEMPTS", "retry", "start_request_timer", "start_upstream_timer", "try_next_endpoint", "wait_for_connection",
-    "wait_for_endpoints",
+    "ATTEMPTS", "cancel_upstream_timer", "retry", "start_request_timer", "start_upstream_timer", "try_again",
+    "try_next_endpoint", "wait_for_connection", "wait_for_endpoints",
 ]  # fmt: skip
 
 
@@ -50,17 +50,33 @@ def wait_for_endpoints(exchange: Exchange, cluster: ClusterState) -> None:
     waiting[resume] = None
 
 
-def try_next_endpoint(exchange: Exchange, pool: EndpointPool, error: UpstreamError) -> None:
-    """Go to an endpoint not tried yet; *pool* has none to give, because of *error*."""
+def try_next_endpoint(exchange: Exchange, pool: EndpointPool) -> bool:
+    """Go to an endpoint not tried yet, as *pool* has no connection to give; return whether there is one."""
     assert exchange.target is not None
     cluster = exchange.target.cluster
     assert cluster is not None
     exchange.tried += (pool,)
     other = cluster.pick(exchange.tried)
     if other is None:
-        exchange.answer_with(error.status, error.kind, str(error))
+        return False
+    _take_or_wait(exchange, other)
+    return True
+
+
+def try_again(exchange: Exchange) -> None:
+    """Send a request again whose wait is over: to an endpoint not tried yet, if there is one, else to any."""
+    exchange.upstream_timer = None
+    assert exchange.target is not None
+    cluster = exchange.target.cluster
+    assert cluster is not None
+    pool = cluster.pick(exchange.tried)
+    if pool is None:
+        exchange.tried = ()
+        pool = cluster.pick()
+    if pool is None:
+        exchange.answer(cluster.failure)
     else:
-        _take_or_wait(exchange, other)
+        _take_or_wait(exchange, pool)
 
 
 def retry(exchange: Exchange, error: UpstreamError) -> None:
@@ -68,7 +84,7 @@ def retry(exchange: Exchange, error: UpstreamError) -> None:
     pool = exchange.pool
     assert pool is not None
     assert exchange.target is not None
-    _cancel_upstream_timer(exchange)
+    cancel_upstream_timer(exchange)
     ordered = error.unprocessed and error.kind == "upstream_closed"
     if exchange.attempts >= (_GOODBYES if ordered else ATTEMPTS):
         exchange.answer_with(error.status, error.kind, str(error))
@@ -79,6 +95,7 @@ def retry(exchange: Exchange, error: UpstreamError) -> None:
         exchange.tried += (pool,)
         pool = cluster.pick(exchange.tried) or pool
     pool.drop_idle()  # they may all be stale
+    _move(exchange, pool)
     wait_for_connection(exchange, pool)
 
 
@@ -89,11 +106,12 @@ def start_request_timer(exchange: Exchange, timeout_s: float) -> None:
 
 def start_upstream_timer(exchange: Exchange, timeout_s: float) -> None:
     """Bound one attempt (timeouts.backendRequest)."""
-    _cancel_upstream_timer(exchange)
+    cancel_upstream_timer(exchange)
     exchange.upstream_timer = exchange.connection.site.loop.call_later(timeout_s, exchange.on_upstream_timeout)
 
 
 def _take_or_wait(exchange: Exchange, pool: EndpointPool) -> None:
+    _move(exchange, pool)
     exchange.pool = pool
     idle = pool.take(must_live=True)
     if idle is None:
@@ -102,7 +120,17 @@ def _take_or_wait(exchange: Exchange, pool: EndpointPool) -> None:
         exchange.on_connection(idle)
 
 
-def _cancel_upstream_timer(exchange: Exchange) -> None:
+def _move(exchange: Exchange, pool: EndpointPool) -> None:
+    """Have a persistent session follow the request to *pool*."""
+    target = exchange.target
+    if target is not None and target.entry.session is not None:
+        state = exchange.connection.site.entries.get(target.entry)
+        if state is not None:  # else a new table serves, whose sessions are other values
+            state.move(exchange, pool)
+
+
+def cancel_upstream_timer(exchange: Exchange) -> None:
+    """Stop the timer of an attempt, or of the wait for the next."""
     if exchange.upstream_timer is not None:
         exchange.upstream_timer.cancel()
         exchange.upstream_timer = None

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from gatewayproxy.dataplane.stats import Stats
+from gatewayproxy.dataplane.upstream.budget import BudgetState
 from gatewayproxy.dataplane.upstream.http2_pool import Http2Pool
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool, endpoint_name
 from gatewayproxy.dataplane.upstream.resolve import resolve_forever
@@ -20,6 +21,7 @@ from gatewayproxy.dataplane.upstream.tls_contexts import ClientContexts
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol
+from gatewayproxy.model.traffic import RetryBudget
 from gatewayproxy.routing.table import BackendChoice, HostIndex, PathIndex, Port, RouteEntry, RoutingTable
 
 __all__ = ["Registry", "clusters_of"]
@@ -48,6 +50,7 @@ class Registry:
         self._limits = limits or Limits()
         self._stats = stats or Stats()
         self._clusters: dict[Cluster, ClusterState] = {}
+        self._budgets: dict[RetryBudget, BudgetState] = {}  # by value: a reload that leaves one alone keeps its counts
         self._pools: dict[_PoolKey, EndpointPool] = {}
         self._contexts = ClientContexts()
         self._retired: list[EndpointPool] = []
@@ -72,6 +75,13 @@ class Registry:
                 self._resolve(state, cluster.dns)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+        return state
+
+    def budget(self, bounds: RetryBudget) -> BudgetState:
+        """Return the state of a retry budget, made at first use."""
+        state = self._budgets.get(bounds)
+        if state is None:
+            state = self._budgets[bounds] = BudgetState(bounds)
         return state
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -155,6 +165,8 @@ class Registry:
             resolver = self._resolvers.pop(cluster, None)
             if resolver is not None:
                 resolver.cancel()
+        budgets = {cluster.retry_budget for cluster in named}
+        self._budgets = {bounds: state for bounds, state in self._budgets.items() if bounds in budgets}
         self._drop_unused_pools()
 
     def _drop_unused_pools(self) -> None:
@@ -178,7 +190,7 @@ def clusters_of(table: RoutingTable) -> Iterator[Cluster]:
     """Yield every cluster that *table* names, repeatedly where it is named repeatedly."""
     for port in table.ports:
         for entry in _entries_of(port):
-            for choice in entry.group.choices if entry.group is not None else ():
+            for choice in (*entry.group.choices, *entry.resting) if entry.group is not None else ():
                 yield from _clusters_of_choice(choice)
 
 
