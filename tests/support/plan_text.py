@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from gatewayproxy.model.plan import (
     Attachment,
     Backend,
+    BackendTls,
     Cluster,
     FilterChain,
     GRPCMatch,
@@ -34,6 +35,10 @@ def _listener(listener: Listener) -> Iterator[str]:
     yield f"listener {listener.key} {listener.protocol.value} {addresses} port {listener.port}{bound}{hostname}"
     if listener.client_validation is not None:
         yield f"  clients {listener.client_validation.scope}"
+    if isinstance(listener.backend_certificate, Refusal):
+        yield f"  to backends over TLS: {_refusal(listener.backend_certificate)}"
+    elif listener.backend_certificate is not None:
+        yield f"  to backends over TLS: certificate {', '.join(listener.backend_certificate.names)}"
     for certificate in listener.certificates:
         yield f"  certificate {', '.join(certificate.names)}"
     for attachment in listener.attachments:
@@ -97,7 +102,15 @@ def _backend(backend: Backend) -> Iterator[str]:
 def _cluster(cluster: Cluster) -> str:
     found = [f"{e.host} port {e.port}" for e in cluster.endpoints]
     found += [f"DNS {cluster.dns.host} port {cluster.dns.port}"] if cluster.dns is not None else []
-    return f"{cluster.protocol.value} {', '.join(found)}"
+    return f"{cluster.protocol.value}{_tls(cluster.tls)} {', '.join(found)}"
+
+
+def _tls(tls: BackendTls | None) -> str:
+    if tls is None:
+        return ""
+    trust = "System" if tls.trust is None else f"{tls.trust.pem.count(b'BEGIN')} authorities"
+    own = "" if tls.certificate is None else f", presenting {', '.join(tls.certificate.names)}"
+    return f" (TLS to {tls.server_name} as {', '.join((*tls.names, *tls.uris))} by {trust}{own})"
 
 
 def _refusal(refusal: Refusal) -> str:

@@ -6,12 +6,14 @@ prefix, one per prefix. Entries and groups are numbered densely, in the order th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from hashlib import blake2b
 from itertools import accumulate
 from math import gcd
 
 from gatewayproxy.compiler.lower.edits import bind_redirect, fold
+from gatewayproxy.compiler.lower.presented import present
 from gatewayproxy.model.headops import Prefix
 from gatewayproxy.model.plan import (
     Backend,
@@ -19,7 +21,6 @@ from gatewayproxy.model.plan import (
     GRPCMatch,
     Listener,
     Match,
-    MirrorTo,
     PathKind,
     Refusal,
     Route,
@@ -120,30 +121,32 @@ class RuleEntries:
         if inner.redirect is not None:
             respond = bind_redirect(inner.redirect, self._listener, prefix)
             return BackendChoice(name=backend.name, respond=respond, response=response)
+        cluster = present(backend.cluster, self._listener) if backend.cluster is not None else None
+        if isinstance(cluster, Refusal):
+            return BackendChoice(name=backend.name, refusal=cluster)
         return BackendChoice(
             name=backend.name,
-            cluster=backend.cluster,
+            cluster=cluster,
             request=fold(outer.request + inner.request, prefix),
             response=response,
-            mirrors=_mirrors(outer, FilterChain(), prefix) + _mirrors(inner, outer, prefix),
+            mirrors=(*self._mirrors(outer, FilterChain(), prefix), *self._mirrors(inner, outer, prefix)),
         )
+
+    def _mirrors(self, chain: FilterChain, outer: FilterChain, prefix: bytes) -> Iterator[Mirror]:
+        """Yield the mirrors of *chain*; copies carry the edits made up to it, the rule's (*outer*) included."""
+        for to in chain.mirrors:
+            cluster = present(to.cluster, self._listener)
+            if not isinstance(cluster, Refusal):  # a mirror that cannot be reached leaves the requests alone
+                edit = fold(outer.request + chain.request, prefix)
+                yield Mirror(cluster=cluster, numerator=to.numerator, denominator=to.denominator, request=edit)
 
     def _fingerprint(self, prefix: bytes | None) -> bytes:
         # The plan's values, not the table's: their repr has one order, that of a frozenset changes with the process.
         rule, listener = self._rule, self._listener
         behaviour = (rule.filters, rule.backends, rule.request_timeout_s, rule.backend_timeout_s, rule.refusal)
-        text = repr((self._label, listener.protocol.value, listener.port, prefix, behaviour))
+        where = (listener.protocol.value, listener.port, prefix, listener.backend_certificate)
+        text = repr((self._label, *where, behaviour))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _mirrors(chain: FilterChain, outer: FilterChain, prefix: bytes) -> tuple[Mirror, ...]:
-    """Return the mirrors of *chain*; copies carry the edits made up to it, the rule's (*outer*) included."""
-
-    def mirror(to: MirrorTo) -> Mirror:
-        edit = fold(outer.request + chain.request, prefix)
-        return Mirror(cluster=to.cluster, numerator=to.numerator, denominator=to.denominator, request=edit)
-
-    return tuple(mirror(to) for to in chain.mirrors)
 
 
 def _replaces_prefix(rule: Rule) -> bool:
