@@ -20,6 +20,7 @@ from gatewayproxy.compiler.manifests.udproute import UDPRoute
 from gatewayproxy.compiler.resolve.attach import Namespaces
 from gatewayproxy.compiler.resolve.backends import Backends
 from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.compiler.resolve.doubts import tell_doubts
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.gateways import Classes, draft_gateways
 from gatewayproxy.compiler.resolve.grpc import resolve_grpc_route
@@ -61,6 +62,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     routes = list(_routes(resources, backends, findings))
     parents = _parents(resources, gateways, namespaces, findings)
     parents.attach_all(routes)
+    tell_doubts(gateways, routes, findings)
     return Resolved(
         plan=Plan(listeners=tuple(_listeners(gateways))),
         status=_report(resources, classes, gateways, routes, backends, findings, options),
