@@ -18,6 +18,7 @@ from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft
 from gatewayproxy.compiler.resolve.listeners import judge_listeners
 from gatewayproxy.compiler.resolve.listenersets import draft_sets
+from gatewayproxy.compiler.resolve.presented import judge_client_certificate
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.model.source import CompileOptions
@@ -80,6 +81,7 @@ def draft_gateways(
         listeners = judge_listeners(gateway, taken, secrets, authorities, grants, findings, options.port_map)
         draft = GatewayDraft(spec=gateway, listeners=listeners, sets=own_sets)
         _judge_parameters(draft, classes)
+        judge_client_certificate(draft, secrets, grants, findings)
         drafts.append(draft)
     assign_addresses(drafts, options.address_pool, findings)
     for draft in drafts:
