@@ -9,11 +9,14 @@ __all__ = ["SUPPORTED_FEATURES"]
 SUPPORTED_FEATURES: Final = tuple(
     sorted(
         {
+            "BackendTLSPolicy",
+            "BackendTLSPolicySANValidation",
             "GRPCRoute",
             "GRPCRouteNamedRouteRule",
             "GRPCRouteRequestHeaderModifier",
             "Gateway",
             "GatewayAddressEmpty",
+            "GatewayBackendClientCertificate",
             "GatewayFrontendClientCertificateValidation",
             "GatewayFrontendClientCertificateValidationInsecureFallback",
             "GatewayHTTPListenerIsolation",
