@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ __all__ = ["Backend", "Client", "backend", "client", "until"]
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 DEADLINE_S = 10.0
+_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -29,6 +31,7 @@ class Backend:
     bodies: list[bytes] = field(default_factory=list)
     n_connections: int = 0
     n_open: int = 0
+    sessions: list[ssl.SSLObject | None] = field(default_factory=list)  # of each connection; None = plain text
 
 
 async def read_chunked(reader: asyncio.StreamReader) -> bytes:
@@ -66,12 +69,13 @@ async def read_request(reader: asyncio.StreamReader, served: Backend) -> bytes:
 
 @asynccontextmanager
 async def backend(
-    *answers: bytes | Script, raw: Script | None = None, keep: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-) -> AsyncIterator[Backend]:
+    *answers: bytes | Script, raw: Script | None = None, keep: bytes = _OK,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Backend]:  # fmt: skip
     """Run a backend: request n of all gets answers[n], or *keep* when there are no more.
 
     An answer that ends with b"CLOSE" closes after it; a callable takes the connection over, *raw* each one from its
-    first byte.
+    first byte. With *tls* it speaks TLS.
     """
     served = Backend(0)
     turn = iter(answers)
@@ -80,6 +84,7 @@ async def backend(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         served.n_connections += 1
         served.n_open += 1
+        served.sessions.append(writer.get_extra_info("ssl_object"))
         writers.add(writer)
         try:
             if raw is not None:
@@ -101,7 +106,7 @@ async def backend(
             writers.discard(writer)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22, ssl=tls)
     served.number = server.sockets[0].getsockname()[1]
     try:
         yield served

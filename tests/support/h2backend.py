@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -163,11 +164,12 @@ async def _ok(call: H2Call) -> None:
 
 @asynccontextmanager
 async def h2_backend(
-    behaviour: Behaviour = _ok, *, settings: dict[str, int] | None = None, silent: bool = False
-) -> AsyncIterator[H2Backend]:
+    behaviour: Behaviour = _ok, *, settings: dict[str, int] | None = None, silent: bool = False,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[H2Backend]:  # fmt: skip
     """Run an endpoint whose requests *behaviour* answers; *settings* are its own, by their names.
 
-    *silent*: it answers no PING.
+    *silent*: it answers no PING. With *tls* it speaks TLS.
     """
     served = H2Backend()
     tasks: set[asyncio.Task[None]] = set()
@@ -209,7 +211,7 @@ async def h2_backend(
                 peer.news.notify_all()
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
     served.number = server.sockets[0].getsockname()[1]
     try:
         yield served
