@@ -73,7 +73,7 @@ class TlsListener(StreamListener):
     def connections(self) -> int:
         """Return the number of open downstream connections."""
         terminated = sum(termination.connections for termination in self._terminations.values())
-        return super().connections + len(self._attacher) + terminated
+        return super().connections + len(self._attacher) + terminated + self._tls_streams.without_client
 
     def _decide(self, hello: PendingHello, client: Client, name: bytes | None, cutoff: Cutoff) -> None:
         self._pending.pop(hello, None)

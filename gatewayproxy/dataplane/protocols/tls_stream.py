@@ -39,6 +39,9 @@ class TlsStreamOwner(Protocol):
     def opened(self, stream: TlsStream) -> None:
         """*stream* is to be given a backend, or ended."""
 
+    def left(self, stream: TlsStream) -> None:
+        """The client of *stream* is gone; what it has sent may still be on its way."""
+
     def forget(self, stream: TlsStream) -> None:
         """*stream* is over and both its connections are closed."""
 
@@ -113,6 +116,7 @@ class TlsStream(asyncio.Protocol):
         self._down = None
         reason = "client_closed" if isinstance(exc, ConnectionAbortedError) else "client_reset"
         self._end(Cutoff(reason, str(exc) if exc is not None else ""))
+        self._owner.left(self)
         self._forget_if_over()
 
     # The backend's side

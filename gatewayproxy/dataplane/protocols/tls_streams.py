@@ -25,6 +25,7 @@ class TlsStreams:
         self._loop = asyncio.get_running_loop()
         self._ways = Ways(context)
         self._live: dict[TlsStream, None] = {}
+        self._left: set[TlsStream] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def speak(self, target: SniTarget, alpn: str | None, server_name: bytes) -> asyncio.Protocol:
@@ -47,6 +48,11 @@ class TlsStreams:
         """Return why every stream of *entry* is refused, None where some are not."""
         return self._ways.refused(entry)
 
+    @property
+    def without_client(self) -> int:
+        """Return how many streams are not over though their clients are gone."""
+        return len(self._left)
+
     # TlsStreamOwner
 
     def opened(self, stream: TlsStream) -> None:
@@ -65,8 +71,13 @@ class TlsStreams:
         else:
             stream.dial(way)
 
+    def left(self, stream: TlsStream) -> None:
+        """Keep *stream* in sight until its backend has what the client sent."""
+        self._left.add(stream)
+
     def forget(self, stream: TlsStream) -> None:
         """Count a stream out whose connections are closed."""
+        self._left.discard(stream)
         if self._live.pop(stream, stream) is None:
             self.context.stats.connections[stream.target.listener.name] -= 1
 
