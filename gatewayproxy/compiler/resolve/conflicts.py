@@ -51,24 +51,20 @@ class Places:
     def _conflicts(self, draft: ListenerDraft, protocol: Protocol) -> bool:
         port, hostname = _port(draft), _told_by(draft)
         speakers = self._spoken.get(port, {})
-        speaker = next((other for spoken, other in speakers.items() if spoken is not _spoken(protocol)), None)
-        namesake = self._named.get((port, hostname))
-        winner = namesake or speaker
-        if winner is None:
-            return False
+        other = next((each for spoken, each in speakers.items() if spoken is not _spoken(protocol)), None)
+        same = self._named.get((port, hostname))
         place = f"port {port.number}"
-        if speaker is None:
-            reason, remedy = Reason.HOSTNAME_CONFLICT, "use another hostname"
-            place += f" with {_described(hostname)}"
-        elif namesake is None or not _has_hostname(namesake) or not _has_hostname(draft):
-            reason, remedy = Reason.PROTOCOL_CONFLICT, "use another port"
-            winner, place = speaker, f"{place}, with another protocol,"
-        else:
-            # "prioritize surfacing the most specific conflict reason"
-            reason, remedy = Reason.LISTENER_CONFLICT, "use another port"
-            place += f" with {_described(hostname)} and another protocol"
-        draft.conflict(reason, f"{place} is taken by {winner.title(draft)}; {remedy}")
-        return True
+        if other is not None and (same is None or not (_has_hostname(same) and _has_hostname(draft))):
+            message = f"{place} is taken, with another protocol, by {other.title(draft)}; use another port"
+            draft.conflict(Reason.PROTOCOL_CONFLICT, message)
+        elif same is not None and other is None and _has_hostname(draft):
+            message = f"{place} with {_described(hostname)} is taken by {same.title(draft)}; use another hostname"
+            draft.conflict(Reason.HOSTNAME_CONFLICT, message)
+        elif same is not None:
+            # It wants the very place of another: "prioritize surfacing the most specific conflict reason".
+            message = f"{place} is taken by {same.title(draft)}; use another port"
+            draft.conflict(Reason.LISTENER_CONFLICT, message)
+        return draft.conflicted.status
 
 
 def judge_conflicts(drafts: Sequence[ListenerDraft]) -> None:
