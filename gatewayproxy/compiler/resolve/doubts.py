@@ -78,7 +78,7 @@ def _tell_shadowed(
     for claimant, places in claims.values():
         above = {owners[place].title: None for place in places}
         if places and claimant.title not in above:
-            message = f"never gets a request: fully shadowed by {listed(list(above))}, which has the same matches"
+            message = f"never gets a request: fully shadowed by {listed(list(above))}: they match the same"
             hint = "merge the two rules, or tell their matches or hostnames apart"
             _warn(findings, drafts[claimant.route.key], claimant.rule, message, hint)
 
@@ -131,24 +131,19 @@ def _tell_uncertified(
 def _tell_lost_redirects(
     served: Mapping[ListenerDraft, GatewayDraft], drafts: Mapping[ResourceKey, RouteDraft], findings: Findings
 ) -> None:
-    told: set[tuple[ResourceKey, int]] = set()
+    found: dict[tuple[ResourceKey, int], tuple[Rule, GatewayDraft, str]] = {}
     for listener, gateway in served.items():
-        if listener.protocol is not Protocol.HTTP:
-            continue
-        for attachment in listener.attachments:
+        for attachment in listener.attachments if listener.protocol is Protocol.HTTP else ():
             for rule in attachment.route.rules:
-                lost = _lost_redirect(rule, attachment, gateway)
-                if lost is None or (attachment.route.key, rule.index) in told:
-                    continue
-                told.add((attachment.route.key, rule.index))
-                message = (
-                    f"redirects {lost or 'every host'} to https, where no listener of {gateway.spec.meta.key} has it"
-                )
-                hint = (
-                    "add an HTTPS listener; if TLS ends in front of the gateway, the request comes back here for ever:"
-                    " have that load balancer redirect, and remove this rule"
-                )
-                _warn(findings, drafts[attachment.route.key], rule, message, hint)
+                if (host := _lost_redirect(rule, attachment, gateway)) is not None:
+                    found.setdefault((attachment.route.key, rule.index), (rule, gateway, host))
+    for (key, _), (rule, gateway, host) in found.items():
+        message = f"redirects to https, where no listener of {gateway.spec.meta.key} has {host or 'any host'}"
+        hint = (
+            "add an HTTPS listener; if TLS ends in front of the gateway, the request comes back here for ever:"
+            " have that load balancer redirect, and remove this rule"
+        )
+        _warn(findings, drafts[key], rule, message, hint)
 
 
 def _lost_redirect(rule: Rule, attachment: Attachment, gateway: GatewayDraft) -> str | None:

@@ -23,7 +23,7 @@ from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.plan import Certificate
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
-from gatewayproxy.model.status import Reason
+from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["judge_listeners"]
 
@@ -114,6 +114,12 @@ def _load_certificates(draft: ListenerDraft, secrets: Secrets, grants: Grants) -
     draft.certificates = tuple({certificate.digest: certificate for certificate in loaded}.values())
 
 
+def _hint(draft: ListenerDraft, condition: Condition) -> str:
+    if condition.reason is Reason.INVALID_CERTIFICATE_REF and draft.hostname.startswith("*."):
+        return "of ACME's challenges only DNS-01 gets a certificate for a wildcard, HTTP-01 does not"
+    return ""
+
+
 def _report(draft: ListenerDraft, findings: Findings) -> None:
     # References that do not resolve leave a listener serving by the others, or not at all.
     for condition, tell in (
@@ -121,7 +127,8 @@ def _report(draft: ListenerDraft, findings: Findings) -> None:
         (draft.resolved, findings.warn if draft.serves else findings.error),
     ):
         if not condition.status:
-            tell(draft.spec.at, draft.parent, draft.spec.path, f"{condition.reason}: {condition.message}")
+            message = f"{condition.reason}: {condition.message}"
+            tell(draft.spec.at, draft.parent, draft.spec.path, message, _hint(draft, condition))
     if draft.spec.tls is not None and draft.spec.tls.options:
         message = f"options {listed(list(draft.spec.tls.options))} are not supported, ignored"
         findings.warn(draft.spec.tls.at, draft.parent, f"{draft.spec.path}.tls.options", message, "remove them")
