@@ -34,7 +34,7 @@ _CONNECTION: Final = frozenset(
 )
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-_SCHEME: Final = (b":scheme", b"http")
+_SCHEMES: Final = {scheme: (b":scheme", scheme) for scheme in (b"http", b"https")}
 _KEPT_HEADS: Final = 32
 _HEAD_BYTES: Final = 1024  # of the lines whose whole list is kept
 
@@ -88,26 +88,28 @@ def _field(line: bytes) -> Field | None:
 _kept = lru_cache(maxsize=1024)(_field)
 
 
-def request_fields(head: bytes) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+def request_fields(head: bytes, scheme: bytes = b"http") -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """Return the header list of an HTTP/1.1 request *head*, valid and in origin-form, without its empty line.
+
+    *scheme* is that of the connection it goes to: endpoints may refuse another one (RFC 9113 §8.3.1).
 
     PERF: it comes in two parts. What requests have in common comes first, their id last: so the first one is kept.
     """
     at = head.rfind(b"\r\n")
     last = _request_field(head[at + 2 :])
     if last is None or last[0] == b":authority" or at > _HEAD_BYTES:
-        return _list_of(head), ()
-    return _kept_list(head[:at]), (last,)
+        return _list_of(head, scheme), ()
+    return _kept_list(head[:at], scheme), (last,)
 
 
-def _list_of(head: bytes) -> tuple[Field, ...]:
+def _list_of(head: bytes, scheme: bytes) -> tuple[Field, ...]:
     line, *lines = head.split(b"\r\n")
     method, target, _ = line.split(b" ")
     found = [_kept_request_field(each) if len(each) <= _KEPT_BYTES else _request_field(each) for each in lines]
     fields = [field for field in found if field is not None]
     authority = [field for field in fields if field[0] == b":authority"]
     rest = [field for field in fields if field[0] != b":authority"] if authority else fields
-    return ((b":method", method), _SCHEME, *authority, (b":path", target), *rest)
+    return ((b":method", method), _SCHEMES[scheme], *authority, (b":path", target), *rest)
 
 
 _kept_list = lru_cache(maxsize=256)(_list_of)

@@ -45,6 +45,7 @@ class Owner(Protocol):
     name: str
     limits: Limits
     codec_limits: Limits
+    scheme: bytes  # of requests
 
     @property
     def wanted(self) -> bool:
@@ -71,14 +72,15 @@ class Http2Upstream(EndpointConnection):
 
     __slots__ = (
         "_allowed", "_closing", "_heard_at", "_idle_since", "_last_request", "_leaving", "_n_pings", "_opened_at",
-        "_ping_at", "_stalled_at", "_woken", "codec", "has_answered", "heads", "most", "n_requests", "pool", "stalled",
-        "unsettled", "waiting",
+        "_ping_at", "_stalled_at", "_woken", "codec", "has_answered", "heads", "most", "n_requests", "pool", "scheme",
+        "stalled", "unsettled", "waiting",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
         self.pool = pool
         now = monotonic()
         self.codec = H2Client(pool.codec_limits, now)
+        self.scheme = pool.scheme
         self.most = pool.first_streams()
         self.n_requests = 0
         self._last_request = pool.limits.upstream_h2_requests or _IDS

@@ -22,10 +22,11 @@ __all__ = ["Http2Pool"]
 class Http2Pool(EndpointPool):
     """See the module; *idle* is always empty."""
 
-    __slots__ = ("_learned", "_open", "_per_connection", "codec_limits")
+    __slots__ = ("_learned", "_open", "_per_connection", "codec_limits", "scheme")
 
     def __init__(self, endpoint: Endpoint, limits: Limits, spawn: Spawn, tls: TlsClient | None = None) -> None:
         super().__init__(endpoint, limits, spawn, tls)
+        self.scheme = b"http" if tls is None else b"https"
         self._open: list[Http2Upstream] = []  # those that may have room, oldest first
         self._per_connection = limits.upstream_h2_streams  # as the endpoint's last SETTINGS allow
         self._learned = False  # they have come once

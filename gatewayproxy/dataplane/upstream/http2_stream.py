@@ -39,6 +39,7 @@ class Carrier(Protocol):
     """The connection, as its streams see it."""
 
     codec: H2Client
+    scheme: bytes  # b"https" over TLS
     stalled: bool  # the endpoint does not read
     waiting: dict[UpstreamStream, None]  # streams with bytes to send, longest waiting first
     heads: ResponseHeads
@@ -103,7 +104,7 @@ class UpstreamStream:
         self.sink = sink
         self._bodiless = bodiless
         end_at = out.find(b"\r\n\r\n")
-        fields, rest = request_fields(out[:end_at])
+        fields, rest = request_fields(out[:end_at], self._carrier.scheme)
         body = out[end_at + 4 :]
         if sink.chunked:
             self._chunks = ChunkedReader(carrier.limits, payload_only=True)

@@ -47,7 +47,7 @@ class UpstreamTunnel(UpstreamStream):
         codec = self._carrier.codec
         if self.sink is None:
             return
-        fields, rest = request_fields(self._out[: self._out.find(b"\r\n\r\n")])
+        fields, rest = request_fields(self._out[: self._out.find(b"\r\n\r\n")], self._carrier.scheme)
         handshake, self._key = connect_fields([*fields, *rest])
         if len(self._key) != _KEY_BYTES:
             self.fail(UpstreamError("a handshake without a valid Sec-WebSocket-Key", kind="bad_header", status=400))
