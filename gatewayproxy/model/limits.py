@@ -34,6 +34,11 @@ class Limits:
     handshake_timeout_s: float = _limit(10.0, "TLS handshake, a whole ClientHello, a first byte in clear text; close")
     handshakes: int = _limit(1_000, "TLS handshakes under way per worker; more wait, the oldest gives way")
     connections: int = _limit(20_000, "downstream connections per worker; more wait in the accept queue")
+    ext_auth_timeout_s: float = _limit(5.0, "an external authorization server's answer; 504")
+    ext_auth_body_bytes: int = _limit(
+        1_048_576, "request body kept for an external authorization server, whatever forwardBody allows; 413"
+    )
+    ext_auth_answer_bytes: int = _limit(262_144, "body of an external authorization server's answer; 503")
     connect_timeout_s: float = _limit(5.0, "TCP connect to an endpoint; 503")
     upstream_connections: int = _limit(1_024, "per endpoint and worker")
     upstream_queue: int = _limit(1_024, "requests waiting for a connection per endpoint and worker; 503")

@@ -16,9 +16,9 @@ from gatewayproxy.model.protocols import AppProtocol, Protocol, TlsMode
 from gatewayproxy.model.traffic import Cors, Retry, RetryBudget, Session
 
 __all__ = [
-    "Attachment", "Backend", "BackendTls", "Certificate", "ClientValidation", "Cluster", "Endpoint", "FilterChain",
-    "GRPCMatch", "HeaderTest", "Listener", "Match", "MirrorTo", "PathKind", "Plan", "QueryTest", "Refusal", "Route",
-    "Rule", "TrustBundle",
+    "Attachment", "Backend", "BackendTls", "Certificate", "ClientValidation", "Cluster", "Endpoint", "ExternalAuth",
+    "FilterChain", "GRPCMatch", "HeaderTest", "Listener", "Match", "MirrorTo", "PathKind", "Plan", "QueryTest",
+    "Refusal", "Route", "Rule", "TrustBundle",
 ]  # fmt: skip
 
 
@@ -67,11 +67,26 @@ class MirrorTo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalAuth:
+    """HTTPExternalAuthFilter: *cluster* is asked whether a request may pass. Names of fields are lower-case."""
+
+    cluster: Cluster
+    grpc: bool = False  # Envoy's ext_authz v3; else a request like the client's, and 200 means yes
+    authority: bytes = b""  # gRPC: of the server
+    path: bytes = b""  # HTTP: goes before the client's path
+    request_headers: tuple[bytes, ...] = ()  # of the client, that the server sees; gRPC: () is all
+    response_headers: tuple[bytes, ...] = ()  # HTTP: of the server, that the backend sees; () is all
+    body_bytes: int = 0  # most of the body that the server sees; larger ones are refused. 0: it sees none
+    before: tuple[HeadOp, ...] = ()  # Set, Add, Remove of the filters before it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterChain:
     """What the filters of a rule or of a backendRef come to."""
 
     request: tuple[HeadOp, ...] = ()
     response: tuple[HeadOp, ...] = ()  # Set, Add, Remove
+    auths: tuple[ExternalAuth, ...] = ()  # asked one after another; *request* is what comes behind them
     redirect: Redirect | None = None
     mirrors: tuple[MirrorTo, ...] = ()
     cors: Cors | None = None

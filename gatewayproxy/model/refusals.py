@@ -11,10 +11,11 @@ from typing import Final
 from gatewayproxy.model.plan import Refusal
 
 __all__ = [
-    "BACKEND_NOT_FOUND", "BACKEND_TLS_INVALID", "BACKEND_TLS_UNSUPPORTED", "FILTER_UNSUPPORTED", "INVALID_KIND",
-    "NO_BACKENDS", "NO_ENDPOINTS", "REFUSALS", "REF_NOT_PERMITTED", "UNSUPPORTED_PROTOCOL", "refuse",
+    "AUTH_UNRESOLVED", "BACKEND_NOT_FOUND", "BACKEND_TLS_INVALID", "BACKEND_TLS_UNSUPPORTED", "FILTER_UNSUPPORTED",
+    "INVALID_KIND", "NO_BACKENDS", "NO_ENDPOINTS", "REFUSALS", "REF_NOT_PERMITTED", "UNSUPPORTED_PROTOCOL", "refuse",
 ]  # fmt: skip
 
+AUTH_UNRESOLVED: Final = "auth_unresolved"
 BACKEND_NOT_FOUND: Final = "backend_not_found"
 BACKEND_TLS_INVALID: Final = "backend_tls_invalid"
 BACKEND_TLS_UNSUPPORTED: Final = "backend_tls_unsupported"
@@ -27,6 +28,7 @@ FILTER_UNSUPPORTED: Final = "filter_unsupported"
 
 # HTTPRouteRule.backendRefs: an invalid reference answers 500, a Service without ready endpoints 503 (SHOULD).
 REFUSALS: Final[dict[str, int]] = {
+    AUTH_UNRESOLVED: 500,
     BACKEND_NOT_FOUND: 500,
     BACKEND_TLS_INVALID: 500,
     BACKEND_TLS_UNSUPPORTED: 500,

@@ -20,12 +20,20 @@ from typing import NamedTuple
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.names import BindKey
-from gatewayproxy.model.plan import Certificate, ClientValidation, Cluster, HeaderTest, QueryTest, Refusal
+from gatewayproxy.model.plan import (
+    Certificate,
+    ClientValidation,
+    Cluster,
+    ExternalAuth,
+    HeaderTest,
+    QueryTest,
+    Refusal,
+)
 from gatewayproxy.model.traffic import Cors, Retry, Session
 
 __all__ = [
-    "BackendChoice", "BackendGroup", "CallTest", "Candidate", "HostIndex", "ListenerLabel", "Mirror", "PathIndex",
-    "Port", "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniAction", "SniIndex", "SniTarget",
+    "Auth", "BackendChoice", "BackendGroup", "CallTest", "Candidate", "HostIndex", "ListenerLabel", "Mirror",
+    "PathIndex", "Port", "PortKind", "RouteEntry", "RoutingTable", "RuleLabel", "SniAction", "SniIndex", "SniTarget",
     "VirtualHost",
 ]  # fmt: skip
 
@@ -75,6 +83,14 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Auth:
+    """An external authorization server that requests need the consent of; *before*: edits of what it sees."""
+
+    server: ExternalAuth
+    before: HeadEdit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BackendChoice:
     """One weighted outcome: forward to *cluster*, or answer (*refusal*, *respond*). Edits are rule's + backendRef's."""
 
@@ -111,6 +127,7 @@ class RouteEntry:
     request_timeout_s: float = 0.0  # 0 = no limit
     backend_timeout_s: float = 0.0
     grpc: bool = False  # a GRPCRoute's: grpc-timeout counts, and gRPC-Web is translated
+    auths: tuple[Auth, ...] = ()  # asked one after another, before group or respond
     cors: Cors | None = None
     retry: Retry | None = None
     session: Session | None = None

@@ -57,6 +57,10 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "retry_budget": (503, "the backend failed, and its XBackendTrafficPolicy allows no more retries just now"),
     "preflight": (200, "a CORS filter answered a preflight"),
     "origin_not_allowed": (403, "a CORS filter refused a preflight: allowOrigins does not have its origin"),
+    "auth_denied": (403, "the external authorization server refused; the answer is its own"),
+    "auth_failed": (503, "the external authorization server gave no answer that can be used: the detail says why"),
+    "auth_timeout": (504, "the external authorization server gave no answer in time"),
+    "auth_body_too_large": (413, "the request body is larger than the external authorization server may get"),
     "redirect": (302, "a RequestRedirect filter answered"),
     "internal_error": (500, "a fault of the gateway itself"),
 }
