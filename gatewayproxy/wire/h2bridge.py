@@ -14,13 +14,14 @@ from typing import Final
 
 from gatewayproxy.wire.h2heads import Head
 from gatewayproxy.wire.head import CHUNKED
-from gatewayproxy.wire.hpack import Field
+from gatewayproxy.wire.hpack import Field, Repeated
 from gatewayproxy.wire.response import ENDED, ResponseHead
 
 __all__ = [
     "ResponseHeads",
     "fields_of",
     "interim_head",
+    "opening_fields",
     "request_bytes",
     "request_fields",
     "response_fields",
@@ -52,7 +53,7 @@ def response_fields(status: int, lines: bytes) -> Sequence[Field]:
 
 
 def _response_fields(status: int, lines: bytes) -> Sequence[Field]:
-    return (_STATUS[status], *fields_of(lines.split(b"\r\n")))
+    return Repeated((_STATUS[status], *fields_of(lines.split(b"\r\n"))))
 
 
 _kept_response = lru_cache(maxsize=256)(_response_fields)
@@ -64,7 +65,7 @@ def trailer_fields(lines: bytes) -> tuple[Field, ...]:
 
 
 def _trailer_fields(lines: bytes) -> tuple[Field, ...]:
-    return tuple(fields_of(lines.split(b"\r\n")))
+    return Repeated(fields_of(lines.split(b"\r\n")))
 
 
 _kept_trailers = lru_cache(maxsize=64)(_trailer_fields)
@@ -102,6 +103,24 @@ def request_fields(head: bytes, scheme: bytes = b"http") -> tuple[tuple[Field, .
     return _kept_list(head[:at], scheme), (last,)
 
 
+def opening_fields(start: bytes, lines: bytes, scheme: bytes) -> tuple[tuple[Field, ...], bytes, bytes]:
+    """Return what a head that begins with *start* and *lines* comes to: the list of its whole lines, and the last one.
+
+    Of that the name, in lower case, and the value as far as it goes: the rest follows *lines*.
+    """
+    few = len(start) + len(lines) <= _HEAD_BYTES
+    return _kept_opening(start, lines, scheme) if few else _opening_fields(start, lines, scheme)
+
+
+def _opening_fields(start: bytes, lines: bytes, scheme: bytes) -> tuple[tuple[Field, ...], bytes, bytes]:
+    head, _, last = (start + lines).rpartition(b"\r\n")
+    name, _, value = last.partition(b": ")
+    return _list_of(head, scheme), name.lower(), value
+
+
+_kept_opening = lru_cache(maxsize=256)(_opening_fields)
+
+
 def _list_of(head: bytes, scheme: bytes) -> tuple[Field, ...]:
     line, *lines = head.split(b"\r\n")
     method, target, _ = line.split(b" ")
@@ -109,7 +128,7 @@ def _list_of(head: bytes, scheme: bytes) -> tuple[Field, ...]:
     fields = [field for field in found if field is not None]
     authority = [field for field in fields if field[0] == b":authority"]
     rest = [field for field in fields if field[0] != b":authority"] if authority else fields
-    return ((b":method", method), _SCHEMES[scheme], *authority, (b":path", target), *rest)
+    return Repeated(((b":method", method), _SCHEMES[scheme], *authority, (b":path", target), *rest))
 
 
 _kept_list = lru_cache(maxsize=256)(_list_of)
@@ -158,6 +177,7 @@ class ResponseHeads:
         if found is None:
             length = head.length if head.length >= 0 else ENDED if end else CHUNKED
             found = _response_head(head, length)
+            found.repeats = True
             if len(kept) >= _KEPT_HEADS:
                 kept.clear()
             kept[head] = found

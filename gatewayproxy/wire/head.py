@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
@@ -109,7 +109,11 @@ class RequestHead:
     plain: PlainFields | None = None
     hot: Mapping[bytes, bytes] = MappingProxyType({})  # lower-case name -> value of the fields this module reads
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
-    standing: tuple[bool, bytes] | None = None  # kept by who sends it on, for when it is repeated
+    # What those who serve it have found, for when a client of HTTP/2 repeats it:
+    standing: tuple[bool, bytes] | None = None  # how it goes on, to an endpoint of HTTP/2 or not
+    routed: tuple[Any, Any, Any] | None = None  # index, virtual host, entry
+    allowed_s: float | None = None  # by its grpc-timeout
+    plain_call = False  # not of gRPC-Web
     _fields: dict[bytes, bytes] | None = None
 
     def mentions(self, starts: tuple[bytes, ...]) -> bool:

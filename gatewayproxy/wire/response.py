@@ -6,6 +6,7 @@ RFC 9112 §4, §6.3. As strict as for requests: a response that two readers coul
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
@@ -51,6 +52,8 @@ class ResponseHead:
     plain_line = True  # the status line may go on as it came
     upgrade = False  # to WebSocket
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
+    repeats = False  # it may be the head of more than one answer
+    edited: tuple[object, Sequence[tuple[bytes, bytes]]] | None = None  # kept by who sends it on: for whom, and what
 
 
 def parse_response(buf: bytes, limits: Limits, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:

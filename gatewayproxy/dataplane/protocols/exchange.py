@@ -16,6 +16,7 @@ from asyncio import TimerHandle
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.dataplane.deadlines import Deadline
 from gatewayproxy.dataplane.protocols import cors, forwarded, grpc, grpc_web, mirror, retries, upgrade, waiting
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
@@ -49,7 +50,7 @@ class Exchange:
 
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at", "generation",
-        "grpc_status", "head", "mirrors", "number", "out", "payload_only", "pool", "reason", "received_id",
+        "grpc_status", "head", "mirrors", "number", "opening", "out", "payload_only", "pool", "reason", "received_id",
         "request_timer", "request_trailers", "retries", "started_at", "status", "target", "tried", "tunnel", "upstream",
         "upstream_timer", "vhost",
     )  # fmt: skip
@@ -64,12 +65,13 @@ class Exchange:
         self.upstream: Upstream | None = None
         self.pool: EndpointPool | None = None  # whose connection we have or wait for
         self.tried: tuple[EndpointPool, ...] = ()
+        self.opening: tuple[bytes, bytes] | None = None  # what `out` begins with, if many requests have it in common
         self.out = b""  # what has been sent so far, while it may have to be sent again; else b""
         self.payload_only = head.minor == 0  # an HTTP/1.0 client knows no chunks
         self.request_trailers = b""  # field lines behind a body that goes up without chunks
         self.mirrors: tuple[mirror.MirrorCall, ...] = ()
-        self.request_timer: TimerHandle | None = None
-        self.upstream_timer: TimerHandle | None = None
+        self.request_timer: Deadline | TimerHandle | None = None
+        self.upstream_timer: Deadline | TimerHandle | None = None
         self.status = 0
         self.reason = self.detail = self.grpc_status = ""
         self.number = 0  # of those that this worker's port has sent on
@@ -107,6 +109,8 @@ class Exchange:
             out = self._rewrite(target, body)
         else:
             out = b"".join((start, lines, b"%x\r\n\r\n" % number, body))
+            if cluster.multiplexed:
+                self.opening = start, lines
         if entry.request_timeout_s:
             waiting.start_request_timer(self, entry.request_timeout_s)
         if entry.grpc and not grpc.keep_deadline(self, entry):

@@ -8,6 +8,7 @@ must go elsewhere, which grpc-status cannot say. Deadlines count on GRPCRoutes a
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
@@ -84,13 +85,15 @@ def keep_deadline(exchange: Exchange, entry: RouteEntry) -> bool:
     The field goes on as it came: the endpoint counts from when it gets it, the client ends the call in any case.
     """
     head = exchange.head
-    if not head.mentions(_STARTS):
+    allowed_s = head.allowed_s
+    if allowed_s is None:
+        try:
+            allowed_s = head.allowed_s = timeout_s(_timeout_value(head)) if head.mentions(_STARTS) else inf
+        except RemoteProtocolError as error:
+            exchange.answer_with(error.status, error.reason, str(error))
+            return False
+    if allowed_s == inf:
         return True
-    try:
-        allowed_s = timeout_s(_timeout_value(head))
-    except RemoteProtocolError as error:
-        exchange.answer_with(error.status, error.reason, str(error))
-        return False
     if 0.0 < entry.request_timeout_s <= allowed_s:
         return True
     if not allowed_s:
@@ -98,7 +101,7 @@ def keep_deadline(exchange: Exchange, entry: RouteEntry) -> bool:
         return False
     if exchange.request_timer is not None:
         exchange.request_timer.cancel()
-    exchange.request_timer = exchange.connection.site.loop.call_later(allowed_s, exchange.on_call_deadline)
+    exchange.request_timer = exchange.connection.site.deadlines.after(allowed_s, exchange.on_call_deadline)
     return True
 
 

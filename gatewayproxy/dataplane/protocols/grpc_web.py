@@ -37,10 +37,13 @@ _NO_TRAILERS: Final = status_lines(Code.INTERNAL, "bad_response: the backend end
 
 def translated(exchange: Exchange, upstream: Upstream) -> Upstream:
     """Return the way on which *exchange* is to send a call: *upstream* itself where it is not of gRPC-Web."""
-    form = asked_form(exchange.head)
-    if form is None:
+    head = exchange.head
+    if head.plain_call:
         return upstream
-
+    form = asked_form(head)
+    if form is None:
+        head.plain_call = True
+        return upstream
     limits = exchange.connection.site.limits
     note = partial(note_status, exchange)
     return Translation(form, exchange, upstream, limits, refuse=exchange.on_bad_request, note=note)
@@ -58,7 +61,8 @@ class Translation:
 
     __slots__ = (
         "_base64", "_chunked", "_chunks", "_form", "_frames", "_limits", "_note", "_plain", "_refuse",
-        "_request_frames", "_sink", "_trailers", "_upstream", "_writer", "chunked", "payload_only", "request_trailers",
+        "_request_frames", "_sink", "_trailers", "_upstream", "_writer", "chunked", "opening", "payload_only",
+        "request_trailers",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +78,7 @@ class Translation:
         self.payload_only = True
         self.chunked = True
         self.request_trailers = b""
+        self.opening = None
         self._form = form
         self._sink = sink
         self._upstream = upstream

@@ -88,9 +88,10 @@ class Http2Stream:
     def begin(self, exchange: Exchange, body: bytes, *, end: bool) -> None:
         """Start *exchange* with what has come of its body; *end*: with all of it."""
         self.exchange = exchange
-        self._received_bytes = len(body)
-        if self._too_large(exchange):
-            return
+        if body:
+            self._received_bytes = len(body)
+            if self._too_large(exchange):
+                return
         if end:
             self._received_all = True
             self.state = RESPONSE
@@ -107,9 +108,9 @@ class Http2Stream:
             self.known_host, self.known_index, self.known_vhost, self.known_target, self.known_lines,
         )  # fmt: skip
 
-    def first_piece(self, body: bytes, *, chunked: bool) -> bytes:
-        """Return the *body* that the exchange began with as it is to be sent; *chunked*: so, as all that follows."""
-        self.chunked = chunked
+    def first_chunk(self, body: bytes) -> bytes:
+        """Return the *body* that the exchange began with in chunks, as all that follows will be."""
+        self.chunked = True
         return self._framed(body, self._received_all, b"") if body or self._received_all else b""
 
     def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:

@@ -61,11 +61,12 @@ class MirrorCall:
 
     __slots__ = (
         "_bodiless", "_bound", "_cluster", "_frames", "_out", "_pool", "_timer", "_upstream", "chunked", "complete",
-        "payload_only", "request_trailers", "sensitive", "translate",
+        "opening", "payload_only", "request_trailers", "sensitive", "translate",
     )  # fmt: skip
 
     def __init__(self, head: bytes, cluster: ClusterState, bound: int, *, bodiless: bool, chunked: bool) -> None:
         self.payload_only = True
+        self.opening = None
         self.chunked = chunked
         self.request_trailers = b""
         self.sensitive: frozenset[bytes] = frozenset()

@@ -83,6 +83,11 @@ class Guard:
         return self._exchange.chunked
 
     @property
+    def opening(self) -> tuple[bytes, bytes] | None:
+        """Return what the head begins with, if others begin so too."""
+        return self._exchange.opening
+
+    @property
     def sensitive(self) -> frozenset[bytes]:
         """Return the names of fields that must never be indexed."""
         return self._exchange.sensitive

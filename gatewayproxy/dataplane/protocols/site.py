@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
+from gatewayproxy.dataplane.deadlines import Deadlines
 from gatewayproxy.dataplane.protocols.targets import EntryState, TunedState
 from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
 
@@ -51,6 +52,7 @@ class Site:
         self.ids = count(1 << 44)  # twelve hexadecimal digits each
         self.id_prefix = os.urandom(10).hex().encode("ascii")
         self.loop = asyncio.get_running_loop()
+        self.deadlines = Deadlines(self.loop)
         self._timer: asyncio.TimerHandle | None = None
 
     def update(self, port: Port) -> None:

@@ -101,13 +101,13 @@ def retry(exchange: Exchange, error: UpstreamError) -> None:
 
 def start_request_timer(exchange: Exchange, timeout_s: float) -> None:
     """Bound the whole exchange (timeouts.request)."""
-    exchange.request_timer = exchange.connection.site.loop.call_later(timeout_s, exchange.on_request_timeout)
+    exchange.request_timer = exchange.connection.site.deadlines.after(timeout_s, exchange.on_request_timeout)
 
 
 def start_upstream_timer(exchange: Exchange, timeout_s: float) -> None:
     """Bound one attempt (timeouts.backendRequest)."""
     cancel_upstream_timer(exchange)
-    exchange.upstream_timer = exchange.connection.site.loop.call_later(timeout_s, exchange.on_upstream_timeout)
+    exchange.upstream_timer = exchange.connection.site.deadlines.after(timeout_s, exchange.on_upstream_timeout)
 
 
 def _take_or_wait(exchange: Exchange, pool: EndpointPool) -> None:

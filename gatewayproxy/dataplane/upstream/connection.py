@@ -48,6 +48,10 @@ class Sink(Protocol):
     payload_only: bool  # get chunked bodies without their framing, and then `on_trailers`
 
     @property
+    def opening(self) -> tuple[bytes, bytes] | None:
+        """Return what the head that is sent begins with, in two parts, if others begin so too: see `opening_fields`."""
+
+    @property
     def chunked(self) -> bool:
         """Return whether the body of the request is framed in chunks; else it comes as it is."""
 
