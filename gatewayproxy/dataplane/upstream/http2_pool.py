@@ -139,6 +139,9 @@ class Http2Pool(EndpointPool):
     def _connected(self, made: EndpointConnection) -> None:
         assert isinstance(made, Http2Upstream)
         self.n_opened += 1
+        if made.transport.is_closing():
+            self._useless(made)
+            return
         self.failed_until = 0.0
         self.connections.add(made)
         self._open.append(made)

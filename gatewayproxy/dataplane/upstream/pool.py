@@ -25,9 +25,6 @@ __all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive", "endpo
 
 FAILED_S: Final = 1.0
 
-_ENDED: Final = select.POLLRDHUP
-_ANYTHING: Final = select.POLLIN | select.POLLRDHUP
-
 P = TypeVar("P", bound=asyncio.Protocol)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]  # runs a task that its owner cancels at the end
@@ -207,15 +204,20 @@ class EndpointPool:
     def _connected(self, made: EndpointConnection) -> None:
         assert isinstance(made, UpstreamConnection)
         self.n_opened += 1
-        # TLS: what waits in the socket may be tickets; plain bytes inside have closed the connection already.
-        if not alive(made, _ENDED if self.tls is not None else _ANYTHING):
-            made.transport.abort()
-            message = f"{self.name}: the backend ended the connection, or spoke, before it was asked"
-            self._failed(UpstreamError(message, kind="bad_response", status=502))
+        # TLS: what waits in the socket may be tickets; other bytes inside have closed the connection already.
+        if made.transport.is_closing() if self.tls is not None else not alive(made):
+            self._useless(made)
             return
         self.failed_until = 0.0
         self.connections.add(made)
         self.put(made)
+
+    def _useless(self, made: EndpointConnection) -> None:
+        """Refuse a connection that ended as soon as it was there."""
+        made.transport.abort()
+        message = f"{self.name}: the backend ended the connection, or spoke, before it was asked"
+        error = UpstreamError(message, kind="bad_response", status=502)
+        self._failed((self.tls and self.tls.error_of(made.transport)) or error)
 
     def _failed(self, error: UpstreamError) -> None:
         self.n_failed += 1
@@ -266,7 +268,7 @@ class ClusterState:
         return well[0] if well else left[0] if left else None
 
 
-def alive(connection: UpstreamConnection, events: int = _ANYTHING) -> bool:
+def alive(connection: UpstreamConnection) -> bool:
     """Return whether an idle connection's socket has nothing to say: an end or stray bytes both make it useless.
 
     What is unread of a TLS connection may be a ticket, or close_notify: nobody can tell, so it is useless too.
@@ -275,7 +277,7 @@ def alive(connection: UpstreamConnection, events: int = _ANYTHING) -> bool:
         return False
     sock = connection.transport.get_extra_info("socket")
     poller = select.poll()
-    poller.register(sock.fileno(), events)
+    poller.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
     return not poller.poll(0)
 
 

@@ -95,12 +95,20 @@ class TlsClient:
         if isinstance(transport.error, ssl.SSLError):
             self.failed(explain(transport.error))
 
+    def error_of(self, transport: asyncio.BaseTransport) -> UpstreamError | None:
+        """Return the error of an established connection that TLS has ended since; `lost` tells of it."""
+        error = transport.error if isinstance(transport, TlsTransport) else None
+        return self._error(explain(error)) if isinstance(error, ssl.SSLError) else None
+
     def failed(self, why: str) -> UpstreamError:
         """Return the error for a connection that TLS ended, and tell of it."""
         now = monotonic()
         if now - self._told_at >= TOLD_S:
             self._told_at = now
             log.warning("%s endpoint=%s server_name=%s why=%r", FAILED, self._name, self.tls.server_name, why)
+        return self._error(why)
+
+    def _error(self, why: str) -> UpstreamError:
         return UpstreamError(f"{self._name}: TLS: {why}", kind=FAILED, status=502)
 
 
