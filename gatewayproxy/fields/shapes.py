@@ -14,13 +14,14 @@ from gatewayproxy.fields.text import Text
 from gatewayproxy.model.names import Origin
 
 __all__ = [
-    "DURATION", "GATEWAY_GROUP", "GROUP", "HEADER_NAME", "HEADER_VALUE", "HOSTNAME", "HOSTNAME_PATTERN", "KIND",
-    "LABEL", "NAMESPACE", "OBJECT_NAME", "OPTION", "PORT", "PRECISE_HOSTNAME", "SECTION_NAME", "SUBDOMAIN",
-    "SUBDOMAIN_PATTERN",
+    "DURATION", "EXPERIMENTAL_GROUP", "GATEWAY_GROUP", "GROUP", "HEADER_NAME", "HEADER_VALUE", "HOSTNAME",
+    "HOSTNAME_PATTERN", "KIND", "LABEL", "NAMESPACE", "OBJECT_NAME", "OPTION", "PORT", "PRECISE_HOSTNAME",
+    "SECTION_NAME", "SUBDOMAIN", "SUBDOMAIN_PATTERN",
     "BackendObjectReference", "duration_s", "read_backend_object_reference", "require_service_port",
 ]  # fmt: skip
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
+EXPERIMENTAL_GROUP: Final = "gateway.networking.x-k8s.io"
 
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN_PATTERN: Final = rf"{_LABEL}(\.{_LABEL})*"

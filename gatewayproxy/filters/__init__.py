@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from gatewayproxy.fields import BackendObjectReference, Fields
 from gatewayproxy.filters import (
+    cors,
     request_header_modifier,
     request_mirror,
     request_redirect,
@@ -52,6 +53,7 @@ FILTERS: Final[dict[str, FilterKind]] = {  # by HTTPRouteFilter.type
     "RequestRedirect": FilterKind(member="requestRedirect", read=request_redirect.read),
     "URLRewrite": FilterKind(member="urlRewrite", read=url_rewrite.read),
     "RequestMirror": FilterKind(member="requestMirror", read=request_mirror.read, repeats=True),
+    "CORS": FilterKind(member="cors", read=cors.read),
 }
 
 
@@ -63,5 +65,6 @@ def combine(chains: Iterable[FilterChain]) -> FilterChain:
         response=tuple(op for part in parts for op in part.response),
         redirect=next((part.redirect for part in parts if part.redirect is not None), None),
         mirrors=tuple(mirror for part in parts for mirror in part.mirrors),
+        cors=next((part.cors for part in parts if part.cors is not None), None),
         refusal=next((part.refusal for part in parts if part.refusal is not None), None),
     )

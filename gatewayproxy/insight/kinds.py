@@ -195,6 +195,7 @@ _ACCEPTED: Final = Column("ACCEPTED", _parent_condition("Accepted"), wide=True)
 _RESOLVED: Final = Column("RESOLVED-REFS", _parent_condition("ResolvedRefs"), wide=True)
 _ROUTE_WIDE: Final = (Column("PARENTS", _parents, wide=True), _ACCEPTED, _RESOLVED)
 _GATEWAY_API: Final = "gateway.networking.k8s.io"
+_EXPERIMENTAL: Final = "gateway.networking.x-k8s.io"
 
 KINDS: Final = (
     KindInfo(
@@ -244,6 +245,10 @@ KINDS: Final = (
     ),
     KindInfo(
         kind="BackendTLSPolicy", plural="backendtlspolicies", group=_GATEWAY_API, short=("btlspolicy",),
+        columns=(Column("TARGETS", _targets, wide=True),),
+    ),
+    KindInfo(
+        kind="XBackendTrafficPolicy", plural="xbackendtrafficpolicies", group=_EXPERIMENTAL, short=("xbtrafficpolicy",),
         columns=(Column("TARGETS", _targets, wide=True),),
     ),
     KindInfo(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint, HeaderTest, QueryTest, Refusal
+from gatewayproxy.model.traffic import RetryBudget
 from gatewayproxy.routing.match import NameIndex
 from gatewayproxy.routing.table import (
     BackendChoice,
@@ -121,6 +122,7 @@ def _entry(entry: RouteEntry) -> Iterator[str]:
     yield f"entry {entry.index}: {label.route_text} rule {label.rule_text} on {label.listener}"
     if entry.request_timeout_s or entry.backend_timeout_s:
         yield f"  timeouts: request {entry.request_timeout_s:g} s, backend {entry.backend_timeout_s:g} s"
+    yield from _traffic(entry)
     if entry.refusal is not None:
         yield f"  {_refusal(entry.refusal)}"
     if entry.respond is not None:
@@ -131,6 +133,33 @@ def _entry(entry: RouteEntry) -> Iterator[str]:
         yield f"  group {entry.group.index}, step {entry.group.step}"
         for choice, low, high in zip(entry.group.choices, (0, *bounds), bounds, strict=False):
             yield from _choice(choice, high - low)
+        for choice in entry.resting:
+            yield from _choice(choice, 0)
+
+
+def _traffic(entry: RouteEntry) -> Iterator[str]:
+    """Yield what the rule asks for beyond one try at one endpoint."""
+    cors, retry, session = entry.cors, entry.retry, entry.session
+    if cors is not None:
+        credentials = " with credentials" if cors.credentials else ""
+        yield f"  cors from {_list(cors.origins)}{credentials}, max age {cors.max_age_s} s"
+        for title, names in (("methods", cors.methods), ("headers", cors.headers), ("exposed", cors.expose)):
+            if names:
+                yield f"    {title} {_list(names)}"
+    if retry is not None:
+        codes = f", after {', '.join(map(str, retry.codes))}" if retry.codes else ""
+        yield f"  retry {retry.attempts} times, {retry.backoff_s:g} s apart{codes}"
+    if session is not None:
+        where = f"header {_text(session.name)}"
+        if not session.header:
+            kind = "permanent cookie" if session.permanent else "cookie"
+            where = f"{kind} {_text(session.name)} for {_text(session.path)}"
+        ends = f", at most {session.absolute_s:g} s" if session.absolute_s else ""
+        yield f"  sessions of {session.rule} by {where}{ends}"
+
+
+def _list(items: Sequence[bytes]) -> str:
+    return ", ".join(_text(each) for each in items) or "nowhere"
 
 
 def _choice(choice: BackendChoice, weight: int) -> Iterator[str]:
@@ -184,7 +213,14 @@ def _cluster(cluster: Cluster) -> str:
     if cluster.dns is not None:
         where = f"dns {_endpoint(cluster.dns)}"
     tls = "" if cluster.tls is None else f" over {_tls(cluster.tls)}"
-    return f"cluster {cluster.name} {cluster.protocol.value}{tls}: {where}"
+    return f"cluster {cluster.name} {cluster.protocol.value}{tls}: {where}{_budget(cluster.retry_budget)}"
+
+
+def _budget(budget: RetryBudget | None) -> str:
+    if budget is None:
+        return ""
+    share = f"{budget.percent} % in {budget.interval_s:g} s, or {budget.least} in {budget.least_interval_s:g} s"
+    return f"; retries to {budget.service} {share}"
 
 
 def _tls(tls: BackendTls) -> str:

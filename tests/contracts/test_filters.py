@@ -23,6 +23,7 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
     "RequestRedirect": {"scheme": "https"},
     "URLRewrite": {"hostname": "b.example"},
     "RequestMirror": {"backendRef": {"name": "copy", "port": 80}},
+    "CORS": {"allowOrigins": ["https://app.example.com"]},
 }
 
 pytestmark = pytest.mark.parametrize("kind", FILTERS)

@@ -26,12 +26,14 @@ from gatewayproxy.compiler.resolve.gateways import Classes, draft_gateways
 from gatewayproxy.compiler.resolve.grpc import resolve_grpc_route
 from gatewayproxy.compiler.resolve.http import resolve_http_route
 from gatewayproxy.compiler.resolve.l4 import StreamRoute, resolve_stream_route
+from gatewayproxy.compiler.resolve.policies import PolicyDraft
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
 from gatewayproxy.compiler.resolve.reach import gateways_by_service
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.report import StatusWriter
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, Parents, RouteDraft
 from gatewayproxy.compiler.resolve.secrets import Secrets
+from gatewayproxy.compiler.resolve.traffic import TrafficDraft
 from gatewayproxy.model.plan import Listener, Plan
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import StatusReport
@@ -122,8 +124,9 @@ def _report(
         writer.add_gateway(gateway)
     for route in routes:
         writer.add_route(route)
-    reach = gateways_by_service(gateways, routes, backends) if backends.policies.drafts else {}
-    for policy in backends.policies.drafts:
+    policies: tuple[PolicyDraft | TrafficDraft, ...] = (*backends.policies.drafts, *backends.traffic.drafts)
+    reach = gateways_by_service(gateways, routes, backends) if policies else {}
+    for policy in policies:
         writer.add_policy(policy, reach)
     ours = frozenset(parent.spec.meta.key for gateway in gateways for parent in gateway.parents)
     for meta in resources.fenced:

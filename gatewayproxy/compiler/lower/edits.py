@@ -14,10 +14,27 @@ from gatewayproxy.compiler.lower.precedence import prefix_key
 from gatewayproxy.model.headops import Add, HeadEdit, HeadOp, Host, Path, Prefix, Redirect, Remove, Respond, Set
 from gatewayproxy.model.plan import Listener
 from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.model.traffic import Cors
+from gatewayproxy.wire.origins import actual_lines
 
-__all__ = ["bind_redirect", "fold"]
+__all__ = ["bind_redirect", "cors_fields", "fold"]
 
+_CORS: Final = tuple(
+    b"access-control-" + name
+    for name in (
+        b"allow-origin", b"allow-credentials", b"expose-headers", b"allow-methods", b"allow-headers", b"max-age",
+    )
+)  # fmt: skip
 _WELL_KNOWN: Final = {"http": 80, "https": 443}
+
+
+def cors_fields(cors: Cors) -> tuple[HeadOp, ...]:
+    """Return how the answers of backends are edited: what they say of CORS goes, what every client is told is put in.
+
+    What depends on the request's origin is put in beside the traffic.
+    """
+    lines = actual_lines(cors, None).split(b"\r\n")[:-1] if cors.uniform else []
+    return *(Remove(name) for name in _CORS), *(Add(*line.split(b": ", 1)) for line in lines)
 
 
 class _Fold:

@@ -12,9 +12,9 @@ from hashlib import blake2b
 from itertools import accumulate
 from math import gcd
 
-from gatewayproxy.compiler.lower.edits import bind_redirect, fold
+from gatewayproxy.compiler.lower.edits import bind_redirect, cors_fields, fold
 from gatewayproxy.compiler.lower.presented import present
-from gatewayproxy.model.headops import Prefix
+from gatewayproxy.model.headops import HeadOp, Prefix, Remove
 from gatewayproxy.model.plan import (
     Backend,
     FilterChain,
@@ -106,11 +106,20 @@ class RuleEntries:
             request_timeout_s=rule.request_timeout_s,
             backend_timeout_s=rule.backend_timeout_s,
             grpc=self._label.kind == "GRPCRoute",
+            cors=chain.cors,
+            retry=rule.retry if group is not None else None,
+            session=rule.session if group is not None else None,
+            resting=self._resting(prefix or b"") if group is not None and rule.session is not None else (),
         )
 
     def _group(self, prefix: bytes) -> BackendGroup | None:
         weighted = [(each.weight, self._choice(each, prefix)) for each in self._rule.backends if each.weight > 0]
         return self._entries.group(weighted) if weighted else None
+
+    def _resting(self, prefix: bytes) -> tuple[BackendChoice, ...]:
+        """Return the choices of weight 0, where sessions may still lead."""
+        unweighted = (self._choice(each, prefix) for each in self._rule.backends if each.weight == 0)
+        return tuple(choice for choice in unweighted if choice.cluster is not None)
 
     def _choice(self, backend: Backend, prefix: bytes) -> BackendChoice:
         outer, inner = self._rule.filters, backend.filters
@@ -128,7 +137,7 @@ class RuleEntries:
             name=backend.name,
             cluster=cluster,
             request=fold(outer.request + inner.request, prefix),
-            response=response,
+            response=fold(outer.response + inner.response + self._own_fields()),
             mirrors=(*self._mirrors(outer, FilterChain(), prefix), *self._mirrors(inner, outer, prefix)),
         )
 
@@ -140,10 +149,21 @@ class RuleEntries:
                 edit = fold(outer.request + chain.request, prefix)
                 yield Mirror(cluster=cluster, numerator=to.numerator, denominator=to.denominator, request=edit)
 
+    def _own_fields(self) -> tuple[HeadOp, ...]:
+        """Return the edits of an answer that leave the fields of CORS and sessions to us, whatever a backend says."""
+        rule = self._rule
+        ops: tuple[HeadOp, ...] = ()
+        if rule.filters.cors is not None:
+            ops += cors_fields(rule.filters.cors)
+        if rule.session is not None and rule.session.header:
+            ops += (Remove(rule.session.name),)
+        return ops
+
     def _fingerprint(self, prefix: bytes | None) -> bytes:
         # The plan's values, not the table's: their repr has one order, that of a frozenset changes with the process.
         rule, listener = self._rule, self._listener
-        behaviour = (rule.filters, rule.backends, rule.request_timeout_s, rule.backend_timeout_s, rule.refusal)
+        timeouts = (rule.request_timeout_s, rule.backend_timeout_s)
+        behaviour = (rule.filters, rule.backends, timeouts, rule.retry, rule.session, rule.refusal)
         where = (listener.protocol.value, listener.port, prefix, listener.backend_certificate)
         text = repr((self._label, *where, behaviour))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

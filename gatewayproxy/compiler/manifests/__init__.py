@@ -27,11 +27,12 @@ from gatewayproxy.compiler.manifests import (
     tcproute,
     tlsroute,
     udproute,
+    xbackendtrafficpolicy,
 )
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resource, Resources, gather
 from gatewayproxy.fields import Fields, Text
-from gatewayproxy.fields.shapes import GATEWAY_GROUP, LABEL, SUBDOMAIN
+from gatewayproxy.fields.shapes import EXPERIMENTAL_GROUP, GATEWAY_GROUP, LABEL, SUBDOMAIN
 
 __all__ = ["KINDS", "Kind", "ReadObject", "Resource", "Resources", "gather"]
 
@@ -63,6 +64,7 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     (GATEWAY_GROUP, "BackendTLSPolicy"): Kind(
         read=backendtlspolicy.read, versions=("v1", "v1alpha3"), deprecated=("v1alpha3",)
     ),
+    (EXPERIMENTAL_GROUP, "XBackendTrafficPolicy"): Kind(read=xbackendtrafficpolicy.read, versions=("v1alpha1",)),
     ("", "Service"): Kind(read=service.read, name=LABEL, annotations=(service.ENDPOINTS_ANNOTATION,)),
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
     ("", "Secret"): Kind(read=secret.read, annotations=(secret.CERT_FILE, secret.KEY_FILE)),

@@ -16,7 +16,7 @@ from gatewayproxy.compiler.manifests.rules import (
     ignore_default_gateways,
     read_header_matches,
 )
-from gatewayproxy.compiler.manifests.unserved import read_session_persistence
+from gatewayproxy.compiler.manifests.traffic import SessionPersistence, read_session_persistence
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import HOSTNAME, SECTION_NAME
 from gatewayproxy.model.names import Origin
@@ -60,6 +60,7 @@ class GRPCRouteRule:
     matches: tuple[GRPCRouteMatch, ...]
     filters: tuple[Filter, ...] = ()
     backend_refs: tuple[BackendRef, ...] = ()
+    session: SessionPersistence | None = None
     at: Origin
     path: str  # "spec.rules[0]"
 
@@ -90,12 +91,12 @@ def read(meta: Meta, root: Fields, version: str) -> GRPCRoute:
 
 
 def _read_rule(fields: Fields) -> GRPCRouteRule:
-    read_session_persistence(fields)
     return GRPCRouteRule(
         name=fields.text("name", SECTION_NAME, ""),
         matches=tuple(_read_match(item) for item in fields.items("matches", most=64)) or (GRPCRouteMatch(),),
         filters=read_filters(fields, GRPC_FILTERS),
         backend_refs=read_backend_refs(fields, filters=GRPC_FILTERS),
+        session=read_session_persistence(fields),
         at=fields.at,
         path=fields.path_text,
     )

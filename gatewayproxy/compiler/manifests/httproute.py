@@ -18,11 +18,12 @@ from gatewayproxy.compiler.manifests.rules import (
     ignore_default_gateways,
     read_header_matches,
 )
-from gatewayproxy.compiler.manifests.unserved import read_retry, read_session_persistence
+from gatewayproxy.compiler.manifests.traffic import SessionPersistence, read_retry, read_session_persistence
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import DURATION, HEADER_NAME, HOSTNAME, SECTION_NAME, duration_s
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.plan import PathKind
+from gatewayproxy.model.traffic import Retry
 
 __all__ = ["HTTPQueryParamMatch", "HTTPRoute", "HTTPRouteMatch", "HTTPRouteRule", "read"]
 
@@ -68,6 +69,8 @@ class HTTPRouteRule:
     backend_refs: tuple[BackendRef, ...] = ()
     request_timeout_s: float | None = None  # None: not given; 0.0: switched off
     backend_request_timeout_s: float | None = None
+    retry: Retry | None = None
+    session: SessionPersistence | None = None
     at: Origin
     path: str  # "spec.rules[0]"
 
@@ -106,8 +109,6 @@ def _read_rules(spec: Fields) -> tuple[HTTPRouteRule, ...]:
 
 
 def _read_rule(fields: Fields) -> HTTPRouteRule:
-    read_retry(fields)
-    read_session_persistence(fields)
     request_s, backend_request_s = _read_timeouts(fields)
     rule = HTTPRouteRule(
         name=fields.text("name", SECTION_NAME, ""),
@@ -116,6 +117,8 @@ def _read_rule(fields: Fields) -> HTTPRouteRule:
         backend_refs=read_backend_refs(fields, filters=HTTP_FILTERS),
         request_timeout_s=request_s,
         backend_request_timeout_s=backend_request_s,
+        retry=read_retry(fields),
+        session=read_session_persistence(fields),
         at=fields.at,
         path=fields.path_text,
     )

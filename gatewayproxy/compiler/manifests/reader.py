@@ -11,7 +11,7 @@ from gatewayproxy.compiler.manifests import KINDS
 from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, Meta, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
 from gatewayproxy.fields import Fields, Located, Path, Reading, close_match
-from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.fields.shapes import EXPERIMENTAL_GROUP, GATEWAY_GROUP
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
@@ -19,9 +19,9 @@ from gatewayproxy.model.status import Problem, Severity
 __all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_source"]
 
 # Kinds of the Gateway API that exist and are not served yet; a misspelt kind must not look like one of them.
-_LATER: Final = ("XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh")
+_LATER: Final = ("XBackend", "XListenerSet", "XMesh")
 _OWN_PREFIX: Final = "gatewayproxy.io/"  # of annotations
-_GATEWAY_GROUPS: Final = (GATEWAY_GROUP, "gateway.networking.x-k8s.io")
+_GATEWAY_GROUPS: Final = (GATEWAY_GROUP, EXPERIMENTAL_GROUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from gatewayproxy.fields import ANY_TEXT, Fields, Text, read_backend_object_reference
-from gatewayproxy.fields.shapes import GROUP, HEADER_NAME, KIND, OBJECT_NAME
+from gatewayproxy.fields.shapes import GROUP, KIND, OBJECT_NAME
 
-__all__ = ["read_cors", "read_extension_ref", "read_external_auth"]
+__all__ = ["read_extension_ref", "read_external_auth"]
 
-ORIGIN: Final = Text(
-    'an origin such as https://app.example.com, https://*.example.com or "*"',
-    r"\*|https?://((\*\.)?([a-zA-Z0-9\-]+\.)*[a-zA-Z0-9-]+|\*)(:[0-9]{1,5})?",
-    shortest=1,
-    longest=253,
-)
-METHOD: Final = Text("a method such as GET", r"GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|\*")
 AUTH_PATH: Final = Text(
     "a path prefix, percent-encoded", r"([-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+", longest=1024
 )
@@ -26,21 +19,6 @@ def read_extension_ref(fields: Fields) -> None:
     fields.text("group", GROUP)
     fields.text("kind", KIND)
     fields.text("name", OBJECT_NAME)
-
-
-def read_cors(fields: Fields) -> None:
-    """Read an HTTPCORSFilter."""
-    fields.boolean("allowCredentials", None)
-    fields.integer("maxAge", 1, 2**31 - 1, 5)
-    fields.texts("exposeHeaders", HEADER_NAME, most=64, unique=True)
-    for name, rule, most in (
-        ("allowHeaders", HEADER_NAME, 64),
-        ("allowMethods", METHOD, 9),
-        ("allowOrigins", ORIGIN, 64),
-    ):
-        values = fields.texts(name, rule, most=most, unique=True)
-        if "*" in values and len(values) > 1:
-            fields.error(name, '"*" must stand alone', 'remove "*", or all the others')
 
 
 def read_external_auth(fields: Fields) -> None:

@@ -23,6 +23,7 @@ from gatewayproxy.compiler.resolve.endpoints import (
 )
 from gatewayproxy.compiler.resolve.policies import Policies, ServiceTls
 from gatewayproxy.compiler.resolve.references import Grants, Subject
+from gatewayproxy.compiler.resolve.traffic import TrafficPolicies
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.model.plan import Cluster, Refusal
 from gatewayproxy.model.protocols import AppProtocol
@@ -60,6 +61,7 @@ _HINTS: Final[dict[str, str]] = {
 _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {each.value: each for each in (AppProtocol.WS, AppProtocol.H2C)}
 _RESERVED: Final = "kubernetes.io/"
 _WSS: Final = "kubernetes.io/wss"  # WebSockets over TLS: only with a BackendTLSPolicy (GEP-1911)
+_RETRIED: Final = frozenset({"HTTPRoute", "GRPCRoute"})
 _STREAMS: Final = frozenset({"TCPRoute", "TLSRoute", "UDPRoute"})
 
 
@@ -89,6 +91,7 @@ class Backends:
 
     def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
         self._services = {(s.meta.namespace, s.meta.name): s for s in resources.of(Service)}
+        self.traffic = TrafficPolicies(resources, self._services, findings)
         self.policies = Policies(resources, self._services, findings)
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
@@ -152,7 +155,8 @@ class Backends:
         if protocol is None:
             detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
             return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which {route_kind}s do not support")
-        return self._cluster_target(service, port, Cluster(name=name, protocol=protocol, tls=tls))
+        budget = self.traffic.budget_of(namespace, service_name) if route_kind in _RETRIED else None
+        return self._cluster_target(service, port, Cluster(name=name, protocol=protocol, tls=tls, retry_budget=budget))
 
     def _cluster_target(self, service: Service, port: ServicePort, cluster: Cluster) -> Target:
         """Return *cluster* with the endpoints of *port*."""

@@ -24,10 +24,13 @@ def resolve_http_route(route: HTTPRoute, backends: Backends, findings: Findings)
 def _rule(work: RouteWork, index: int, rule: HTTPRouteRule) -> Rule | None:
     patterns = (pattern for match in rule.matches for pattern in _patterns(match))
     resolved = work.rule(index, rule, tuple(_match(match) for match in rule.matches), patterns)
-    if resolved is None or (rule.request_timeout_s is None and rule.backend_request_timeout_s is None):
+    if resolved is None:
+        return None
+    if rule.retry is None and rule.request_timeout_s is None and rule.backend_request_timeout_s is None:
         return resolved
     return replace(
         resolved,
+        retry=rule.retry,
         request_timeout_s=rule.request_timeout_s or 0.0,
         backend_timeout_s=rule.backend_request_timeout_s or 0.0,
     )

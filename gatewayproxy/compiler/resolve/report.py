@@ -16,6 +16,7 @@ from gatewayproxy.compiler.resolve.listenersets import set_accepted, set_program
 from gatewayproxy.compiler.resolve.policies import PolicyDraft
 from gatewayproxy.compiler.resolve.reach import Reach
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, RouteDraft
+from gatewayproxy.compiler.resolve.traffic import TrafficDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.protocols import PROTOCOLS
@@ -91,8 +92,8 @@ class StatusWriter:
             ]
         }  # fmt: skip
 
-    def add_policy(self, draft: PolicyDraft, reach: Reach) -> None:
-        """Write the status of a BackendTLSPolicy: one entry for each Gateway that reaches a Service it targets."""
+    def add_policy(self, draft: PolicyDraft | TrafficDraft, reach: Reach) -> None:
+        """Write the status of a policy: one entry for each Gateway that reaches a Service it targets."""
         meta = draft.spec.meta
         reached: dict[ResourceKey, list[str]] = {}
         for service in draft.services:
@@ -105,7 +106,9 @@ class StatusWriter:
                         "group": GATEWAY_GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name,
                     },
                     "controllerName": self._controller_name,
-                    "conditions": self._conditions.write((draft.accepted(services), draft.resolved), meta.generation),
+                    "conditions": self._conditions.write(
+                        (draft.accepted(services), *((draft.resolved,) if draft.resolved else ())), meta.generation
+                    ),
                 }
                 for gateway, services in list(reached.items())[:MAX_ANCESTORS]
             ]

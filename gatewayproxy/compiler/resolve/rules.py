@@ -19,12 +19,14 @@ from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import RESOLVED
 from gatewayproxy.compiler.resolve.references import Subject
 from gatewayproxy.compiler.resolve.routes import RouteDraft, age_of
+from gatewayproxy.compiler.resolve.traffic import bind_session
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.filters import combine
 from gatewayproxy.model.plan import Backend, Cluster, FilterChain, GRPCMatch, HeaderTest, Match, Route, Rule
 from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
 from gatewayproxy.model.status import Condition, Reason
+from gatewayproxy.model.traffic import Session
 from gatewayproxy.routing.patterns import pattern_error
 
 __all__ = ["RouteWork", "header_tests"]
@@ -73,7 +75,27 @@ class RouteWork:
         if refusal is None and filters.redirect is None and not any(backend.weight for backend in backends):
             what = "all its backendRefs have weight 0" if backends else "it has no backendRefs"
             refusal = refuse(NO_BACKENDS, f"rule {index} of {self._route.meta.key}: {what}")
-        return Rule(index=index, name=rule.name, matches=matches, filters=filters, backends=backends, refusal=refusal)
+        return Rule(
+            index=index,
+            name=rule.name,
+            matches=matches,
+            filters=filters,
+            backends=backends,
+            session=self._session(index, rule),
+            refusal=refusal,
+        )
+
+    def _session(self, index: int, rule: _SpecRule) -> Session | None:
+        """Return the session persistence of *rule*: its own, else that of the first of its Services that has one."""
+        key = self._route.meta.key
+        if rule.session is not None:
+            return bind_session(rule.session, key, index, rule.name)
+        services = [self._backends.service_of(ref.ref, self._subject) for ref in rule.backend_refs]
+        spec, note = self._backends.traffic.session_of(each for each in services if each is not None)
+        if note:
+            hint = "target the other Services as well, or say sessionPersistence in the rule"
+            self._findings.warn(rule.at, key, f"{rule.path}.backendRefs", note, hint)
+        return bind_session(spec, key, index, rule.name) if spec is not None else None
 
     def _verdicts(self) -> tuple[Condition | None, Condition | None]:
         """Return Accepted=False where no rule is usable, else PartiallyInvalid=True where some are not."""
@@ -87,6 +109,11 @@ class RouteWork:
 
     def _backend(self, index: int, rule: _SpecRule, backend: BackendRef) -> Backend:
         target = self._backends.target(backend.ref, self._subject)
+        filters = self._chain(index, rule, backend.filters)
+        if filters.cors is not None:  # a preflight names no backendRef, so the rule must answer it
+            detail = "a CORS filter of a backendRef is not supported"
+            self._drop(index, rule, f"{detail}, its requests fail", "move it to the filters of the rule")
+            filters = FilterChain(refusal=refuse(FILTER_UNSUPPORTED, detail))
         if target.refusal is not None:
             self._note(backend.ref, target, target.refusal.detail)
         return Backend(
@@ -94,7 +121,7 @@ class RouteWork:
             weight=backend.weight,
             cluster=target.cluster,
             refusal=target.refusal,
-            filters=self._chain(index, rule, backend.filters),
+            filters=filters,
         )
 
     def _chain(self, index: int, rule: _SpecRule, filters: Sequence[Filter]) -> FilterChain:

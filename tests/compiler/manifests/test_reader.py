@@ -252,12 +252,6 @@ def test_a_text_full_of_errors_costs_little() -> None:
     ("spec", "field"),
     [
         pytest.param("useDefaultGateways: All", "spec.useDefaultGateways", id="default Gateways"),
-        pytest.param("rules: [{retry: {attempts: 2}}]", "spec.rules[0].retry", id="retry"),
-        pytest.param(
-            "rules: [{sessionPersistence: {cookie: {name: c}}}]",
-            "spec.rules[0].sessionPersistence",
-            id="session persistence",
-        ),
     ],
 )
 def test_what_is_not_served_yet_gets_a_warning(spec: str, field: str) -> None:
@@ -267,10 +261,9 @@ def test_what_is_not_served_yet_gets_a_warning(spec: str, field: str) -> None:
 
 def test_a_filter_that_is_not_served_is_kept_as_such() -> None:
     text = GATEWAY + "kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  rules:\n  - filters:\n"
-    text += "    - {type: CORS, cors: {}}\n    - {type: ExtensionRef, extensionRef: {group: a.io, kind: F, name: f}}\n"
+    text += "    - {type: ExtensionRef, extensionRef: {group: a.io, kind: F, name: f}}\n"
     (route,) = resources(text).of(HTTPRoute)
     assert [(f.type, f.spec, f.references) for f in route.rules[0].filters] == [
-        ("CORS", None, ()),
         ("ExtensionRef", None, ()),
     ]
 
