@@ -9,6 +9,7 @@ must not look complete on the other side: that one is reset, behind what had arr
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -25,6 +26,8 @@ from gatewayproxy.errors import UpstreamError
 from gatewayproxy.routing.table import SniTarget
 
 __all__ = ["TlsStream"]
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 3  # endpoints tried for one stream
 _LINGER_S: Final = 30.0  # how long what is buffered may take to go out when a stream is over
@@ -65,7 +68,7 @@ class TlsStream(asyncio.Protocol):
         self._up: asyncio.Transport | None = None
         self._tried: EndpointPool | None = None  # last
         self._attempts = 0
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Task[Cutoff] | None = None
         self._early: list[bytes] = []  # came with the end of the handshake: a read's worth at most
         self._down_ended = self._up_ended = False  # that side sends no more
         self._ended_at = 0.0  # monotonic; 0 = it goes on
@@ -164,7 +167,11 @@ class TlsStream(asyncio.Protocol):
 
     def backend_lost(self, exc: Exception | None) -> None:
         """End the client's side too, if it has not."""
+        if self._up is None:
+            return
         self._up = None
+        if self._tried is not None:
+            self._tried.stream_closed()
         self._end(Cutoff("upstream_reset", str(exc) if exc is not None else ""))
         self._forget_if_over()
 
@@ -179,7 +186,8 @@ class TlsStream(asyncio.Protocol):
         self.way = way
         way.row.active += 1
         loop = asyncio.get_running_loop()
-        self._dialling = loop.create_task(self._dial(way), name=f"stream to {way.backend}")
+        self._dialling = loop.create_task(self._try_endpoints(way.cluster), name=f"stream to {way.backend}")
+        self._dialling.add_done_callback(self._dialled)
 
     def cut(self, reason: str) -> None:
         """End now: both sides are reset, what is buffered is dropped."""
@@ -201,18 +209,20 @@ class TlsStream(asyncio.Protocol):
         if self._down_ended and self._up_ended:
             self._end(_PEACE)
 
-    async def _dial(self, way: Way) -> None:
-        cutoff = Cutoff("internal_error")
-        try:
-            cutoff = await self._try_endpoints(way.cluster)
-        finally:
-            self._dialling = None
-            if self._up is None:
-                self._end(cutoff)
-            self._forget_if_over()
+    def _dialled(self, task: asyncio.Task[Cutoff]) -> None:
+        """Take the outcome; a callback, since a task that is cancelled before its first turn does not run at all."""
+        self._dialling = None
+        if task.cancelled():
+            self._drop_backend()
+        elif self._up is None:
+            error = task.exception()
+            if error is not None:
+                log.error("stream_crashed listener=%s", self.target.listener.name, exc_info=error)
+            self._end(task.result() if error is None else Cutoff("internal_error"))
+        self._forget_if_over()
 
     async def _try_endpoints(self, cluster: ClusterState) -> Cutoff:
-        """Connect to the first endpoint that takes the stream; return why none does."""
+        """Connect to the first endpoint that takes the stream, or return why none does."""
         await _wait_for_endpoints(cluster, self._owner.context.limits.connect_timeout_s)
         tried: tuple[EndpointPool, ...] = ()
         failure = ""
@@ -224,10 +234,17 @@ class TlsStream(asyncio.Protocol):
                 await pool.dial(partial(_Backend, self, pool))
             except UpstreamError as error:
                 failure = str(error)
-            if self._up is not None:  # perhaps in the last moment before the time was over
+                self._drop_backend()
+            if self._up is not None or self._ended_at:
                 return _PEACE
             pool.stream_failed()
         return Cutoff("connect_failed" if tried else cluster.failure, failure)
+
+    def _drop_backend(self) -> None:
+        """Give up a backend that was there as its dial was given up: uvloop says no more of such a connection."""
+        if self._up is not None:
+            self._up.abort()
+            self.backend_lost(None)
 
     def _end(self, cutoff: Cutoff, backend: str = "") -> None:
         """Count and record the end, once, and let both sides go: in peace, or so that it does not look like that."""
@@ -320,7 +337,6 @@ class _Backend(asyncio.Protocol):
         self._stream.release_client()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.stream_closed()
         self._stream.backend_lost(exc)
 
 
