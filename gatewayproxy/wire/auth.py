@@ -20,8 +20,8 @@ from gatewayproxy.wire.grammar import FIELD, FIELD_LINE, join_kept
 from gatewayproxy.wire.head import RequestHead
 
 __all__ = [
-    "DENIED", "Action", "Change", "Verdict", "apply", "denial", "field_lines", "http_question", "http_verdict",
-    "kept_line",
+    "DENIED", "Action", "Change", "Verdict", "apply", "denial", "field_lines", "fields_seen", "http_question",
+    "http_verdict", "kept_line",
 ]  # fmt: skip
 
 DENIED: Final = 403  # where the server does not say how, or says it in a way that would pass for success
@@ -80,6 +80,21 @@ def field_lines(lines: bytes, names: Collection[bytes]) -> bytes:
     return b"".join(
         found[0] for found in FIELD_LINE.finditer(lines) if (name := found[1].lower()) in names and name not in _OF_ONE
     )
+
+
+def fields_seen(head: RequestHead, lines: bytes, names: Collection[bytes], scheme: bytes) -> dict[bytes, bytes]:
+    """Return what a gRPC server sees of *head*, whose field lines are now *lines*: GRPCAuthConfig.allowedHeaders.
+
+    Fields by lower-case name, repeated ones joined by ","; of all names, HTTP/2's own among them, without *names*.
+    """
+    seen = {} if names else {b":method": head.method, b":path": head.target, b":scheme": scheme}
+    if not names:
+        seen[b":authority"] = head.authority
+    for found in FIELD_LINE.finditer(lines):
+        name, value = found[1].lower(), found[2].rstrip(b" \t")
+        if name in names if names else name != b"host":
+            seen[name] = b"%b,%b" % (seen[name], value) if name in seen else value
+    return seen
 
 
 def http_question(head: RequestHead, fields: bytes, *, prefix: bytes, names: Iterable[bytes], length: int) -> bytes:

@@ -16,7 +16,8 @@ from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ResponseHead
 
 __all__ = [
-    "edited_lines", "edited_target", "line_starts", "location", "rewrite_request", "rewrite_response", "strip_query",
+    "edit_fields", "edited_lines", "edited_target", "line_starts", "location", "rewrite_request",
+    "rewrite_response", "strip_query",
 ]  # fmt: skip
 
 FRAMING: Final = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
@@ -89,6 +90,17 @@ def location(respond: Respond, authority: bytes, target: bytes) -> bytes:
         host = authority[: authority.find(b"]") + 1] if authority[:1] == b"[" else authority.partition(b":")[0]
     where = edited_target(target, respond.path, respond.prefix)
     return respond.scheme + b"://" + host + respond.port + where
+
+
+def edit_fields(head: RequestHead, own: bytes, edit: HeadEdit | None) -> bytes:
+    """Let *head* lose the fields that *edit* drops; return *own* lines with what it does to them."""
+    if edit is None:
+        return own
+    cut, append = _editable(edit)
+    if cut:
+        head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, cut))
+        head.intact = False
+    return _without(own, cut) + append
 
 
 def line_starts(edit: HeadEdit | None) -> tuple[bytes, ...]:

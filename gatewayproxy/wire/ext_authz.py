@@ -14,10 +14,11 @@ from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.wire.auth import DENIED, Action, Change, Verdict, denial, kept_line
 from gatewayproxy.wire.protobuf import Value, fields, message, number, signed, text
 
-__all__ = ["METHOD", "Question", "framed", "read_answer"]
+__all__ = ["METHOD", "Question", "call_head", "framed", "read_answer"]
 
 METHOD: Final = b"/envoy.service.auth.v3.Authorization/Check"
 
+_MOST_TIMEOUT: Final = 99_999_999  # grpc-timeout has eight digits
 _PREFIX_BYTES: Final = 5  # compressed or not, and the length
 _ACTIONS: Final = {  # HeaderValueOption.HeaderAppendAction
     0: Action.ADD,
@@ -61,6 +62,14 @@ class Question(NamedTuple):
         request = at + message(2, http)
         attributes = message(1, _peer(self.source, 0)) + message(2, _peer(b"", self.port)) + message(4, request)
         return message(1, attributes)
+
+
+def call_head(authority: bytes, timeout_s: float, length: int) -> bytes:
+    """Return the head of the call that carries a message of *length* bytes, prefix included, as HTTP/1.1 has it."""
+    return (
+        b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/grpc\r\nte: trailers\r\n"
+        b"grpc-timeout: %dm\r\ncontent-length: %d\r\n\r\n"
+    ) % (METHOD, authority, min(round(timeout_s * 1000), _MOST_TIMEOUT) or 1, length)
 
 
 def framed(content: bytes) -> bytes:

@@ -17,13 +17,23 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.deadlines import Deadline
-from gatewayproxy.dataplane.protocols import cors, forwarded, grpc, grpc_web, mirror, retries, upgrade, waiting
+from gatewayproxy.dataplane.protocols import (
+    cors,
+    external_auth,
+    forwarded,
+    grpc,
+    grpc_web,
+    mirror,
+    retries,
+    upgrade,
+    waiting,
+)
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.record import access_record
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.protocols.targets import Target
 from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.dataplane.upstream.pool import EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.match import find_entry, find_host, host_key
@@ -97,12 +107,12 @@ class Exchange:
         target.row.active += 1
         cluster = target.cluster
         if cluster is None:
-            self._answer_for(target)
+            self.answer_for(target, body)
             return
         self.number = number = next(site.ids)
         if connection.known_target is not target:
             self._note_lines(target)
-        body = self._first_piece(body, cluster) if head.length else b""
+        body = self.first_piece(body, cluster.multiplexed) if head.length else b""
         lines, starts = connection.known_lines, target.request_starts
         start = head.buf[: head.fields_end] if head.intact else forwarded.standing_start(head, cluster.multiplexed)
         if lines is None or not start or (starts and head.mentions(starts)):
@@ -127,8 +137,8 @@ class Exchange:
         else:
             self.on_connection(upstream)
 
-    def _first_piece(self, body: bytes, cluster: ClusterState) -> bytes:
-        """Count and return the first bytes of the *body*, as `chunked` says that they go to *cluster*."""
+    def first_piece(self, body: bytes, multiplexed: bool) -> bytes:
+        """Count and return what there is of the *body* as `chunked` says; *multiplexed*: it goes to HTTP/2."""
         self.bytes_in = len(body)
         return body
 
@@ -162,12 +172,20 @@ class Exchange:
         connection.known_target, connection.known_lines = target, lines
 
     def _rewrite(self, target: Target, body: bytes) -> bytes:
-        """Return the head to send, made for this request alone; start the mirrors, whose copies differ by edits."""
+        """Return what to send, made for this request alone."""
+        return self.dressed(target, self.own_lines(), body)
+
+    def own_lines(self) -> bytes:
+        """Return our lines for this request."""
         head, connection = self.head, self.connection
-        if connection.site.limits.trusted_hops:
-            own, self.received_id = forwarded.trusted_lines(head, connection.constant, self.request_id)
-        else:
-            own = forwarded.own_lines(head, connection.constant, self.request_id)
+        if not connection.site.limits.trusted_hops:
+            return forwarded.own_lines(head, connection.constant, self.request_id)
+        own, self.received_id = forwarded.trusted_lines(head, connection.constant, self.request_id)
+        return own
+
+    def dressed(self, target: Target, own: bytes, body: bytes) -> bytes:
+        """Return head and *body* to send, with *own* lines; start the mirrors, whose copies differ by edits."""
+        head = self.head
         assert target.cluster is not None
         if target.cluster.multiplexed:
             own += forwarded.te_line(head)
@@ -433,8 +451,11 @@ class Exchange:
         connection.transport.write(answer_bytes(status, body, head_only=self.head.method == b"HEAD", lines=lines))
         connection.on_exchange_done(self.finish())
 
-    def _answer_for(self, target: Target) -> None:
-        """Answer as the table says: a redirect or a refusal."""
+    def answer_for(self, target: Target, body: bytes) -> None:
+        """Answer as the table says: a redirect or a refusal. A guarded target has the request judged first."""
+        if target.guard is not None:
+            external_auth.judge(self, target.guard, body)
+            return
         choice = target.choice
         respond = choice.respond
         if respond is None:
@@ -444,6 +465,13 @@ class Exchange:
         where = location(respond, self.head.authority, self.head.target)
         lines = edited_lines(b"location: %b\r\n" % where, choice.response)
         self.answer_with(respond.status, "redirect", lines=lines, body=b"")
+
+    def go_to(self, target: Target) -> None:
+        """Have the request, which is counted already, go to *target* now."""
+        if self.target is not None:
+            self.target.row.active -= 1
+        self.target = target
+        target.row.active += 1
 
     def cut(self, reason: str) -> None:
         """End an answer that has begun in a way that its reader notices."""

@@ -30,6 +30,7 @@ _CODES: Final = {
     **dict.fromkeys(REFUSALS, Code.UNAVAILABLE),  # GRPCRouteRule.backendRefs
     FILTER_UNSUPPORTED: Code.INTERNAL,
     "trailers_too_large": Code.RESOURCE_EXHAUSTED,
+    "auth_body_too_large": Code.RESOURCE_EXHAUSTED,
     "body_too_large": Code.RESOURCE_EXHAUSTED,
     "body_timeout": Code.DEADLINE_EXCEEDED,
     "request_timeout": Code.DEADLINE_EXCEEDED,

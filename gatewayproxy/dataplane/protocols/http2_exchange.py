@@ -9,7 +9,6 @@ from gatewayproxy.dataplane.protocols import cors, grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
-from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.routing.table import RouteEntry
 from gatewayproxy.wire.edit import rewrite_response
 from gatewayproxy.wire.grammar import mentions
@@ -66,12 +65,13 @@ class Http2Exchange(Exchange):
             head.routed = index, self.vhost, entry
         return entry
 
-    def _first_piece(self, body: bytes, cluster: ClusterState) -> bytes:
+    def first_piece(self, body: bytes, multiplexed: bool) -> bytes:
+        """Count and return what there is of the *body* as `chunked` says; *multiplexed*: it goes to HTTP/2."""
         stream = self._stream
-        if cluster.multiplexed or self.head.length != CHUNKED:
+        if multiplexed or self.head.length != CHUNKED:
             stream.chunked = False
         else:
-            body = stream.first_chunk(body)
+            body = stream.first_chunk(body, self.request_trailers)
         self.bytes_in = len(body)
         return body
 

@@ -108,10 +108,14 @@ class Http2Stream:
             self.known_host, self.known_index, self.known_vhost, self.known_target, self.known_lines,
         )  # fmt: skip
 
-    def first_chunk(self, body: bytes) -> bytes:
-        """Return the *body* that the exchange began with in chunks, as all that follows will be."""
+    def first_chunk(self, body: bytes, trailers: bytes) -> bytes:
+        """Return the *body* that the exchange begins with in chunks, as all that follows will be.
+
+        *trailers*: field lines behind it, if it is all there.
+        """
         self.chunked = True
-        return self._framed(body, self._received_all, b"") if body or self._received_all else b""
+        whole = self.state is not BODY
+        return self._framed(body, whole, trailers) if body or whole else b""
 
     def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:
         """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.deadlines import Deadlines
-from gatewayproxy.dataplane.protocols.targets import EntryState, TunedState
+from gatewayproxy.dataplane.protocols.targets import EntryState, GuardedState, TunedState
 from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
 
 __all__ = ["Site", "Watched"]
@@ -68,6 +68,8 @@ class Site:
             state: EntryState = TunedState(entry, self.context, secure=self.scheme == b"https")
         else:
             state = EntryState(entry, self.context)
+        if entry.auths:
+            state = GuardedState(entry, self.context, state)
         self.entries[entry] = state
         return state
 

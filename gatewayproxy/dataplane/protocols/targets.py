@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols import grpc_web, retries
@@ -19,17 +19,18 @@ from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.routing.pick import pick
-from gatewayproxy.routing.table import BackendChoice, BackendGroup, RouteEntry
+from gatewayproxy.routing.table import Auth, BackendChoice, BackendGroup, RouteEntry
 from gatewayproxy.wire.edit import edited_lines, line_starts
 from gatewayproxy.wire.origins import actual_lines
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
-__all__ = ["EntryState", "Target", "TunedState"]
+__all__ = ["EntryState", "Guard", "GuardedState", "Target", "TunedState"]
 
 MAX_VARIANTS: Final = 1024  # kept per entry: origins times endpoints; more are made again
 
+Servers = tuple[tuple[Auth, ClusterState], ...]
 Dress = Callable[["Exchange", Upstream], tuple[Upstream, Sink]]
 
 
@@ -37,7 +38,7 @@ class Target:
     """Where requests of one (entry, choice) go, looked up once per table."""
 
     __slots__ = (
-        "base", "budget", "choice", "cluster", "dress", "entry", "mirror_turns", "mirrors", "request",
+        "base", "budget", "choice", "cluster", "dress", "entry", "guard", "mirror_turns", "mirrors", "request",
         "request_starts", "response", "response_starts", "response_tail", "row",
     )  # fmt: skip
 
@@ -61,6 +62,7 @@ class Target:
         self.dress: Dress | None = _dress(entry, self.budget)  # who comes between exchange and upstream; None: nobody
         self.mirrors = tuple((mirror, context.registry.cluster(mirror.cluster)) for mirror in choice.mirrors)
         self.mirror_turns = 0
+        self.guard: Guard | None = None
 
     def variant(self, lines: bytes, cluster: ClusterState | None) -> Target:
         """Return a target of *cluster* that adds *lines* to answers, and else is as this one, which has no base."""
@@ -75,6 +77,7 @@ class Target:
             made.response_tail = lines + self.response_tail
         made.cluster, made.budget, made.dress = cluster, self.budget, self.dress
         made.mirrors, made.mirror_turns = self.mirrors, 0
+        made.guard = None
         return made
 
 
@@ -191,6 +194,30 @@ class TunedState(EntryState):
     def _cors_lines(self, exchange: Exchange) -> bytes:
         cors = self.entry.cors
         return b"" if cors is None or cors.uniform else actual_lines(cors, exchange.head.field(b"origin"))
+
+
+class Guard(NamedTuple):
+    """Whose consent requests need, one after another, and who deals out the targets of those that have it."""
+
+    servers: Servers
+    behind: EntryState
+
+
+class GuardedState(EntryState):
+    """An entry with external authorization: all requests meet one target without a cluster, which has the guard."""
+
+    __slots__ = ("_behind",)
+
+    def __init__(self, entry: RouteEntry, context: Context, behind: EntryState) -> None:
+        super().__init__(entry, context)
+        self._behind = behind
+        servers = tuple((auth, context.registry.cluster(auth.server.cluster)) for auth in entry.auths)
+        self.only = gate = Target(entry, BackendChoice(name=""), context)
+        gate.guard = Guard(servers, behind)
+
+    def move(self, exchange: Exchange, pool: EndpointPool) -> None:
+        """Have *exchange* know that it goes to *pool* now."""
+        self._behind.move(exchange, pool)
 
 
 def _dress(entry: RouteEntry, budget: BudgetState | None) -> Dress | None:

@@ -11,13 +11,22 @@ if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
 
 __all__ = [
-    "ATTEMPTS", "cancel_upstream_timer", "retry", "start_request_timer", "start_upstream_timer", "try_again",
-    "try_next_endpoint", "wait_for_connection", "wait_for_endpoints",
+    "ATTEMPTS", "cancel_upstream_timer", "find_connection", "retry", "start_request_timer", "start_upstream_timer",
+    "try_again", "try_next_endpoint", "wait_for_connection", "wait_for_endpoints",
 ]  # fmt: skip
 
 
 ATTEMPTS: Final = 4  # to have a request served that endpoints refuse, or whose connections break
 _GOODBYES: Final = 16  # the same where endpoints end connections in good order, GOAWAY
+
+
+def find_connection(exchange: Exchange, cluster: ClusterState) -> None:
+    """Take a connection to *cluster* for a request that did not begin with one, or wait for it."""
+    pool = cluster.pick()
+    if pool is None:
+        wait_for_endpoints(exchange, cluster)
+    else:
+        _take_or_wait(exchange, pool)
 
 
 def wait_for_connection(exchange: Exchange, pool: EndpointPool) -> None:

@@ -190,6 +190,7 @@ def clusters_of(table: RoutingTable) -> Iterator[Cluster]:
     """Yield every cluster that *table* names, repeatedly where it is named repeatedly."""
     for port in table.ports:
         for entry in _entries_of(port):
+            yield from (auth.server.cluster for auth in entry.auths)
             for choice in (*entry.group.choices, *entry.resting) if entry.group is not None else ():
                 yield from _clusters_of_choice(choice)
 
