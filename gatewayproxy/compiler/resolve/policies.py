@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.backendtlspolicy import BackendTLSPolicy, PolicyTarget
@@ -23,6 +23,12 @@ from gatewayproxy.model.plan import BackendTls
 from gatewayproxy.model.status import Condition, Reason
 
 __all__ = ["Policies", "PolicyDraft", "ServiceTls"]
+
+_HINTS: Final[Mapping[str, str]] = {
+    Reason.CONFLICTED: "remove one of the two, or give each a sectionName of its own",
+    Reason.INVALID: "name a TCP port in sectionName, or remove the policy",
+    Reason.TARGET_NOT_FOUND: "correct name or sectionName: what the policy misses is reached in plain text",
+}
 
 _Place = tuple[
     str, str, str | None
@@ -125,14 +131,15 @@ class Policies:
                 kind = f"{target.group}/{target.kind}".lstrip("/")
                 findings.warn(meta.origin, meta.key, "spec.targetRefs", f"targets of kind {kind} are ignored")
         for condition in draft.flaws.values():
-            findings.warn(meta.origin, meta.key, "spec.targetRefs", f"{condition.reason}: {condition.message}")
-        field_name, hint = "spec.validation", "until then its Services are not reached: never in plain text"
-        if draft.flaw is not None:
-            message = f"{draft.flaw.reason}: {draft.flaw.message}"
-            findings.error(meta.origin, meta.key, field_name, message, hint)
-        elif not draft.resolved.status:
-            message = f"{draft.resolved.reason}: {draft.resolved.message}"
-            findings.error(meta.origin, meta.key, field_name, message, "certificates are verified by the others alone")
+            message = f"{condition.reason}: {condition.message}"
+            findings.warn(meta.origin, meta.key, "spec.targetRefs", message, _HINTS[condition.reason])
+        broken = draft.flaw or draft.resolved
+        if not broken.status:
+            hint = (
+                "until then its Services are not reached" if draft.flaw else "until then the others alone are trusted"
+            )
+            message = f"{broken.reason}: {broken.message}"
+            findings.error(meta.origin, meta.key, "spec.validation", message, f"correct it; {hint}")
 
 
 def _is_service(target: PolicyTarget) -> bool:

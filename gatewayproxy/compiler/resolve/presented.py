@@ -33,7 +33,7 @@ def judge_client_certificate(draft: GatewayDraft, secrets: Secrets, grants: Gran
     draft.unresolved = found
     detail = f"{gateway.meta.key} has no client certificate for backends: {found.message}"
     draft.client_certificate = refuse(BACKEND_TLS_INVALID, detail)
-    hint = "until then backends with TLS are not reached by this Gateway"
+    hint = "correct it; until then backends over TLS are not reached by this Gateway"
     findings.error(ref.at, gateway.meta.key, ref.path, f"{found.reason}: {found.message}", hint)
 
 
@@ -43,7 +43,8 @@ def certificate_of(ref: ObjectReference, subject: Subject, secrets: Secrets, gra
     name = f"{namespace}/{ref.name}"
     if ref.group or ref.kind != "Secret":
         kind = f"{ref.group}/{ref.kind}".lstrip("/")
-        return _unresolved(Reason.INVALID_CLIENT_CERTIFICATE_REF, f"clientCertificateRef {name} is a {kind}, no Secret")
+        message = f"clientCertificateRef {name} has kind {kind}, not Secret"
+        return _unresolved(Reason.INVALID_CLIENT_CERTIFICATE_REF, message)
     if not grants.permits(subject, group="", kind="Secret", namespace=namespace, name=ref.name):
         needed = f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to Secret"
         return _unresolved(Reason.REF_NOT_PERMITTED, f"Secret {name} needs {needed}")
