@@ -92,12 +92,15 @@ def draft_gateways(
 
 
 def _report_foreign(resources: Resources, classes: Classes, findings: Findings) -> None:
-    """Warn of Gateways of other controllers: manifests that come from a cluster would serve nothing, unnoticed."""
+    """Warn of Gateways that are not ours: manifests that come from a cluster would serve nothing, unnoticed."""
     for gateway in resources.of(Gateway):
         if controller := classes.of_another(gateway):
             message = f"not served: GatewayClass {gateway.gateway_class_name} is of controller {controller}, not ours"
             hint = f"to serve it, run with --controller-name {controller}, or take the GatewayClass out of the files"
             findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, hint)
+        elif not classes.own(gateway):
+            message = f"not served: GatewayClass {gateway.gateway_class_name} has errors"
+            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, "correct it first")
 
 
 def _judge_parameters(draft: GatewayDraft, classes: Classes) -> None:
