@@ -112,12 +112,17 @@ def serve(
 
 @contextmanager
 def serve_port(
-    make_port: Callable[[int], Port], *, limits: Limits | None = None, number: int = 0, log: bool = True
+    make_port: Callable[[int], Port],
+    *,
+    limits: Limits | None = None,
+    number: int = 0,
+    log: bool = True,
+    secret: bytes = b"",
 ) -> Iterator[Served]:
     """Serve what *make_port* makes of a bound port's number."""
     sock = socket.create_server(("127.0.0.1", number), backlog=1024)
     number = sock.getsockname()[1]
-    context = Context(registry=Registry(), limits=limits or Limits())
+    context = Context(registry=Registry(), limits=limits or Limits(), ticket_secret=secret)
     served = Served(DataPlane(context), context, number)
     if log:
         context.access = served.records.append
