@@ -136,12 +136,12 @@ class H2Client(H2Connection):
         rest: tuple[Field, ...] = (),
     ) -> Stream:
         """Open a stream with a request head and return it; *head*: its method is HEAD. See `send_headers`."""
-        if not self.room:
+        stream_id = self._next_id
+        if len(self.streams) >= self.peer_streams or self.peer_leaves or self.failed or stream_id > MAX_STREAM_ID:
             raise LocalProtocolError("no room for a stream on this connection")
-        stream = Stream(self._next_id, self._peer_window, self._stream_window)
-        self._next_id += 2
+        stream = self.streams[stream_id] = Stream(stream_id, self._peer_window, self._stream_window)
+        self._next_id = stream_id + 2
         stream.bodiless = head
-        self.streams[stream.id] = stream
         self.send_headers(stream, fields, end=end, sensitive=sensitive, rest=rest)
         return stream
 

@@ -121,7 +121,7 @@ class HeadReader:
 
     def request(self, block: bytes, stream_id: int) -> Head:
         """Return the head of a request."""
-        head = self._known(self._heads, block)
+        head = self._heads.get(block) if self._changes == self._decoder.changes else self._forget()
         if head is None:
             fields, sensitive = self._decoder.decode(block)
             n = _count_pseudo(fields, _REQUEST)
@@ -132,7 +132,7 @@ class HeadReader:
 
     def response(self, block: bytes, stream_id: int) -> Head:
         """Return the head of a response; its *length* is 0 where its status allows no body."""
-        head = self._known(self._heads, block)
+        head = self._heads.get(block) if self._changes == self._decoder.changes else self._forget()
         if head is None:
             fields, sensitive = self._decoder.decode(block)
             n = _count_pseudo(fields, _RESPONSE)
@@ -145,7 +145,7 @@ class HeadReader:
 
     def trailers(self, block: bytes, stream_id: int) -> Head:
         """Return trailers: a Head with fields alone."""
-        head = self._known(self._trailers, block)
+        head = self._trailers.get(block) if self._changes == self._decoder.changes else self._forget()
         if head is None:
             fields, sensitive = self._decoder.decode(block)
             head = Head(self._section(fields, stream_id), sensitive)
@@ -163,9 +163,8 @@ class HeadReader:
         except RemoteProtocolError:  # too large
             return
 
-    def _known(self, heads: dict[bytes, Head], block: bytes) -> Head | None:
-        if self._changes == self._decoder.changes:
-            return heads.get(block)
+    def _forget(self) -> Head | None:
+        """Let go of what was read by another table; so there is nothing to find."""
         self._changes = self._decoder.changes
         self._heads.clear()
         self._trailers.clear()

@@ -184,7 +184,8 @@ class Sender:
     def _send_end(self, stream: Stream) -> None:
         stream.sending = False
         if not stream.receiving:
-            self._resets.earn(1)
+            if self._resets.left < self._resets.most:
+                self._resets.earn(1)
             self._forget(stream, Ending.BY_END)
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:

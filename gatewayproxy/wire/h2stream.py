@@ -6,6 +6,7 @@ RFC 9113 §5.1, without reserved states, since nothing is ever pushed, and witho
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from gatewayproxy.errors import H2Error
 from gatewayproxy.wire.h2frames import ErrorCode
@@ -54,7 +55,7 @@ class Stream:
         self.final = False  # the head that is not interim has come
         self.cut = False  # reset by either side: what is still sent on it is thrown away
         self.bodiless = False  # a HEAD request: its response has no body
-        self.owner: object = None
+        self.owner: Any = None
 
     def __repr__(self) -> str:
         return f"<Stream {self.id} {self.state.name}>"

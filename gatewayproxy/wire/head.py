@@ -111,6 +111,7 @@ class RequestHead:
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
     # What those who serve it have found, for when a client of HTTP/2 repeats it:
     standing: tuple[bool, bytes] | None = None  # how it goes on, to an endpoint of HTTP/2 or not
+    free_of: tuple[bytes, ...] | None = None  # what `mentions` did not find last
     routed: tuple[Any, Any, Any] | None = None  # index, virtual host, entry
     allowed_s: float | None = None  # by its grpc-timeout
     plain_call = False  # not of gRPC-Web
@@ -124,12 +125,16 @@ class RequestHead:
         plain, low = self.plain, self.low
         if plain is not None and plain.free_of is starts:
             return False
+        if self.free_of is starts:
+            return False
         if low is None:
             low = self.low = self.buf[self.fields_start - 1 : self.end].lower()
         if mentions(low, starts):
             return True
         if plain is not None:
             plain.free_of = starts
+        else:
+            self.free_of = starts
         return False
 
     def cut(self, name: bytes) -> None:

@@ -227,11 +227,16 @@ class Http2Connection(asyncio.Protocol):
         _, stream, head, end = event
         if not stream.sending:
             return  # reset at once; PERF: CVE-2023-44487 must not cost an exchange each
-        try:
-            downstream, exchange = self._exchange(stream, head, end, now)
-        except RemoteProtocolError as error:
-            self._refuse(stream, error, now, bodiless=head.method == b"HEAD")
-            return
+        request = self._heads[end].get(head)
+        if request is not None:  # PERF: as most are
+            downstream = Http2Stream(self, stream, chunked=request.length == CHUNKED, now=now)
+            exchange = Http2Exchange(downstream, request)
+        else:
+            try:
+                downstream, exchange = self._exchange(stream, head, end, now)
+            except RemoteProtocolError as error:
+                self._refuse(stream, error, now, bodiless=head.method == b"HEAD")
+                return
         stream.owner = downstream
         if end:
             downstream.begin(exchange, b"", end=True)
@@ -250,20 +255,18 @@ class Http2Connection(asyncio.Protocol):
         return downstream, Http2Exchange(downstream, request)
 
     def _request_head(self, head: Head, end: bool) -> RequestHead:
-        """Return *head* read as HTTP/1.1's, by its one strict grammar."""
+        """Return *head* read as HTTP/1.1's, by its one strict grammar, and keep it for when it is repeated."""
+        chunked = not end and head.length < 0
+        request = parse_request(request_bytes(head, chunked=chunked), self.site.limits, last=self._last_fields)
+        assert request is not None
+        self._last_fields = request.plain if request.end <= _LAST_BYTES else None
+        self._judge_scheme(head, request)
+        if head.sensitive:
+            request.sensitive = head.sensitive
         kept = self._heads[end]
-        request = kept.get(head)
-        if request is None:
-            chunked = not end and head.length < 0
-            request = parse_request(request_bytes(head, chunked=chunked), self.site.limits, last=self._last_fields)
-            assert request is not None
-            self._last_fields = request.plain if request.end <= _LAST_BYTES else None
-            self._judge_scheme(head, request)
-            if head.sensitive:
-                request.sensitive = head.sensitive
-            if len(kept) >= _KEPT:
-                kept.clear()
-            kept[head] = request
+        if len(kept) >= _KEPT:
+            kept.clear()
+        kept[head] = request
         return request
 
     def _judge_scheme(self, head: Head, request: RequestHead) -> None:
@@ -279,14 +282,14 @@ class Http2Connection(asyncio.Protocol):
     def _on_data(self, event: Event, now: float) -> None:
         assert event[0] == h2events.DATA
         _, stream, data, end = event
-        if (owner := _owner(stream)) is not None:
+        if (owner := stream.owner) is not None:
             owner.on_data(data, end, now)
         else:
             self.codec.consumed(stream, len(data))
 
     def _on_trailers(self, event: Event, now: float) -> None:
         assert event[0] == h2events.TRAILERS
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.on_trailers(event[2].lines, now)
 
     def _on_refused(self, event: Event, now: float) -> None:
@@ -309,13 +312,13 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_reset(self, event: Event, now: float) -> None:
         assert event[0] == h2events.RESET
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.lost()
 
     def _on_broken(self, event: Event, now: float) -> None:
         assert event[0] == h2events.BROKEN
         _, stream, error = event
-        owner = _owner(stream)
+        owner = stream.owner
         if owner is None or owner.exchange is None:
             self._note(error)
         else:
@@ -324,7 +327,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_window(self, event: Event, now: float) -> None:
         assert event[0] == h2events.WINDOW
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             self.waiting[owner] = None
 
     def _on_pong(self, event: Event, now: float) -> None:
@@ -350,7 +353,7 @@ class Http2Connection(asyncio.Protocol):
     def _lose_streams(self, reason: str = "") -> None:
         self._opening = None
         for stream in list(self.codec.streams.values()):
-            if (owner := _owner(stream)) is not None:
+            if (owner := stream.owner) is not None:
                 owner.lost(reason)
 
     # The end
@@ -410,7 +413,7 @@ class Http2Connection(asyncio.Protocol):
             self.drain()
         streams = self.codec.streams
         for stream in list(streams.values()):
-            if (owner := _owner(stream)) is not None:
+            if (owner := stream.owner) is not None:
                 owner.on_tick(now)
         if streams:
             self._used_at = now
@@ -446,10 +449,6 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._ending = True
             self._say_last()  # a request that crosses it is not served, and the client knows
-
-
-def _owner(stream: Stream) -> Http2Stream | None:
-    return cast("Http2Stream | None", stream.owner)
 
 
 _ON: Final[tuple[Callable[[Http2Connection, Any, float], None], ...]] = (  # by the numbers of `wire.h2events`

@@ -297,8 +297,11 @@ class Http2Stream:
 
     def _settle(self) -> None:
         """RFC 9113 §8.1: behind a complete response, ask a client that is still sending to stop."""
-        self._carrier.codec.reset(self.stream, ErrorCode.NO_ERROR)
-        self._carrier.wake()
+        stream = self.stream
+        stream.owner = None
+        if stream.receiving or stream.sending:
+            self._carrier.codec.reset(stream, ErrorCode.NO_ERROR)
+            self._carrier.wake()
 
     def cut(self) -> None:
         """End an answer that has begun in a way that its reader notices."""
@@ -319,6 +322,7 @@ class Http2Stream:
             exchange.on_client_lost()
 
     def _drop(self) -> None:
+        self.stream.owner = None  # no cycles are left for the garbage collector
         self.exchange = None
         self.state = CLOSED
         self._unsent = b""

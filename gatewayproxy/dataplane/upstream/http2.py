@@ -144,7 +144,7 @@ class Http2Upstream(EndpointConnection):
         self._closing = True
         self._stop_opening()
         for stream in list(self.codec.streams.values()):
-            if (owner := _owner(stream)) is not None:
+            if (owner := stream.owner) is not None:
                 owner.sink = None
         self.transport.abort()
 
@@ -246,35 +246,35 @@ class Http2Upstream(EndpointConnection):
         _, stream, head, end = event
         self.has_answered = True
         self._n_pings = 0
-        if (owner := _owner(stream)) is not None:
+        if (owner := stream.owner) is not None:
             owner.on_head(head, end)
 
     def _on_interim(self, event: Event) -> None:
         assert event[0] == h2events.INTERIM
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.on_interim(event[2])
 
     def _on_data(self, event: Event) -> None:
         assert event[0] == h2events.DATA
         _, stream, data, end = event
         self._n_pings = 0
-        if (owner := _owner(stream)) is not None:
+        if (owner := stream.owner) is not None:
             owner.on_data(data, end)
 
     def _on_trailers(self, event: Event) -> None:
         assert event[0] == h2events.TRAILERS
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.on_trailers(event[2])
 
     def _on_refused(self, event: Event) -> None:
         assert event[0] == h2events.REFUSED
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.refuse(event[2])
 
     def _on_reset(self, event: Event) -> None:
         assert event[0] == h2events.RESET
         _, stream, code = event
-        owner = _owner(stream)
+        owner = stream.owner
         if owner is None:
             return
         if code == ErrorCode.REFUSED_STREAM and not owner.answered:
@@ -287,12 +287,12 @@ class Http2Upstream(EndpointConnection):
 
     def _on_broken(self, event: Event) -> None:
         assert event[0] == h2events.BROKEN
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             owner.refuse(event[2])
 
     def _on_window(self, event: Event) -> None:
         assert event[0] == h2events.WINDOW
-        if (owner := _owner(event[1])) is not None:
+        if (owner := event[1].owner) is not None:
             self.waiting[owner] = None
 
     def _on_settings(self, event: Event) -> None:
@@ -312,7 +312,7 @@ class Http2Upstream(EndpointConnection):
         error = event[1]
         log.debug("h2_failed endpoint=%s reason=%s detail=%r", self.pool.name, error.reason, str(error))
         for stream in list(self.codec.streams.values()):
-            if (owner := _owner(stream)) is not None:
+            if (owner := stream.owner) is not None:
                 owner.refuse(RemoteProtocolError(f"{self.pool.name}: {error}"))
 
     def _ignore(self, event: Event) -> None:
@@ -320,13 +320,13 @@ class Http2Upstream(EndpointConnection):
 
     def _fault(self, event: Event) -> None:
         log.exception("upstream_stream_failed endpoint=%s", self.pool.name)
-        owner = _owner(event[1]) if len(event) > 1 and isinstance(event[1], Stream) else None
+        owner = event[1].owner if len(event) > 1 and isinstance(event[1], Stream) else None
         if owner is not None:
             owner.fail(UpstreamError("a fault of the gateway itself", kind="internal_error", status=500))
 
     def _fail_streams(self, message: str, kind: str) -> None:
         for stream in list(self.codec.streams.values()):
-            if (owner := _owner(stream)) is not None:
+            if (owner := stream.owner) is not None:
                 safe = not owner.answered and not owner.fresh
                 owner.fail(UpstreamError(message, kind=kind, status=502, retryable=safe))
         unsettled, self.unsettled = self.unsettled, None
@@ -369,10 +369,6 @@ class Http2Upstream(EndpointConnection):
         self._stop_opening()
         self._fail_streams(f"{self.pool.name}: {message}", "upstream_closed")
         self.transport.abort()
-
-
-def _owner(stream: Stream) -> UpstreamStream | None:
-    return cast("UpstreamStream | None", stream.owner)
 
 
 _ON: Final[tuple[Callable[[Http2Upstream, Any], None], ...]] = (  # by the numbers of `wire.h2events`

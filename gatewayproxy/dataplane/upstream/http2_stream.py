@@ -251,6 +251,12 @@ class UpstreamStream:
         elif self._held_back and (data or self._held):
             self._held.append(data)
             self._end_held = end
+        elif data and not (end or self._framed):
+            sink.on_body(data)
+            if self._held_back:
+                self._owed += len(data)
+            else:
+                self._carrier.codec.consumed(self.stream, len(data))
         else:
             self._deliver(sink, data, end)
 
@@ -309,5 +315,8 @@ class UpstreamStream:
         self.sink = None
         self._unsent = b""
         self._held.clear()
-        self._carrier.codec.reset(self.stream, code)
-        self._carrier.wake()
+        stream = self.stream
+        stream.owner = None  # no cycles are left for the garbage collector
+        if stream.receiving or stream.sending:
+            self._carrier.codec.reset(stream, code)
+            self._carrier.wake()
