@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.model.plan import Cluster, Endpoint, ExternalAuth
+from gatewayproxy.model.plan import Cluster, ExternalAuth
 from gatewayproxy.routing.table import Auth, BackendChoice, HostIndex, RouteEntry
-from tests.support.backend import Backend, backend, client, until
+from tests.support.backend import Backend, backend, client
 from tests.support.worker import Served, cluster, entry, serve, vhost
 
 YES = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-User: ada\r\n\r\n"
