@@ -81,6 +81,7 @@ def _run(options: argparse.Namespace) -> int:
             port_map=port_map(options.map_port),
             address_pool=address_pool(options.address_pool),
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in LIMITS}),
+            session_key_file=options.session_key_file,
             drain_delay_s=options.drain_delay,
         )
     )

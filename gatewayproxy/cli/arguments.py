@@ -170,6 +170,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--admin", metavar="HOST:PORT", type=_host_port, default=DEFAULT_ADMIN,
         help="where /healthz, /readyz, /metrics and /status are; none: nowhere (127.0.0.1:9901)",
     )  # fmt: skip
+    parser.add_argument(
+        "--session-key-file", metavar="FILE",
+        help="what signs persistent sessions: equal in all gateways that share clients (a key of this run)",
+    )  # fmt: skip
     logs = parser.add_argument_group("logs")
     logs.add_argument("--access-log", metavar="FILE", help="one line per request or stream; -: standard output (none)")
     logs.add_argument("--access-log-format", choices=("json", "text"), default="json", help="(%(default)s)")

@@ -32,6 +32,7 @@ class RunOptions:
     port_map: Mapping[int, int] = field(default_factory=dict)  # listener port -> bind port
     address_pool: tuple[str, ...] = ()  # for Gateways that leave their address to us
     limits: Limits = field(default_factory=Limits)  # limits.drain_s bounds SIGTERM and removed listeners
+    session_key_file: str | None = None  # signs persistent sessions; None = a key that ends with this run
     drain_delay_s: float = 0.0  # SIGTERM: not ready for this long before accepting ends
     compile_deadline_s: float = 120.0  # a compilation that takes longer fails, the table in force stays
     compile_memory_bytes: int = 2 << 30  # address space of the compiling child; more and the reload fails

@@ -61,6 +61,7 @@ class Slot:
         sockets: ListeningSockets,
         *,
         ticket_secret: bytes,
+        session_secret: bytes,
         in_force: Callable[[], TableBytes | None],
         on_retired: Callable[[int, int], None],
         on_gone: Callable[[int], None],
@@ -71,6 +72,7 @@ class Slot:
         self._options = options
         self._sockets = sockets
         self._ticket_secret = ticket_secret
+        self._session_secret = session_secret
         self._in_force = in_force
         self._on_retired = on_retired
         self._on_gone = on_gone
@@ -118,6 +120,7 @@ class Slot:
             "log_format": options.log_format,
             "log_level": options.log_level,
             "ticket_secret": self._ticket_secret.hex(),
+            "session_secret": self._session_secret.hex(),
         }
         self._child.send(Kind.CONFIGURE, settings)
         log.info("worker_started", extra=logs.fields(slot=self.index, pid=self._child.pid))

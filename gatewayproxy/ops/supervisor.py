@@ -27,6 +27,7 @@ from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.pages import Pages
+from gatewayproxy.ops.session_key import session_secret
 from gatewayproxy.ops.slots import Slot
 from gatewayproxy.ops.snapshot import Totals
 
@@ -71,6 +72,7 @@ class Supervisor:
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         n_workers = options.workers or len(os.sched_getaffinity(0))
+        self._session_secret = session_secret(options.session_key_file)
         self._ticket_secret = secrets.token_bytes(48)  # TLS sessions go on in any worker, and end with this run
         linger_s = options.limits.drain_s + _KILL_GRACE_S  # the workers' own deadline comes first
         self._sockets = ListeningSockets(n_workers, linger_s)
@@ -132,6 +134,7 @@ class Supervisor:
             self._options,
             self._sockets,
             ticket_secret=self._ticket_secret,
+            session_secret=self._session_secret,
             in_force=lambda: self._control.table,
             on_retired=self._control.retired,
             on_gone=self._totals.bury,

@@ -86,8 +86,13 @@ class Worker:
                 log.error("access_log_failed path=%r error=%r", options["access_log"], str(error))
             else:
                 self._access = AccessLog(self._writer, options["access_log_format"])
-        secret = bytes.fromhex(options["ticket_secret"])
-        context = Context(registry=Registry(), limits=limits, access=self._access, ticket_secret=secret)
+        context = Context(
+            registry=Registry(),
+            limits=limits,
+            access=self._access,
+            ticket_secret=bytes.fromhex(options["ticket_secret"]),
+            session_secret=bytes.fromhex(options["session_secret"]),
+        )
         self._plane = DataPlane(context)
 
     def _begin(self, _: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class _Held:
     def __init__(self) -> None:
         self.table: TableBytes | None = None
         self.slot = Slot(
-            0, RunOptions(paths=(), log_level="error"), ListeningSockets(1), ticket_secret=b"",
+            0, RunOptions(paths=(), log_level="error"), ListeningSockets(1), ticket_secret=b"", session_secret=b"",
             in_force=lambda: self.table, on_retired=lambda finished, cut: None, on_gone=lambda slot: None,
         )  # fmt: skip
 
