@@ -15,6 +15,7 @@ from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint, HeaderTest, Q
 from gatewayproxy.model.traffic import RetryBudget
 from gatewayproxy.routing.match import NameIndex
 from gatewayproxy.routing.table import (
+    Auth,
     BackendChoice,
     Candidate,
     PathIndex,
@@ -140,6 +141,8 @@ def _entry(entry: RouteEntry) -> Iterator[str]:
 def _traffic(entry: RouteEntry) -> Iterator[str]:
     """Yield what the rule asks for beyond one try at one endpoint."""
     cors, retry, session = entry.cors, entry.retry, entry.session
+    for auth in entry.auths:
+        yield from _auth(auth)
     if cors is not None:
         credentials = " with credentials" if cors.credentials else ""
         yield f"  cors from {_list(cors.origins)}{credentials}, max age {cors.max_age_s} s"
@@ -156,6 +159,20 @@ def _traffic(entry: RouteEntry) -> Iterator[str]:
             where = f"{kind} {_text(session.name)} for {_text(session.path)}"
         ends = f", at most {session.absolute_s:g} s" if session.absolute_s else ""
         yield f"  sessions of {session.rule} by {where}{ends}"
+
+
+def _auth(auth: Auth) -> Iterator[str]:
+    server = auth.server
+    yield f"  authorized by {'gRPC' if server.grpc else 'HTTP'} {_cluster(server.cluster)}"
+    yield from _edit("before, request", auth.before, "    ")
+    if server.authority or server.path:
+        yield f"    asked as {_text(server.authority)}{_text(server.path)}"
+    if server.request_headers:
+        yield f"    sees {_list(server.request_headers)}"
+    if server.response_headers:
+        yield f"    sets {_list(server.response_headers)}"
+    if server.body_bytes:
+        yield f"    sees bodies of {server.body_bytes} bytes at most"
 
 
 def _list(items: Sequence[bytes]) -> str:

@@ -9,6 +9,7 @@ from gatewayproxy.model.plan import (
     Backend,
     BackendTls,
     Cluster,
+    ExternalAuth,
     FilterChain,
     GRPCMatch,
     HeaderTest,
@@ -61,6 +62,10 @@ def _rule(rule: Rule) -> Iterator[str]:
     lines += _chain(rule.filters)
     if rule.request_timeout_s or rule.backend_timeout_s:
         lines.append(f"timeouts request {rule.request_timeout_s} s, backend {rule.backend_timeout_s} s")
+    if rule.retry is not None:
+        lines.append(str(rule.retry))
+    if rule.session is not None:
+        lines.append(str(rule.session))
     if rule.refusal is not None:
         lines.append(_refusal(rule.refusal))
     for backend in rule.backends:
@@ -85,11 +90,25 @@ def _tests(what: str, tests: Iterable[HeaderTest | QueryTest]) -> list[str]:
 def _chain(chain: FilterChain) -> Iterator[str]:
     yield from (f"request {op}" for op in chain.request)
     yield from (f"response {op}" for op in chain.response)
+    yield from (line for auth in chain.auths for line in _auth(auth))
     yield from (f"mirror {m.numerator}/{m.denominator} to {_cluster(m.cluster)}" for m in chain.mirrors)
     if chain.redirect is not None:
         yield str(chain.redirect)
+    if chain.cors is not None:
+        yield str(chain.cors)
     if chain.refusal is not None:
         yield f"filters {_refusal(chain.refusal)}"
+
+
+def _auth(auth: ExternalAuth) -> Iterator[str]:
+    url = (auth.authority + auth.path).decode()
+    yield f"authorized by {'gRPC' if auth.grpc else 'HTTP'} {url} {_cluster(auth.cluster)}"
+    yield from (f"  before, request {op}" for op in auth.before)
+    for what, names in (("sees", auth.request_headers), ("sets", auth.response_headers)):
+        if names:
+            yield f"  {what} {', '.join(name.decode() for name in names)}"
+    if auth.body_bytes:
+        yield f"  sees bodies of {auth.body_bytes} bytes at most"
 
 
 def _backend(backend: Backend) -> Iterator[str]:
@@ -102,7 +121,8 @@ def _backend(backend: Backend) -> Iterator[str]:
 def _cluster(cluster: Cluster) -> str:
     found = [f"{e.host} port {e.port}" for e in cluster.endpoints]
     found += [f"DNS {cluster.dns.host} port {cluster.dns.port}"] if cluster.dns is not None else []
-    return f"{cluster.protocol.value}{_tls(cluster.tls)} {', '.join(found)}"
+    budget = f", {cluster.retry_budget}" if cluster.retry_budget is not None else ""
+    return f"{cluster.protocol.value}{_tls(cluster.tls)} {', '.join(found)}{budget}"
 
 
 def _tls(tls: BackendTls | None) -> str:

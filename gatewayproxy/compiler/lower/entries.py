@@ -7,6 +7,7 @@ prefix, one per prefix. Entries and groups are numbered densely, in the order th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 from hashlib import blake2b
 from itertools import accumulate
@@ -28,7 +29,7 @@ from gatewayproxy.model.plan import (
 )
 from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
 from gatewayproxy.routing.pick import step_for
-from gatewayproxy.routing.table import BackendChoice, BackendGroup, Mirror, RouteEntry, RuleLabel
+from gatewayproxy.routing.table import Auth, BackendChoice, BackendGroup, Mirror, RouteEntry, RuleLabel
 
 __all__ = ["Entries", "RuleEntries"]
 
@@ -89,6 +90,8 @@ class RuleEntries:
     def _make(self, prefix: bytes | None) -> RouteEntry:
         rule, chain = self._rule, self._rule.filters
         refusal = rule.refusal or chain.refusal or _unbound(rule, prefix)
+        auths = tuple(self._auths(chain))
+        refusal = refusal or next((each for each in auths if isinstance(each, Refusal)), None)
         respond = group = None
         if refusal is None and chain.redirect is not None:
             respond = bind_redirect(chain.redirect, self._listener, prefix or b"")
@@ -106,6 +109,7 @@ class RuleEntries:
             request_timeout_s=rule.request_timeout_s,
             backend_timeout_s=rule.backend_timeout_s,
             grpc=self._label.kind == "GRPCRoute",
+            auths=tuple(each for each in auths if isinstance(each, Auth)) if refusal is None else (),
             cors=chain.cors,
             retry=rule.retry if group is not None else None,
             session=rule.session if group is not None else None,
@@ -148,6 +152,15 @@ class RuleEntries:
             if not isinstance(cluster, Refusal):  # a mirror that cannot be reached leaves the requests alone
                 edit = fold(outer.request + chain.request, prefix)
                 yield Mirror(cluster=cluster, numerator=to.numerator, denominator=to.denominator, request=edit)
+
+    def _auths(self, chain: FilterChain) -> Iterator[Auth | Refusal]:
+        """Yield the servers that *chain* asks; a refusal for one that cannot be spoken to."""
+        for each in chain.auths:
+            cluster = present(each.cluster, self._listener)
+            if isinstance(cluster, Refusal):
+                yield cluster
+            else:
+                yield Auth(server=replace(each, cluster=cluster), before=fold(each.before))
 
     def _own_fields(self) -> tuple[HeadOp, ...]:
         """Return the edits of an answer that leave the fields of CORS and sessions to us, whatever a backend says."""

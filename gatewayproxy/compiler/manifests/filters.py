@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayproxy.compiler.manifests.unserved_filters import read_extension_ref, read_external_auth
+from gatewayproxy.compiler.manifests.unserved_filters import read_extension_ref
 from gatewayproxy.fields import BackendObjectReference, Fields
 from gatewayproxy.filters import FILTERS, FilterSpec
 from gatewayproxy.model.names import Origin
@@ -18,7 +18,6 @@ FilterMembers = Mapping[str, str]  # the filter types of a kind of route, each w
 
 _UNSERVED: Final = {  # HTTPRouteFilterType: its member of the union, and who checks it
     "ExtensionRef": ("extensionRef", read_extension_ref),
-    "ExternalAuth": ("externalAuth", read_external_auth),
 }
 HTTP_FILTERS: Final[FilterMembers] = {name: kind.member for name, kind in FILTERS.items()} | {
     name: member for name, (member, _) in _UNSERVED.items()

@@ -8,6 +8,7 @@ filter MUST NOT be skipped"). In both cases the rest of the route serves (RouteC
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gatewayproxy.compiler.manifests.filters import Filter
 from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute, GRPCRouteRule
@@ -23,7 +24,7 @@ from gatewayproxy.compiler.resolve.traffic import bind_session
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.filters import combine
-from gatewayproxy.model.plan import Backend, Cluster, FilterChain, GRPCMatch, HeaderTest, Match, Route, Rule
+from gatewayproxy.model.plan import Backend, FilterChain, GRPCMatch, HeaderTest, Match, Refusal, Route, Rule
 from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
 from gatewayproxy.model.status import Condition, Reason
 from gatewayproxy.model.traffic import Session
@@ -114,6 +115,10 @@ class RouteWork:
             detail = "a CORS filter of a backendRef is not supported"
             self._drop(index, rule, f"{detail}, its requests fail", "move it to the filters of the rule")
             filters = FilterChain(refusal=refuse(FILTER_UNSUPPORTED, detail))
+        if filters.auths:  # HTTPRouteFilterExternalAuth: "Support in HTTPRouteRule", and nowhere else
+            detail = "an ExternalAuth filter of a backendRef is not supported"
+            self._drop(index, rule, f"{detail}, its requests fail", "move it to the filters of the rule")
+            filters = FilterChain(refusal=refuse(FILTER_UNSUPPORTED, detail))
         if target.refusal is not None:
             self._note(backend.ref, target, target.refusal.detail)
         return Backend(
@@ -134,14 +139,17 @@ class RouteWork:
             detail = f"filter {each.type} is not supported"
             self._drop(index, rule, f"{detail}, its requests fail", "remove the filter, or the rule")
             return FilterChain(refusal=refuse(FILTER_UNSUPPORTED, detail))
-        clusters: dict[BackendObjectReference, Cluster] = {}
-        for ref in each.references:
-            target = self._backends.target(ref, self._subject)
-            if target.cluster is not None:
-                clusters[ref] = target.cluster
-            elif target.refusal is not None:
-                self._note(ref, target, f"not mirrored: {target.refusal.detail}")
-        return each.spec.lower(clusters)
+        targets = {ref: self._backends.target(ref, self._subject) for ref in each.references}
+        chain = each.spec.lower({ref: found.cluster for ref, found in targets.items() if found.cluster is not None})
+        for ref, found in targets.items():
+            missing = found.refusal
+            if missing is None:
+                continue
+            what = "not mirrored" if chain.refusal is None else "no request passes"
+            self._note(ref, found, f"{what}: {missing.detail}")
+            if chain.refusal is not None:
+                chain = replace(chain, refusal=Refusal(missing.status, chain.refusal.reason, missing.detail))
+        return chain
 
     def _drop(self, index: int, rule: _SpecRule, flaw: str, hint: str) -> None:
         self._flaws.setdefault(index, flaw)
