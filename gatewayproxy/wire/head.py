@@ -36,6 +36,7 @@ from gatewayproxy.wire.target import (
     is_origin_form,
     odd_path,
     parse_absolute,
+    readings,
 )
 
 __all__ = ["CHUNKED", "PlainFields", "RequestHead", "parse_request"]
@@ -136,6 +137,10 @@ class RequestHead:
         else:
             self.free_of = starts
         return False
+
+    def other_paths(self) -> tuple[bytes, ...]:
+        """Return the other readings of an *odd* path."""
+        return readings(self.path)
 
     def cut(self, name: bytes) -> None:
         """Let no line of field *name* go on."""

@@ -9,8 +9,9 @@ import pytest
 
 from gatewayproxy.dataplane.protocols import tls_contexts
 from gatewayproxy.dataplane.protocols.openssl import TICKET_KEYS_BYTES, set_ticket_keys
-from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts, choose
+from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts
 from gatewayproxy.model.plan import Certificate
+from gatewayproxy.routing.server_names import certificates_for
 from gatewayproxy.routing.table import ListenerLabel, SniTarget
 from tests.support.certs import certificate
 
@@ -40,12 +41,12 @@ A, WILD, OTHER = named("a.test"), named("*.a.test"), named("other.test")
     ],
 )
 def test_the_certificates_that_cover_the_name_are_chosen(name: bytes | None, chosen: tuple[Certificate, ...]) -> None:
-    assert choose((A, WILD, OTHER), name) == chosen
+    assert certificates_for((A, WILD, OTHER), name) == chosen
 
 
 def test_two_kinds_of_key_for_one_name_are_both_chosen() -> None:
     twin = replace(A, digest="rsa")
-    assert choose((A, OTHER, twin), b"a.test") == (A, twin)
+    assert certificates_for((A, OTHER, twin), b"a.test") == (A, twin)
 
 
 def test_a_context_is_kept_by_value_over_reloads() -> None:

@@ -17,10 +17,10 @@ from gatewayproxy.dataplane.protocols.tls_contexts import ServerContexts
 from gatewayproxy.dataplane.protocols.tls_handshake import Handshake, RefusedHandshake
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.dataplane.tls.transport import TlsTransport
-from gatewayproxy.routing.match import find_host
-from gatewayproxy.routing.table import Port, SniIndex, SniTarget
+from gatewayproxy.routing.server_names import find_target
+from gatewayproxy.routing.table import Port, SniTarget
 
-__all__ = ["Speaker", "Termination", "find_target"]
+__all__ = ["Speaker", "Termination"]
 
 log = logging.getLogger(__name__)
 
@@ -168,10 +168,3 @@ class Termination:
             reason=refused.reason,
             detail=refused.detail,
         )
-
-
-def find_target(index: SniIndex | None, name: bytes | None) -> SniTarget | None:
-    """Return what *name* leads to; None = nothing, or there is no name and no listener takes clients without."""
-    if index is None:
-        return None
-    return index.default if name is None else find_host(index, name)

@@ -16,11 +16,12 @@ from functools import partial
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.accept import Attacher
 from gatewayproxy.dataplane.listeners.https import HttpSpeaker
-from gatewayproxy.dataplane.listeners.termination import Termination, find_target
+from gatewayproxy.dataplane.listeners.termination import Termination
 from gatewayproxy.dataplane.protocols.splice_accept import StreamListener
 from gatewayproxy.dataplane.protocols.splice_hello import PendingHello
 from gatewayproxy.dataplane.protocols.splice_record import Client, Cutoff
 from gatewayproxy.dataplane.protocols.tls_streams import TlsStreams
+from gatewayproxy.routing.server_names import find_target
 from gatewayproxy.routing.table import Port, RouteEntry, SniAction, SniTarget
 
 __all__ = ["TlsListener"]

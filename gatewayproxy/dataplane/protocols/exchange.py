@@ -36,13 +36,13 @@ from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import Refusal
+from gatewayproxy.routing.dispatch import PREFLIGHT, dispatch, unmatched
 from gatewayproxy.routing.match import find_entry, find_host, host_key
-from gatewayproxy.routing.table import RouteEntry, VirtualHost
+from gatewayproxy.routing.table import ListenerLabel, RouteEntry, VirtualHost
 from gatewayproxy.wire.edit import edited_lines, location, rewrite_request, rewrite_response
 from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, UNTIL_CLOSE, ResponseHead
-from gatewayproxy.wire.target import readings
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.http1 import Http1Connection
@@ -216,41 +216,32 @@ class Exchange:
             vhost = find_host(index, host_key(head.authority))
             connection.known_host, connection.known_index, connection.known_vhost = head.authority, index, vhost
             connection.known_target = None
-        if vhost is None:
-            self.answer("no_route")
-            return None
         self.vhost = vhost
-        if connection.listener is not None and connection.listener.scope != vhost.listener.scope:
-            self.answer("misdirected")
-            return None
-        if head.scheme is not None and head.scheme != site.scheme:
-            self.answer("misdirected", "the target's scheme is not that of the connection")
-            return None
-        if head.method == b"OPTIONS" and (head.path == b"*" or head.max_forwards == 0):
-            self.answer("options_answered")  # RFC 9110 §7.6.2, §9.3.7: it asked us
-            return None
-        if head.method == b"OPTIONS" and cors.answer_preflight(self, vhost):
-            return None
+        listener = connection.listener
+        # PERF: `dispatch` says it all; what nearly every request is, is seen here without calling it.
+        if (
+            vhost is None
+            or (listener is not None and listener.scope != vhost.listener.scope)
+            or head.scheme is not None
+            or head.method == b"OPTIONS"
+            or head.odd
+        ):
+            return self._dispatch(vhost, listener)
         entry = find_entry(vhost, head)
-        if head.odd and not self.same_rule(vhost, entry):
-            self.answer("ambiguous_path")
-            return None
         if entry is None:
-            self.answer("no_rule" if vhost.layers else "no_route")
+            self.answer(unmatched(vhost))
         return entry
 
-    def same_rule(self, vhost: VirtualHost, entry: RouteEntry | None) -> bool:
-        """Return whether every reading of the path leads to *entry*."""
-        head = self.head
-        path = head.path
-        try:
-            for reading in readings(path):
-                head.path = reading
-                if find_entry(vhost, head) is not entry:
-                    return False
-        finally:
-            head.path = path
-        return True
+    def _dispatch(self, vhost: VirtualHost | None, listener: ListenerLabel | None) -> RouteEntry | None:
+        """Return the entry that takes a request that is not like most; answer it here where there is none."""
+        entry, reason, detail = dispatch(vhost, self.head, listener, self.connection.site.scheme)
+        if not reason:
+            return entry
+        if reason == PREFLIGHT and entry is not None:
+            cors.answer_preflight(self, entry)
+        else:
+            self.answer(reason, detail)
+        return None
 
     def on_connection(self, upstream: Upstream) -> None:
         """Send what there is of the request on *upstream*."""

@@ -24,9 +24,10 @@ from gatewayproxy.dataplane.protocols.openssl import (
 )
 from gatewayproxy.dataplane.tls.certificates import load_certificate
 from gatewayproxy.model.plan import Certificate, ClientValidation
+from gatewayproxy.routing.server_names import certificates_for
 from gatewayproxy.routing.table import SniAction, SniTarget
 
-__all__ = ["ALPN", "ServerContexts", "choose"]
+__all__ = ["ALPN", "ServerContexts"]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class ServerContexts:
 
         Raises ssl.SSLError where OpenSSL does not take the certificate or its key.
         """
-        certificates = choose(target.certificates, server_name)
+        certificates = certificates_for(target.certificates, server_name)
         key = _Key(target.listener.scope, target.action is SniAction.HTTP, tuple(c.digest for c in certificates))
         kept = self._young.get(key) or self._promote(key, certificates, target.validation)
         epoch = int(now // _TICKET_KEY_S)
@@ -83,15 +84,6 @@ class ServerContexts:
         kept = self._old.pop(key, None) or _Kept(_server_context(certificates, validation, http=key.http))
         self._young[key] = kept
         return kept
-
-
-def choose(certificates: tuple[Certificate, ...], server_name: bytes | None) -> tuple[Certificate, ...]:
-    """Return those of a listener's *certificates* that name *server_name*, or all where none does."""
-    if len(certificates) < 2 or server_name is None:
-        return certificates
-    name = server_name.decode("ascii", "replace")
-    wildcard = "*" + name[name.find(".") :] if "." in name else ""
-    return tuple(c for c in certificates if name in c.names or wildcard in c.names) or certificates
 
 
 def _server_context(
