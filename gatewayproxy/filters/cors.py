@@ -32,6 +32,8 @@ def read(fields: Fields) -> LocalFilter:
         credentials=fields.boolean("allowCredentials", False),
         max_age_s=fields.integer("maxAge", 1, 2**31 - 1, 5),
     )
+    if cors.credentials and b"*" in cors.expose:
+        fields.warn("exposeHeaders", '"*" means nothing beside allowCredentials', "list the names")
     return LocalFilter(FilterChain(cors=cors))
 
 

@@ -15,6 +15,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
+from math import ceil
 from typing import Final, NamedTuple
 
 from gatewayproxy.model.traffic import Session
@@ -75,7 +76,7 @@ def session_line(session: Session, marks: tuple[bytes, ...], *, secure: bool) ->
     value = b".".join(reversed(marks[:MAX_MARKS]))
     if session.header:
         return b"%b: %b\r\n" % (session.name, value)
-    lasts = b"; Max-Age=%d" % max(1, int(session.absolute_s)) if session.permanent else b""
+    lasts = b"; Max-Age=%d" % ceil(session.absolute_s) if session.permanent else b""
     safe = b"; Secure" if secure else b""
     return b"set-cookie: %b=%b; Path=%b%b; HttpOnly%b; SameSite=Strict\r\n" % (
         session.name, value, session.path, lasts, safe,

@@ -17,10 +17,11 @@ from gatewayproxy.model.protocols import Protocol
 from gatewayproxy.model.traffic import Cors
 from gatewayproxy.wire.origins import actual_lines
 
-__all__ = ["bind_redirect", "cors_fields", "fold"]
+__all__ = ["NO_CORS_FIELDS", "bind_redirect", "cors_fields", "fold"]
 
-_CORS: Final = tuple(
-    b"access-control-" + name
+# What only a CORS filter may say, where there is one.
+NO_CORS_FIELDS: Final[tuple[HeadOp, ...]] = tuple(
+    Remove(b"access-control-" + name)
     for name in (
         b"allow-origin", b"allow-credentials", b"expose-headers", b"allow-methods", b"allow-headers", b"max-age",
     )
@@ -34,7 +35,7 @@ def cors_fields(cors: Cors) -> tuple[HeadOp, ...]:
     What depends on the request's origin is put in beside the traffic.
     """
     lines = actual_lines(cors, None).split(b"\r\n")[:-1] if cors.uniform else []
-    return *(Remove(name) for name in _CORS), *(Add(*line.split(b": ", 1)) for line in lines)
+    return *NO_CORS_FIELDS, *(Add(*line.split(b": ", 1)) for line in lines)
 
 
 class _Fold:

@@ -13,9 +13,9 @@ from hashlib import blake2b
 from itertools import accumulate
 from math import gcd
 
-from gatewayproxy.compiler.lower.edits import bind_redirect, cors_fields, fold
+from gatewayproxy.compiler.lower.edits import NO_CORS_FIELDS, bind_redirect, cors_fields, fold
 from gatewayproxy.compiler.lower.presented import present
-from gatewayproxy.model.headops import HeadOp, Prefix, Remove
+from gatewayproxy.model.headops import HeadEdit, HeadOp, Prefix, Remove
 from gatewayproxy.model.plan import (
     Backend,
     FilterChain,
@@ -105,7 +105,7 @@ class RuleEntries:
             group=group,
             respond=respond,
             refusal=refusal,
-            response=fold(chain.response) if respond is not None else None,
+            response=self._answer_edit(chain.response) if respond is not None else None,
             request_timeout_s=rule.request_timeout_s,
             backend_timeout_s=rule.backend_timeout_s,
             grpc=self._label.kind == "GRPCRoute",
@@ -130,9 +130,9 @@ class RuleEntries:
         refusal = backend.refusal or inner.refusal
         if refusal is not None:
             return BackendChoice(name=backend.name, refusal=refusal)
-        response = fold(outer.response + inner.response)
         if inner.redirect is not None:
             respond = bind_redirect(inner.redirect, self._listener, prefix)
+            response = self._answer_edit(outer.response + inner.response)
             return BackendChoice(name=backend.name, respond=respond, response=response)
         cluster = present(backend.cluster, self._listener) if backend.cluster is not None else None
         if isinstance(cluster, Refusal):
@@ -161,6 +161,10 @@ class RuleEntries:
                 yield cluster
             else:
                 yield Auth(server=replace(each, cluster=cluster), before=fold(each.before))
+
+    def _answer_edit(self, ops: tuple[HeadOp, ...]) -> HeadEdit | None:
+        """Return the edit of an answer of our own by *ops*; what it says of CORS is put in when it is made."""
+        return fold(ops if self._rule.filters.cors is None else ops + NO_CORS_FIELDS)
 
     def _own_fields(self) -> tuple[HeadOp, ...]:
         """Return the edits of an answer that leave the fields of CORS and sessions to us, whatever a backend says."""

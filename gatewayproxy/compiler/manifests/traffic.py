@@ -62,6 +62,8 @@ def read_session_persistence(parent: Fields) -> SessionPersistence | None:
     name, path, permanent = _read_cookie(cookie)
     if permanent and timeout is None:
         fields.error("absoluteTimeout", "is required for a permanent cookie", "add it, for example 24h")
+    elif permanent and not absolute_s:
+        fields.error("absoluteTimeout", "0s is no lifetime of a permanent cookie", "write a duration such as 24h")
     return SessionPersistence(name=name, path=path, permanent=permanent, absolute_s=absolute_s)
 
 

@@ -100,7 +100,7 @@ class TrafficPolicies:
 
 def bind_session(spec: SessionPersistence, route: ResourceKey, index: int, name: str) -> Session:
     """Return *spec* for the sessions of one rule, by name where it has one, so that they outlive its neighbours."""
-    rule = f"{route} {name or index}"
+    rule = f"{route} {name or f'#{index}'}"  # "#" is in no name
     own_name = f"gwp-{blake2b(rule.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
     return Session(
         rule=rule,

@@ -25,6 +25,7 @@ __all__ = ["after_failure", "after_timeout", "counted", "guarded"]
 
 _MAX_DOUBLINGS: Final = 4  # of the backoff
 _JITTER: Final = 0.5  # of a wait, on top of it, at most
+_BROKEN: Final = ("upstream_closed", "upstream_reset")
 _DROP_S: Final = 0.25  # an answer that nobody wants may end by itself for so long, so that its connection lives on
 
 
@@ -45,9 +46,9 @@ def after_failure(exchange: Exchange, error: UpstreamError) -> bool:
 
     The upstream of *exchange* is gone already.
     """
-    if _again(exchange, failed=True):
+    if error.kind != "upstream_queue_timeout" and _again(exchange, failed=True):  # what is too busy is left alone
         return True
-    if exchange.retries and error.status == 502:
+    if exchange.retries and error.kind in _BROKEN:
         exchange.answer_with(503, "retries_failed", str(error))
         return True
     return False
