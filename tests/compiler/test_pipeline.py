@@ -266,7 +266,7 @@ def test_no_text_makes_the_compiler_raise(data: st.DataObject) -> None:
         end = data.draw(st.integers(start, min(len(text), start + 12)))
         text = text[:start] + data.draw(st.one_of(WORDS, st.binary(max_size=3))) + text[end:]
     found = compiled(text, GATEWAY.replace(b"name: gw", b"name: fine"))
-    assert "fine" in {listener.key.gateway for listener in found.plan.listeners} or found.status.problems
+    assert "fine" in {listener.key.parent for listener in found.plan.listeners} or found.status.problems
 
 
 @pytest.mark.parametrize("lost", [b"127.0.0.1", b"80", b"HTTP", b"any"])

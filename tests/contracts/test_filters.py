@@ -24,6 +24,7 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
     "URLRewrite": {"hostname": "b.example"},
     "RequestMirror": {"backendRef": {"name": "copy", "port": 80}},
     "CORS": {"allowOrigins": ["https://app.example.com"]},
+    "ExternalAuth": {"protocol": "HTTP", "backendRef": {"name": "auth", "port": 80}, "http": {}},
 }
 
 pytestmark = pytest.mark.parametrize("kind", FILTERS)
@@ -62,9 +63,9 @@ def test_it_lowers_to_something_and_to_the_same_every_time(kind: str) -> None:
 
 
 def test_it_does_without_a_backend_that_did_not_resolve(kind: str) -> None:
-    spec = example(kind)
-    assert spec.lower({}).refusal is None
-    assert spec.lower({}).mirrors == ()
+    chain = example(kind).lower({})
+    assert (chain.refusal is not None) == (kind == "ExternalAuth")  # who cannot be asked has not consented
+    assert chain.mirrors == chain.auths == ()
 
 
 @pytest.mark.parametrize("value", [{}, {"nonsense": 1}, {"path": 1}, {"set": {}}, {"backendRef": []}], ids=str)

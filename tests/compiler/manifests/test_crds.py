@@ -29,8 +29,9 @@ ODD_STRINGS = (
     "2001:db8::1", "http", "HTTPS", "example.com/x", "https://a", "https://*", "true", "None", "Gateway", "Service",
 )  # fmt: skip
 # DEVIATION: the schemas take any string as a replacement, line breaks too; what goes on the wire must be a path. So
-# must that of a cookie, or it would end in other attributes.
-STRICTER = (".replaceFullPath", ".replacePrefixMatch", ".cookie.path")
+# must that of a cookie, or it would end in other attributes; and what goes before the paths that an authorization server
+# is asked for must read the same to everyone.
+STRICTER = (".replaceFullPath", ".replacePrefixMatch", ".cookie.path", ".externalAuth.http.path")
 
 # Versions that the schemas have given up, and that files written for older releases still have: equal to v1.
 RETIRED = {"GRPCRoute": {"v1alpha2"}}
