@@ -104,8 +104,8 @@ def page() -> str:
             "## Kinds\n",
             kinds(),
             "## Filters of HTTPRoute and GRPCRoute\n",
-            f"{filters}; on rules and on backendRefs, `CORS` and `ExternalAuth` on rules. GRPCRoutes have only those of\n"
-            "headers, and the mirror.\n",
+            f"{filters}; on rules and on backendRefs, `CORS` and `ExternalAuth` on rules.\n"
+            "GRPCRoutes have only those of headers, and the mirror.\n",
             "## Limits\n",
             "Flags of `run`. Sizes in bytes, times in seconds; per worker where it says so.\n",
             limits(),
