@@ -102,7 +102,7 @@ def _chain(chain: FilterChain) -> Iterator[str]:
 
 def _auth(auth: ExternalAuth) -> Iterator[str]:
     url = (auth.authority + auth.path).decode()
-    yield f"authorized by {'gRPC' if auth.grpc else 'HTTP'} {url} {_cluster(auth.cluster)}"
+    yield f"authorized by {'gRPC' if auth.grpc else 'HTTP'} {url + ' ' if url else ''}{_cluster(auth.cluster)}"
     yield from (f"  before, request {op}" for op in auth.before)
     for what, names in (("sees", auth.request_headers), ("sets", auth.response_headers)):
         if names:
