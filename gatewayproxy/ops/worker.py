@@ -211,9 +211,9 @@ def _forget_names(stats: Stats) -> None:
         stats.rows = {key: row for key, row in stats.rows.items() if row.active}
     if len(stats.reasons) + len(stats.connections_total) > MAX_NAMES:
         stats.reasons.clear()
-        stats.connections_total.clear()
         stats.datagrams.clear()
-        stats.connections = {listener: n for listener, n in stats.connections.items() if n}
+        live = stats.connections = {listener: n for listener, n in stats.connections.items() if n}
+        stats.connections_total = {name: n for name, n in stats.connections_total.items() if name in live}
 
 
 def _report(generation: int, applied: Applied) -> dict[str, Any]:

@@ -53,8 +53,8 @@ class Streams:
         context, label = self.context, self._label
         self._n_admitted += 1
         context.connections.enter()
-        context.stats.connections[label] += 1
-        context.stats.connections_total[label] += 1
+        for counter in (context.stats.connections, context.stats.connections_total):
+            counter[label] = counter.get(label, 0) + 1
         return Client(fd, address, monotonic())
 
     def start(self, client: Client, *, listener: str, entry: RouteEntry) -> None:

@@ -369,3 +369,16 @@ async def test_many_streams_of_mixed_behaviour_stay_intact() -> None:
                 group.create_task(one(seed, l4.address))
         await l4.record(150)
         assert l4.reasons == {}
+
+
+async def test_a_port_whose_counters_were_dropped_counts_anew() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(4))
+
+    async with through(echo) as l4:
+        l4.context.stats.connections.clear()  # nobody was there, and there were too many names
+        l4.context.stats.connections_total.clear()
+        async with client(l4.address) as (reader, writer):
+            writer.write(b"ping")
+            assert await reader.readexactly(4) == b"ping"
+        assert list(l4.context.stats.connections_total.values()) == [1]
