@@ -231,7 +231,7 @@ class EndpointPool:
 class ClusterState:
     """The endpoints of one cluster, taken in turn."""
 
-    __slots__ = ("_turn", "cluster", "failure", "multiplexed", "only", "pools", "unresolved")
+    __slots__ = ("_next_turn", "_turn", "cluster", "failure", "multiplexed", "only", "pools", "unresolved")
 
     def __init__(self, cluster: Cluster, pools: Iterable[EndpointPool]) -> None:
         self.cluster = cluster
@@ -241,7 +241,7 @@ class ClusterState:
         self.use(pools)
         self.unresolved: dict[Callable[[], None], None] | None = None  # who waits for a first DNS answer
         self.failure = "no_endpoints" if cluster.dns is None else "dns_failed"  # why there are no pools
-        self._turn = 0
+        self._turn = self._next_turn = 0
 
     def use(self, pools: Iterable[EndpointPool]) -> None:
         """Spread over *pools* from now on."""
@@ -254,11 +254,12 @@ class ClusterState:
         n = len(pools)
         if n == 0:
             return None
+        if tried:  # turns of their own: else requests and retries could fall into step, and the same ones always fail
+            self._next_turn = turn = (self._next_turn + 1) % n
+            return self._pick_well(turn, tried)
         self._turn = turn = (self._turn + 1) % n
         pool = pools[turn]
-        if pool.failed_until or tried:
-            return self._pick_well(turn, tried)
-        return pool
+        return self._pick_well(turn, tried) if pool.failed_until else pool
 
     def _pick_well(self, turn: int, tried: tuple[EndpointPool, ...]) -> EndpointPool | None:
         """Return the first pool from *turn* on that has not just failed, else the first that was not tried."""
