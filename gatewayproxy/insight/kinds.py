@@ -183,6 +183,12 @@ def _targets(tree: Object) -> str:
     return ",".join(":".join(filter(None, (each.get("name"), each.get("sectionName")))) for each in refs)
 
 
+def _external_host(tree: Object) -> str:
+    """Show `api.example.com:443`: where an XBackend leads."""
+    host = _text(_at(tree, "spec", "externalHostname", "hostname"))
+    return f"{host}:{_text(_at(tree, 'spec', 'port', 'port'))}" if host else ""
+
+
 def _target(tree: Object) -> str:
     return f"{_at(tree, 'spec', 'target', 'kind')}/{_at(tree, 'spec', 'target', 'name')}"
 
@@ -246,6 +252,15 @@ KINDS: Final = (
     KindInfo(
         kind="BackendTLSPolicy", plural="backendtlspolicies", group=_GATEWAY_API, short=("btlspolicy",),
         columns=(Column("TARGETS", _targets, wide=True),),
+    ),
+    KindInfo(
+        kind="XBackend", plural="xbackends", group=_EXPERIMENTAL,
+        columns=(
+            Column("HOST", _external_host, wide=True),
+            Column("PROTOCOL", field("spec", "protocol"), wide=True),
+            Column("TLS", lambda tree: _text(_at(tree, "spec", "tls", "mode")) or "None", wide=True),
+            _ACCEPTED,
+        ),
     ),
     KindInfo(
         kind="XBackendTrafficPolicy", plural="xbackendtrafficpolicies", group=_EXPERIMENTAL, short=("xbtrafficpolicy",),

@@ -29,6 +29,7 @@ class TlsMode(Enum):
 class AppProtocol(Enum):
     """What a backend port speaks (`Service.spec.ports[].appProtocol`, GEP-1911)."""
 
+    OPAQUE = "opaque"  # bytes of a stream or datagrams, whatever they mean
     HTTP = "http"
     WS = "kubernetes.io/ws"
     H2C = "kubernetes.io/h2c"  # HTTP/2 by prior knowledge

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import ipaddress
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache, lru_cache
@@ -159,7 +160,8 @@ def _rules_at(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 def _program(rule: str) -> Any:
     import cel
 
-    return cel.compile(rule)
+    # The engine has no optional values, which the format library of an API server answers with.
+    return cel.compile(rule.replace("format.dns1123Label().validate(self) == null", "isLabel(self)"))
 
 
 @lru_cache(1 << 16)
@@ -169,12 +171,21 @@ def _holds(rule: str, value: str) -> bool:
 
     context = cel.Context(
         variables={"self": _escaped(ast.literal_eval(value))},
-        functions={"isIP": _is_ip, "substring": lambda text, start: text[start:], "split": lambda t, by: t.split(by)},
+        functions={
+            "isIP": _is_ip,
+            "isLabel": _is_label,
+            "substring": lambda text, start: text[start:],
+            "split": lambda t, by: t.split(by),
+        },
     )
     try:
         return _program(rule).execute(context) is True
     except (KeyError, RuntimeError, TypeError, ValueError):
         return False  # a rule that cannot be evaluated has failed
+
+
+def _is_label(text: str) -> bool:
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text) is not None
 
 
 def _escaped(value: Any) -> Any:

@@ -77,7 +77,8 @@ class Site(NamedTuple):
             name, is_item = steps[depth].removesuffix("[]"), steps[depth].endswith("[]")
             beside = _BESIDE.get(f"{steps[depth - 1]}.{name}", {})
             tree = deepcopy({**beside, name: [tree] if is_item else tree})
-        spec = {**deepcopy(_SPECS.get(self.kind, {})), **tree}
+        whole = bare and self.path == "spec"
+        spec = tree if whole else {**deepcopy(_SPECS.get(self.kind, {})), **tree}
         version = KINDS[self.group, self.kind].versions[0]
         return {"apiVersion": f"{self.group}/{version}", "kind": self.kind, "metadata": {"name": "a"}, "spec": spec}
 

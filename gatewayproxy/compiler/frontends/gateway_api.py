@@ -28,7 +28,7 @@ from gatewayproxy.compiler.resolve.http import resolve_http_route
 from gatewayproxy.compiler.resolve.l4 import StreamRoute, resolve_stream_route
 from gatewayproxy.compiler.resolve.policies import PolicyDraft
 from gatewayproxy.compiler.resolve.ports import claim_ports, drop_unbindable
-from gatewayproxy.compiler.resolve.reach import gateways_by_service
+from gatewayproxy.compiler.resolve.reach import gateways_by_backend
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.report import StatusWriter
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, Parents, RouteDraft
@@ -60,7 +60,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     claim_ports(gateways, findings)
     for gateway in gateways:
         drop_unbindable(gateway, options.unbindable)
-    backends = Backends(resources, grants, options.cluster_domain, findings)
+    backends = Backends(resources, grants, secrets, options.cluster_domain, findings)
     routes = list(_routes(resources, backends, findings))
     parents = _parents(resources, gateways, namespaces, findings)
     parents.attach_all(routes)
@@ -125,9 +125,13 @@ def _report(
     for route in routes:
         writer.add_route(route)
     policies: tuple[PolicyDraft | TrafficDraft, ...] = (*backends.policies.drafts, *backends.traffic.drafts)
-    reach = gateways_by_service(gateways, routes, backends) if policies else {}
+    reach = gateways_by_backend(gateways, routes, backends, passed_through=False) if policies else {}
     for policy in policies:
         writer.add_policy(policy, reach)
+    drafts = backends.drafts
+    reach = gateways_by_backend(gateways, routes, backends, passed_through=True) if drafts else {}
+    for draft in drafts:
+        writer.add_backend(draft, reach)
     ours = frozenset(parent.spec.meta.key for gateway in gateways for parent in gateway.parents)
     for meta in resources.fenced:
         writer.add_fenced(meta, ours)

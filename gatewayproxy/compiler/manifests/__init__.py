@@ -27,6 +27,7 @@ from gatewayproxy.compiler.manifests import (
     tcproute,
     tlsroute,
     udproute,
+    xbackend,
     xbackendtrafficpolicy,
 )
 from gatewayproxy.compiler.manifests.meta import Meta
@@ -65,6 +66,7 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
         read=backendtlspolicy.read, versions=("v1", "v1alpha3"), deprecated=("v1alpha3",)
     ),
     (EXPERIMENTAL_GROUP, "XBackendTrafficPolicy"): Kind(read=xbackendtrafficpolicy.read, versions=("v1alpha1",)),
+    (EXPERIMENTAL_GROUP, "XBackend"): Kind(read=xbackend.read, versions=("v1alpha1",)),
     ("", "Service"): Kind(read=service.read, name=LABEL, annotations=(service.ENDPOINTS_ANNOTATION,)),
     ("discovery.k8s.io", "EndpointSlice"): Kind(read=endpointslice.read),
     ("", "Secret"): Kind(read=secret.read, annotations=(secret.CERT_FILE, secret.KEY_FILE)),

@@ -1,4 +1,4 @@
-"""Which Gateways reach which Services, through the routes attached to them: the ancestors of policies. Pure."""
+"""Which Gateways reach which backends, through the routes attached to them: whose status speaks of whom. Pure."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.protocols import TlsMode
 
-__all__ = ["Reach", "gateways_by_service"]
+__all__ = ["Reach", "gateways_by_backend"]
 
-Reach = Mapping[tuple[str, str], tuple[ResourceKey, ...]]  # (namespace, Service) -> Gateways, in their order
+Reach = Mapping[ResourceKey, tuple[ResourceKey, ...]]  # backend -> Gateways, in their order
 
 
-def gateways_by_service(gateways: Iterable[GatewayDraft], routes: Iterable[RouteDraft], backends: Backends) -> Reach:
-    """Return the Gateways that reach each Service that a route of theirs names, whether it is there or not.
+def gateways_by_backend(
+    gateways: Iterable[GatewayDraft], routes: Iterable[RouteDraft], backends: Backends, *, passed_through: bool
+) -> Reach:
+    """Return the Gateways that reach each backend that a route of theirs names, whether it is there or not.
 
-    TLS that is passed through does not count: what the gateway does on the way to a backend has no part in it.
+    TLS that is *passed_through* does not count for policies: what they ask for on the way has no part in it.
     """
-    services = {draft.spec.meta.key: tuple(_services(draft, backends)) for draft in routes if draft.flaw is None}
-    reach: dict[tuple[str, str], dict[ResourceKey, None]] = {}
+    named = {draft.spec.meta.key: tuple(_named(draft, backends)) for draft in routes if draft.flaw is None}
+    reach: dict[ResourceKey, dict[ResourceKey, None]] = {}
     for gateway in gateways:
         for listener in gateway.merged():
-            if listener.tls_mode is TlsMode.PASSTHROUGH:
+            if listener.tls_mode is TlsMode.PASSTHROUGH and not passed_through:
                 continue
             for attachment in listener.attachments:
-                for service in services.get(attachment.route.key, ()):
-                    reach.setdefault(service, {})[gateway.spec.meta.key] = None
-    return {service: tuple(found) for service, found in reach.items()}
+                for backend in named.get(attachment.route.key, ()):
+                    reach.setdefault(backend, {})[gateway.spec.meta.key] = None
+    return {backend: tuple(found) for backend, found in reach.items()}
 
 
-def _services(draft: RouteDraft, backends: Backends) -> Iterator[tuple[str, str]]:
+def _named(draft: RouteDraft, backends: Backends) -> Iterator[ResourceKey]:
     meta = draft.spec.meta
     subject = Subject(GATEWAY_GROUP, meta.key.kind, meta.namespace)
     for ref in _references(draft):
-        service = backends.service_of(ref, subject)
-        if service is not None:
-            yield service
+        backend = backends.object_of(ref, subject)
+        if backend is not None:
+            yield backend
 
 
 def _references(draft: RouteDraft) -> Iterator[BackendObjectReference]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
 from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.resolve.addresses import bound_addresses
+from gatewayproxy.compiler.resolve.backends import BackendDraft
 from gatewayproxy.compiler.resolve.clients import insecure_mode
 from gatewayproxy.compiler.resolve.conditions import ConditionWriter, Tree
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft, ListenerSetDraft
@@ -26,6 +27,7 @@ __all__ = ["StatusWriter"]
 
 _ROUTE_KINDS: Final = frozenset(kind for traits in PROTOCOLS.values() for kind in traits.route_kinds)
 MAX_ANCESTORS: Final = 16  # PolicyStatus.ancestors; what further Gateways reach is spoken to in TLS all the same
+MAX_BACKEND_PARENTS: Final = 32  # BackendStatus.parents; further Gateways reach it all the same
 _SHOWN_OF_SECRETS: Final = frozenset({"apiVersion", "kind", "metadata", "type", "immutable"})
 _REDACTED: Final = "(redacted)"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -97,7 +99,7 @@ class StatusWriter:
         meta = draft.spec.meta
         reached: dict[ResourceKey, list[str]] = {}
         for service in draft.services:
-            for gateway in reach.get((meta.namespace, service), ()):
+            for gateway in reach.get(ResourceKey("Service", meta.namespace, service), ()):
                 reached.setdefault(gateway, []).append(service)
         self._status[meta.key] = {
             "ancestors": [
@@ -111,6 +113,23 @@ class StatusWriter:
                     ),
                 }
                 for gateway, services in list(reached.items())[:MAX_ANCESTORS]
+            ]
+        }  # fmt: skip
+
+    def add_backend(self, draft: BackendDraft, reach: Reach) -> None:
+        """Write the status of a backend: one entry for each Gateway that reaches it."""
+        meta = draft.meta
+        self._status[meta.key] = {
+            "parents": [
+                {
+                    "parentRef": _parent_ref(
+                        group=GATEWAY_GROUP, kind="Gateway", namespace=gateway.namespace, name=gateway.name,
+                        section=None, port=None,
+                    ),
+                    "controllerName": self._controller_name,
+                    "conditions": self._conditions.write(draft.conditions, meta.generation),
+                }
+                for gateway in reach.get(meta.key, ())[:MAX_BACKEND_PARENTS]
             ]
         }  # fmt: skip
 

@@ -29,6 +29,7 @@ __all__ = ["Registry", "clusters_of"]
 _SWEEP_S: Final = 0.5
 _PER_TURN: Final = 200
 _ALPN: Final[dict[AppProtocol, tuple[str, ...]]] = {
+    AppProtocol.OPAQUE: (),  # the stream's own language is not ours to name
     AppProtocol.HTTP: ("http/1.1",),
     AppProtocol.WS: ("http/1.1",),
     AppProtocol.H2C: ("h2",),
@@ -41,6 +42,7 @@ class _PoolKey(NamedTuple):
     endpoint: Endpoint
     multiplexed: bool  # it speaks HTTP/2
     tls: BackendTls | None
+    alpn: tuple[str, ...]  # what is offered over TLS
 
 
 class Registry:
@@ -122,7 +124,7 @@ class Registry:
         self._resolvers.clear()
 
     def _pool(self, endpoint: Endpoint, state: ClusterState) -> EndpointPool:
-        key = _PoolKey(endpoint, state.multiplexed, state.cluster.tls)
+        key = _key(endpoint, state.cluster)
         pool = self._pools.get(key)
         if pool is None:
             kind = Http2Pool if key.multiplexed else EndpointPool
@@ -156,8 +158,15 @@ class Registry:
             if cluster is None:
                 self._drop_clusters(named)
                 return
-            named.add(cluster)
+            if cluster not in named:
+                named.add(cluster)
+                self._claim_pools(cluster)
         asyncio.get_running_loop().call_soon(self._retain_some, walk, clusters, named)
+
+    def _claim_pools(self, cluster: Cluster) -> None:
+        """Open *cluster* now if endpoints of it have pools, which would be nobody's until its first request."""
+        if cluster not in self._clusters and any(_key(each, cluster) in self._pools for each in cluster.endpoints):
+            self.cluster(cluster)
 
     def _drop_clusters(self, named: set[Cluster]) -> None:
         for cluster in [each for each in self._clusters if each not in named]:
@@ -184,6 +193,11 @@ class Registry:
             pool.sweep(now)
         self._retired = [pool for pool in self._retired if pool.connections]
         self.collect()
+
+
+def _key(endpoint: Endpoint, cluster: Cluster) -> _PoolKey:
+    alpn = _ALPN[cluster.protocol] if cluster.tls is not None else ()
+    return _PoolKey(endpoint, cluster.protocol is AppProtocol.H2C, cluster.tls, alpn)
 
 
 def clusters_of(table: RoutingTable) -> Iterator[Cluster]:

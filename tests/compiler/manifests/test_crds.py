@@ -29,9 +29,16 @@ ODD_STRINGS = (
     "2001:db8::1", "http", "HTTPS", "example.com/x", "https://a", "https://*", "true", "None", "Gateway", "Service",
 )  # fmt: skip
 # DEVIATION: the schemas take any string as a replacement, line breaks too; what goes on the wire must be a path. So
-# must that of a cookie, or it would end in other attributes; and what goes before the paths that an authorization server
-# is asked for must read the same to everyone.
-STRICTER = (".replaceFullPath", ".replacePrefixMatch", ".cookie.path", ".externalAuth.http.path")
+# must that of a cookie, or it would end in other attributes; and what goes before the paths that an authorization
+# server is asked for must read the same to everyone. A host outside is no address; a lifetime of 0 s is none.
+STRICTER = (
+    ".replaceFullPath",
+    ".replacePrefixMatch",
+    ".cookie.path",
+    ".externalAuth.http.path",
+    ".externalHostname.hostname",
+    ".absoluteTimeout",
+)
 
 # Versions that the schemas have given up, and that files written for older releases still have: equal to v1.
 RETIRED = {"GRPCRoute": {"v1alpha2"}}
@@ -41,8 +48,8 @@ RETIRED = {"GRPCRoute": {"v1alpha2"}}
 def schemas() -> dict[tuple[str, str], Schema]:
     folder = find_spec()
     assert folder is not None
-    found = {(s.kind, s.version): s for s in load_schemas(folder / "crds") if s.group == GATEWAY_GROUP}
-    return {key: schema for key, schema in found.items() if (GATEWAY_GROUP, key[0]) in KINDS}
+    found = {(s.kind, s.version): s for s in load_schemas(folder / "crds")}
+    return {key: schema for key, schema in found.items() if (schema.group, schema.kind) in KINDS}
 
 
 def refusals(obj: dict[str, Any]) -> list[str]:
@@ -55,7 +62,7 @@ def refusals(obj: dict[str, Any]) -> list[str]:
 def versions(obj: dict[str, Any]) -> Iterator[tuple[Schema, dict[str, Any]]]:
     for (kind, version), schema in schemas().items():
         if kind == obj["kind"]:
-            yield schema, {**obj, "apiVersion": f"{GATEWAY_GROUP}/{version}"}
+            yield schema, {**obj, "apiVersion": f"{schema.group}/{version}"}
 
 
 def property_paths(schema: dict[str, Any], path: str = "") -> Iterator[str]:

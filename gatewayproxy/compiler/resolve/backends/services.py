@@ -1,31 +1,18 @@
-"""A backendRef to what serves it: a Cluster, or the refusal its share of the traffic gets. Pure.
-
-Checks run in the order the API gives them: kind, ReferenceGrant, Service, port, protocol, endpoints
-(HTTPBackendRef, BackendObjectReference, GEP-1911).
-"""
+"""Services as backends: port, BackendTLSPolicy, protocol and endpoints, in this order (GEP-1911, GEP-1897). Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
 from gatewayproxy.compiler.manifests.service import ENDPOINTS_ANNOTATION, Service, ServicePort
-from gatewayproxy.compiler.resolve.conditions import Findings
-from gatewayproxy.compiler.resolve.endpoints import (
-    EndpointsError,
-    fallback_name,
-    from_annotation,
-    from_slices,
-)
-from gatewayproxy.compiler.resolve.policies import Policies, ServiceTls
-from gatewayproxy.compiler.resolve.references import Grants, Subject
-from gatewayproxy.compiler.resolve.traffic import TrafficPolicies
-from gatewayproxy.fields import BackendObjectReference
-from gatewayproxy.model.plan import Cluster, Refusal
+from gatewayproxy.compiler.resolve.backends.target import STREAMS, BackendDraft, Sought, Surroundings, Target, refused
+from gatewayproxy.compiler.resolve.endpoints import EndpointsError, fallback_name, from_annotation, from_slices
+from gatewayproxy.compiler.resolve.policies import ServiceTls
+from gatewayproxy.model.plan import Cluster
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.refusals import (
     BACKEND_NOT_FOUND,
@@ -33,28 +20,17 @@ from gatewayproxy.model.refusals import (
     BACKEND_TLS_UNSUPPORTED,
     INVALID_KIND,
     NO_ENDPOINTS,
-    REF_NOT_PERMITTED,
     UNSUPPORTED_PROTOCOL,
-    refuse,
 )
-from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["Backends", "Target"]
+__all__ = ["Services"]
 
-# NO_ENDPOINTS and those of TLS are missing on purpose: the reference itself is resolved.
-_CONDITION: Final[dict[str, Reason]] = {
-    BACKEND_NOT_FOUND: Reason.BACKEND_NOT_FOUND,
-    INVALID_KIND: Reason.INVALID_KIND,
-    REF_NOT_PERMITTED: Reason.REF_NOT_PERMITTED,
-    UNSUPPORTED_PROTOCOL: Reason.UNSUPPORTED_PROTOCOL,
-}
-_HINTS: Final[dict[str, str]] = {
+_HINTS: Final[Mapping[str, str]] = {
     BACKEND_NOT_FOUND: "add or mend the Service, or correct name, namespace and port",
     BACKEND_TLS_INVALID: "correct the policy, or remove it where plain text to the Service is acceptable",
     BACKEND_TLS_UNSUPPORTED: "use a TLSRoute on a listener that terminates TLS, or remove the policy",
-    INVALID_KIND: "name a Service and one of its ports",
+    INVALID_KIND: "name one of the Service's ports",
     NO_ENDPOINTS: "list ready endpoints in an EndpointSlice, or in the annotation gatewayproxy.io/endpoints",
-    REF_NOT_PERMITTED: "add that ReferenceGrant, or use a Service of the route's own namespace",
     UNSUPPORTED_PROTOCOL: "correct or remove appProtocol; kubernetes.io/wss needs a BackendTLSPolicy",
 }
 # Only the names Kubernetes reserves change how we speak; others ("http", "postgres") are hints for people.
@@ -62,100 +38,58 @@ _APP_PROTOCOLS: Final[Mapping[str, AppProtocol]] = {each.value: each for each in
 _RESERVED: Final = "kubernetes.io/"
 _WSS: Final = "kubernetes.io/wss"  # WebSockets over TLS: only with a BackendTLSPolicy (GEP-1911)
 _RETRIED: Final = frozenset({"HTTPRoute", "GRPCRoute"})
-_STREAMS: Final = frozenset({"TCPRoute", "TLSRoute", "UDPRoute"})
 
 
-class Target(NamedTuple):
-    """What a backendRef comes to: exactly one of *cluster* and *refusal*."""
+class Services:
+    """All Services."""
 
-    name: str
-    cluster: Cluster | None
-    refusal: Refusal | None
-
-    @property
-    def condition(self) -> Condition | None:
-        """Return ResolvedRefs=False where the reference does not resolve."""
-        reason = _CONDITION.get(self.refusal.reason) if self.refusal else None
-        if reason is None or self.refusal is None:
-            return None
-        return Condition("ResolvedRefs", False, reason, self.refusal.detail)
-
-    @property
-    def hint(self) -> str:
-        """Return what to do about a refusal, "" where there is none."""
-        return _HINTS[self.refusal.reason] if self.refusal else ""
-
-
-class Backends:
-    """All Services, looked up by backendRefs of all routes; equal references share one Cluster."""
-
-    def __init__(self, resources: Resources, grants: Grants, cluster_domain: str, findings: Findings) -> None:
+    def __init__(self, around: Surroundings) -> None:
+        resources = around.resources
         self._services = {(s.meta.namespace, s.meta.name): s for s in resources.of(Service)}
-        self.traffic = TrafficPolicies(resources, self._services, findings)
-        self.policies = Policies(resources, self._services, findings)
         self._broken = {(m.namespace, m.name) for m in resources.fenced if m.key.kind == "Service"}
         self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for part in resources.of(EndpointSlice):
             service = part.meta.labels.get(SERVICE_NAME_LABEL)
             if service:
                 self._slices[part.meta.namespace, service].append(part)
-        self._grants = grants
-        self._cluster_domain = cluster_domain
-        self._findings = findings
-        self._targets: dict[tuple[str, str, int, str, bool], Target] = {}
+        self._policies = around.policies
+        self._traffic = around.traffic
+        self._cluster_domain = around.cluster_domain
+        self._findings = around.findings
         self._blamed: set[tuple[str, str]] = set()
 
-    def target(self, ref: BackendObjectReference, subject: Subject, *, passed_through: bool = False) -> Target:
-        """Resolve *ref* of a route, the *subject*; *passed_through*: what goes there is the client's own TLS."""
-        namespace = ref.namespace or subject.namespace
-        if ref.group or ref.kind != "Service" or ref.port is None:
-            name = f"{namespace}/{ref.name}"
-            kind = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
-            return _refused(name, INVALID_KIND, f"backendRef {name} has kind {kind}; a Service with a port is needed")
-        if not self._permits(ref, subject):
-            name = f"{namespace}/{ref.name}:{ref.port}"
-            needed = f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to Service"
-            return _refused(name, REF_NOT_PERMITTED, f"Service {namespace}/{ref.name} needs {needed}")
-        key = (namespace, ref.name, ref.port, subject.kind, passed_through)
-        if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._service_target(*key)
-        return target
+    @property
+    def drafts(self) -> tuple[BackendDraft, ...]:
+        """Return none: what is to be said of a Service is said of routes and policies."""
+        return ()
 
-    def service_of(self, ref: BackendObjectReference, subject: Subject) -> tuple[str, str] | None:
-        """Return namespace and name of the Service that *ref* names, there or not; None where *subject* may not."""
-        if ref.group or ref.kind != "Service" or not self._permits(ref, subject):
-            return None
-        return ref.namespace or subject.namespace, ref.name
-
-    def _permits(self, ref: BackendObjectReference, subject: Subject) -> bool:
-        namespace = ref.namespace or subject.namespace
-        return self._grants.permits(subject, group="", kind="Service", namespace=namespace, name=ref.name)
-
-    def _service_target(
-        self, namespace: str, service_name: str, number: int, route_kind: str, passed_through: bool
-    ) -> Target:
+    def target(self, sought: Sought) -> Target:
+        """Return what *sought* comes to."""
+        namespace, service_name, number, route_kind, passed_through = sought
+        title = f"Service {namespace}/{service_name}"
+        if number is None:
+            return _refused(f"{namespace}/{service_name}", INVALID_KIND, f"{title} needs a port")
         name = f"{namespace}/{service_name}:{number}"
         service = self._services.get((namespace, service_name))
         if service is None:
             state = "has errors" if (namespace, service_name) in self._broken else "does not exist"
-            return _refused(name, BACKEND_NOT_FOUND, f"Service {namespace}/{service_name} {state}")
+            return _refused(name, BACKEND_NOT_FOUND, f"{title} {state}")
         transport = "UDP" if route_kind == "UDPRoute" else "TCP"
         port = _find_port(service, number, transport)
         if port is None:
             known = ", ".join(str(p.port) for p in service.ports if p.protocol == transport) or "none"
-            detail = f"Service {namespace}/{service_name} has no {transport} port {number}; it has {known}"
-            return _refused(name, BACKEND_NOT_FOUND, detail)
+            return _refused(name, BACKEND_NOT_FOUND, f"{title} has no {transport} port {number}; it has {known}")
         tls = None  # TLS runs over TCP, and not inside the client's own
         if transport == "TCP" and not passed_through:
-            found = self.policies.tls_of(namespace, service_name, port.name)
-            if found is not None and (refused := _unusable(name, found, route_kind)):
-                return refused
+            found = self._policies.tls_of(namespace, service_name, port.name)
+            if found is not None and (unusable := _unusable(name, found, route_kind)):
+                return unusable
             tls = found.tls if found is not None else None
         protocol = _protocol(port.app_protocol, route_kind, tls is not None)
         if protocol is None:
-            detail = f"Service {namespace}/{service_name} port {number} has appProtocol {port.app_protocol}"
+            detail = f"{title} port {number} has appProtocol {port.app_protocol}"
             return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which {route_kind}s do not support")
-        budget = self.traffic.budget_of(namespace, service_name) if route_kind in _RETRIED else None
+        budget = self._traffic.budget_of(namespace, service_name) if route_kind in _RETRIED else None
         return self._cluster_target(service, port, Cluster(name=name, protocol=protocol, tls=tls, retry_budget=budget))
 
     def _cluster_target(self, service: Service, port: ServicePort, cluster: Cluster) -> Target:
@@ -209,8 +143,8 @@ def _protocol(name: str | None, route_kind: str, over_tls: bool) -> AppProtocol 
 
     Over TLS the names mean the same versions of HTTP, and ALPN offers them: "h2c" is h2 there.
     """
-    if route_kind in _STREAMS:  # a stream only carries bytes: whatever they mean will do
-        return AppProtocol.HTTP
+    if route_kind in STREAMS:  # a stream only carries bytes: whatever they mean will do
+        return AppProtocol.OPAQUE
     reserved = name if name and name.startswith(_RESERVED) else ""
     if route_kind == "GRPCRoute":  # GEP-1911: "MAY infer the protocol from the Route type", and gRPC is HTTP/2
         return AppProtocol.H2C if reserved in ("", AppProtocol.H2C.value) else None
@@ -220,4 +154,4 @@ def _protocol(name: str | None, route_kind: str, over_tls: bool) -> AppProtocol 
 
 
 def _refused(name: str, reason: str, detail: str) -> Target:
-    return Target(name, None, refuse(reason, detail))
+    return refused(name, reason, detail, _HINTS[reason])
