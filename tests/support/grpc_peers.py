@@ -104,6 +104,15 @@ def path(method: str) -> str:
     return method if method.startswith("/") else f"/{SERVICE}/{method}"
 
 
+def joined(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """Return metadata by name, the texts of one name joined as header fields are."""
+    found: dict[str, str | bytes] = {}
+    for name, value in metadata:
+        before = found.get(name)
+        found[name] = f"{before}, {value}" if isinstance(before, str) and isinstance(value, str) else value
+    return found
+
+
 @contextmanager
 def serving(name: str) -> Iterator[int]:
     """Run the server of *name*, "grpcio" or "grpclib", in a process of its own; yield its port on 127.0.0.1."""
@@ -162,8 +171,8 @@ class _GrpcioClient:
             pass  # the code tells
         outcome.status = (await call.code()).value[0]
         outcome.message = await call.details() or ""
-        outcome.initial = dict(await call.initial_metadata() or ())
-        outcome.trailing = dict(await call.trailing_metadata() or ())
+        outcome.initial = joined(await call.initial_metadata() or ())
+        outcome.trailing = joined(await call.trailing_metadata() or ())
         return outcome
 
     @asynccontextmanager
