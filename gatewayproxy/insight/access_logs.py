@@ -1,0 +1,256 @@
+"""Lines of access logs into requests: ours (JSON, text), nginx's combined, Envoy's defaults, HAProxy's httplog. Pure.
+
+A line is bytes without its end; a parser of FORMS returns None for a line that is not of its form. A log knows less
+than a client: the `Request` leaves out what it does not say. Header fields are not logged but for a few, so that
+decisions about rules that match by other fields may differ from what happened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from gatewayproxy.insight.requests import Kind, Request
+
+__all__ = ["FORMS", "Logged", "form_of", "parse_line"]
+
+
+class Logged(NamedTuple):
+    """A line of a log: the request, and what became of it as far as the line says; *time* as written."""
+
+    request: Request
+    status: int = 0
+    time: str = ""
+    route: str = ""  # "HTTPRoute shop/api"
+    rule: str = ""  # "2" or "2 (checkout)"
+    reason: str = ""
+
+
+_TEXT: Final = re.compile(
+    rb'(\S+) (\S+) (https?/[0-9.]+|tcp|tls|udp) (?:-|"(\S+) ((?:[^"\\]|\\.)*)") (\S+) (\d+|-) (\S+) \d+ \d+ [\d.]+ '
+    rb"[\d.]+ [\d.]+ (\S+) (\S+) (\S+) (\S+) (\S+) \d+ (\S+) (\S+)"
+)
+_COMBINED: Final = re.compile(
+    rb'(\S+) \S+ [^\[]*?\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{3}) (?:\d+|-)'
+    rb'(?: "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)")?(?: .*)?'
+)
+_ENVOY: Final = re.compile(
+    rb'\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{1,3}) (\S+) (?:[^"]*?)'
+    rb'"([^"]*)" "([^"]*)" "([^"]*)" "([^"]*)" "[^"]*"(?: .*)?'
+)
+_HAPROXY: Final = re.compile(
+    rb"(?:.*? )??(\[?[0-9a-fA-F.:]+\]?):\d+ \[([^\]]*)\] (\S+) (\S+) [0-9/+-]+ (-?\d+) \+?\d+ \S+ \S+ \S+ [0-9/+]+ "
+    rb'[0-9/+]+(?: \{([^}]*)\})?(?: \{[^}]*\})? "([!-~]+) ([!-~]+) HTTP/([0-9.]+)"(?: .*)?'
+)
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9_-]+\.)+[A-Za-z0-9-]+(?::\d+)?|localhost(?::\d+)?|\[[0-9A-Fa-f:.]+\](?::\d+)?"
+)
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)(/[^#]*)?")
+_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.S)
+_CONTROL: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
+
+
+def parse_line(line: bytes) -> Logged | None:
+    """Return what *line* says, whatever its form; None where it is of none."""
+    form = form_of(line)
+    return FORMS[form](line) if form else None
+
+
+def form_of(line: bytes) -> str:
+    """Return the form of *line*, a name of FORMS; "" where it is of none. The lines of a file have one form."""
+    for name, parse in FORMS.items():
+        if parse(line) is not None:
+            return name
+    return ""
+
+
+def _json(line: bytes) -> Logged | None:
+    if line[:1] != b"{":
+        return None
+    try:
+        tree = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(tree, dict):
+        return None
+    if "protocol" in tree and "listener" in tree:
+        return _ours(tree)
+    return _envoy_json(tree) if ":authority" in tree or "x-envoy-origin-path" in tree else None
+
+
+def _ours(tree: dict[str, Any]) -> Logged | None:
+    protocol, _, version = str(tree["protocol"]).partition("/")
+    kind = _KINDS.get(protocol)
+    if kind is None:
+        return None
+    get = tree.get
+    authority = _octets(get("host"))
+    request = _request(
+        kind,
+        protocol,
+        version,
+        method=_octets(get("method")) or b"GET",
+        authority=authority,
+        target=_octets(get("target")) or b"/",
+        listener=str(tree["listener"]),
+        client=str(get("client") or ""),
+    )
+    return Logged(
+        request, int(get("status") or 0), str(get("time") or ""), str(get("route") or ""), str(get("rule") or ""),
+        str(get("reason") or ""),
+    )  # fmt: skip
+
+
+def _octets(value: object) -> bytes:
+    return value.encode("latin-1", "replace") if isinstance(value, str) else b""
+
+
+_KINDS: Final = {"http": Kind.HTTP, "https": Kind.HTTP, "tls": Kind.TLS, "tcp": Kind.TCP, "udp": Kind.UDP}
+
+
+def _text(line: bytes) -> Logged | None:
+    found = _TEXT.fullmatch(line)
+    if found is None:
+        return None
+    time, client, protocol, method, target, host, status, reason, listener, route, rule = found.groups()[:11]
+    name, _, version = protocol.decode("ascii").partition("/")
+    request = _request(
+        _KINDS[name],
+        name,
+        version,
+        method=method or b"GET",
+        authority=_plain(host),
+        target=_unescaped(target) if target else b"/",
+        listener=_plain(listener).decode("latin-1"),
+        client=_plain(client).decode("latin-1"),
+    )
+    told = (_plain(each).decode("latin-1") for each in (route, rule, reason))
+    return Logged(request, int(status) if status != b"-" else 0, time.decode("latin-1"), *told)
+
+
+def _plain(word: bytes) -> bytes:
+    return b"" if word == b"-" else _unescaped(word)
+
+
+def _unescaped(text: bytes) -> bytes:
+    return _ESCAPE.sub(_character, text) if b"\\" in text else text
+
+
+def _character(found: re.Match[bytes]) -> bytes:
+    code = found[1] or found[2]
+    if code:
+        return chr(int(code, 16)).encode("latin-1", "replace")
+    return _CONTROL.get(found[3], found[3])
+
+
+def _request(
+    kind: Kind,
+    protocol: str,
+    version: str,
+    *,
+    method: bytes,
+    authority: bytes,
+    target: bytes,
+    listener: str,
+    client: str,
+) -> Request:
+    """Return a request of a log of ours. What we log of a target is its origin-form."""
+    tls = protocol in ("https", "tls")
+    path, _, query = target.partition(b"?")
+    name = authority.partition(b":")[0].lower() if tls and authority else None
+    return Request(kind, 0, "", listener, tls, name, version, method, authority, target, path, query, client=client)
+
+
+def _foreign(
+    *, method: bytes, target: bytes, version: bytes, authority: bytes, client: bytes, tls: bool | None = None,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> Request:  # fmt: skip
+    """Return a request of another proxy's log: which port of ours would have got it is anyone's guess."""
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:  # the proxy knew it to be for itself
+        authority, target = absolute[2], absolute[3] or b"/"
+    path, _, query = target.partition(b"?")
+    name = authority.partition(b":")[0].lower() or None if tls is not False else None
+    short = "2" if version[:1] in (b"2", b"3") else version.decode("ascii")
+    return Request(
+        Kind.HTTP, 0, "", "", tls, name, short, method, authority, target, path, query, headers,
+        client=client.decode("latin-1"),
+    )  # fmt: skip
+
+
+def _combined(line: bytes) -> Logged | None:
+    found = _COMBINED.fullmatch(line)
+    if found is None:
+        return None
+    client, time, method, target, version, status, referer, agent = found.groups()
+    headers = ((b"referer", referer), (b"user-agent", agent))
+    request = _foreign(
+        method=method, target=target, version=version, authority=b"", client=client,
+        headers=tuple((name, _unescaped(value)) for name, value in headers if value not in (None, b"-", b"")),
+    )  # fmt: skip
+    return Logged(request, int(status), time.decode("latin-1"))
+
+
+def _envoy(line: bytes) -> Logged | None:
+    found = _ENVOY.fullmatch(line)
+    if found is None:
+        return None
+    time, method, target, version, status, flags, client, agent, request_id, authority = found.groups()
+    headers = ((b"user-agent", agent), (b"x-request-id", request_id))
+    request = _foreign(
+        method=method, target=target, version=version, authority=b"" if authority == b"-" else authority,
+        client=client.partition(b",")[0], headers=tuple(each for each in headers if each[1] not in (b"-", b"")),
+    )  # fmt: skip
+    reason = "" if flags == b"-" else flags.decode("latin-1")
+    return Logged(request, int(status), time.decode("latin-1"), reason=reason)
+
+
+def _envoy_json(tree: dict[str, Any]) -> Logged | None:
+    def octets(name: str) -> bytes:
+        value = _octets(tree.get(name))
+        return b"" if value == b"-" else value
+
+    method, target = octets("method"), octets("x-envoy-origin-path") or octets("path")
+    if not method or not target:
+        return None
+    port = octets("downstream_local_address").rpartition(b":")[2]
+    name = octets("requested_server_name")
+    agent = octets("user-agent")
+    request = _foreign(
+        method=method, target=target, version=octets("protocol").removeprefix(b"HTTP/") or b"1.1",
+        authority=octets(":authority"), client=octets("x-forwarded-for").partition(b",")[0], tls=True if name else None,
+        headers=((b"user-agent", agent),) if agent else (),
+    )  # fmt: skip
+    if name:
+        request = request._replace(server_name=name.lower())
+    if port.isdigit():
+        request = request._replace(port=int(port))
+    status = str(tree.get("response_code") or 0)
+    return Logged(
+        request, int(status) if status.isdigit() else 0, str(tree.get("start_time") or ""),
+        reason=octets("response_flags").decode("latin-1"),
+    )  # fmt: skip
+
+
+def _haproxy(line: bytes) -> Logged | None:
+    found = _HAPROXY.fullmatch(line)
+    if found is None:
+        return None
+    client, time, frontend, _, status, captured, method, target, version = found.groups()
+    hosts = [each for each in (captured or b"").split(b"|") if _HOST.fullmatch(each)]
+    request = _foreign(
+        method=method, target=target, version=version, authority=hosts[0] if hosts else b"", client=client,
+        tls=frontend.endswith(b"~"),
+    )  # fmt: skip
+    return Logged(request, max(int(status), 0), time.decode("latin-1"))
+
+
+FORMS: Final[dict[str, Callable[[bytes], Logged | None]]] = {
+    "json": _json,
+    "text": _text,
+    "haproxy": _haproxy,
+    "envoy": _envoy,
+    "combined": _combined,
+}

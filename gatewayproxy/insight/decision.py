@@ -1,0 +1,218 @@
+"""decide(): all there is to say about one request: who takes it, what becomes of it, and why nobody else does. Pure.
+
+In: a routing table, a Request, and the Plan the table was made of, if it is at hand: a table alone knows neither the
+matches that can never win nor what filters were written. Out: a Decision, for `insight.explain` to print and for tests,
+diffs and pictures to look into. For the entry alone, and fast, there is `insight.ports.decide_entry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.insight.misses import Asked, Contender, Miss, misses
+from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream, outcomes_of
+from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, read_head
+from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.model.names import widening
+from gatewayproxy.model.plan import Certificate, Listener, Plan, Rule
+from gatewayproxy.model.protocols import PROTOCOLS
+from gatewayproxy.routing.dispatch import PREFLIGHT
+from gatewayproxy.routing.match import host_key
+from gatewayproxy.routing.server_names import certificates_for
+from gatewayproxy.routing.table import Auth, Port, RouteEntry
+from gatewayproxy.wire.head import RequestHead
+from gatewayproxy.wire.origins import preflight_lines
+
+__all__ = ["Decision", "ListenerVerdict", "decide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerVerdict:
+    """A listener: whether the request is its own, and why not."""
+
+    name: str  # "namespace/gateway/listener"
+    protocol: str
+    port: int
+    hostname: str  # "" = any
+    chosen: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of *request*. Exactly one of *answer* and *outcomes* is there."""
+
+    request: Request
+    routed: Routed
+    head: RequestHead | None = None  # as the data plane reads it; None for streams, and for what it refuses to read
+    assumed: str = ""  # what the request did not say, and was taken for granted
+    listeners: tuple[ListenerVerdict, ...] = ()  # needs a plan
+    certificates: tuple[Certificate, ...] = ()  # of those the client's kind of key chooses
+    winner: Contender | None = None  # needs a plan
+    outcomes: tuple[Outcome, ...] = ()
+    answer: Answer | None = None
+    missed: tuple[Miss, ...] = ()  # needs a plan
+
+    @property
+    def entry(self) -> RouteEntry | None:
+        """Return the entry that takes the request, or answers it."""
+        return self.routed.entry
+
+    @property
+    def port(self) -> Port | None:
+        """Return the port that it comes to."""
+        return self.routed.port
+
+    @property
+    def listener(self) -> str:
+        """Return the name of the listener, "" where there is none."""
+        return self.routed.listener.name if self.routed.listener is not None else ""
+
+    @property
+    def rule(self) -> Rule | None:
+        """Return the rule as the manifests mean it; it needs a plan."""
+        return self.winner.rule if self.winner is not None else None
+
+    @property
+    def auths(self) -> tuple[Auth, ...]:
+        """Return the external authorization servers that are asked first."""
+        return self.entry.auths if self.entry is not None and not self.routed.reason else ()
+
+    @property
+    def taken(self) -> bool:
+        """Return whether a rule takes the request, be it to refuse it."""
+        return self.entry is not None
+
+
+def decide(ports: PortTable, request: Request, plan: Plan | None = None) -> Decision:
+    """Return what becomes of *request*; *plan*: that of the table of *ports*."""
+    routed = decide_entry(ports, request)
+    if routed.port is None:
+        return Decision(
+            request=request,
+            routed=routed,
+            answer=answer_for(routed.reason, _spoken(ports, request), stream=True),
+            listeners=tuple(_verdicts(plan, request, routed)),
+        )
+    head = _head(request)
+    winner, missed = _matches(plan, request, head, routed)
+    outcomes = outcomes_of(routed, request, head)
+    return Decision(
+        request=request,
+        routed=routed,
+        head=head,
+        assumed=_assumed(ports, request, routed.port),
+        listeners=tuple(_verdicts(plan, request, routed)),
+        certificates=_certificates(request, routed),
+        winner=winner,
+        outcomes=outcomes,
+        answer=None if outcomes else _answer(request, routed, head),
+        missed=missed,
+    )
+
+
+def _head(request: Request) -> RequestHead | None:
+    if request.kind is not Kind.HTTP:
+        return None
+    try:
+        return read_head(request)
+    except RemoteProtocolError:
+        return None
+
+
+def _answer(request: Request, routed: Routed, head: RequestHead | None) -> Answer:
+    entry = routed.entry
+    if routed.reason != PREFLIGHT or entry is None or entry.cors is None or head is None:
+        stream = is_stream(request) or routed.reason in ("unknown_sni", "no_sni")
+        return answer_for(routed.reason, routed.detail, stream=stream)
+    origin, method = head.field(b"origin") or b"", head.field(b"access-control-request-method") or b""
+    lines = preflight_lines(entry.cors, origin, method, head.field(b"access-control-request-headers"))
+    if not lines:
+        return answer_for("origin_not_allowed", f"origin {origin.decode('latin-1')}")
+    told = answer_for(PREFLIGHT)
+    shown = tuple(line.decode("latin-1") for line in lines.split(b"\r\n") if line)
+    return Answer(status=told.status, reason=told.reason, meaning=told.meaning, lines=shown)
+
+
+def _spoken(ports: PortTable, request: Request) -> str:
+    """Return what the ports speak that the request could have come to."""
+    return ", ".join(f"{port.bound} speaks {port.kind.value}" for port in ports.bound(request))
+
+
+def _assumed(ports: PortTable, request: Request, port: Port) -> str:
+    others = [each for each in ports.of(request) if each is not port]
+    if not others:
+        return ""
+    places = ", ".join(str(each.bound) for each in others)
+    return f"the request may be for {places} as well: what is said here is of {port.bound}"
+
+
+def _certificates(request: Request, routed: Routed) -> tuple[Certificate, ...]:
+    target = routed.target
+    return certificates_for(target.certificates, request.server_name) if target is not None else ()
+
+
+def _matches(
+    plan: Plan | None, request: Request, head: RequestHead | None, routed: Routed
+) -> tuple[Contender | None, tuple[Miss, ...]]:
+    if plan is None or head is None or routed.port is None:
+        return None, ()
+    host = host_key(head.authority).decode("latin-1")
+    here = frozenset(label.name for label in routed.port.listeners)
+    owner = routed.vhost.listener.name if routed.vhost is not None else ""
+    winner, missed = misses(plan, Asked(head, host, here, owner), routed.entry)
+    return winner, tuple(missed)
+
+
+# --- why the other listeners lost
+
+
+def _verdicts(plan: Plan | None, request: Request, routed: Routed) -> Iterator[ListenerVerdict]:
+    for listener in plan.listeners if plan is not None else ():
+        name = str(listener.key)
+        chosen = routed.listener is not None and routed.listener.name == name
+        yield ListenerVerdict(
+            name=name,
+            protocol=listener.protocol.value,
+            port=listener.port,
+            hostname=listener.hostname,
+            chosen=chosen,
+            why=_why_chosen(listener, request, routed) if chosen else _why_not(listener, request, routed),
+        )
+
+
+def _why_chosen(listener: Listener, request: Request, routed: Routed) -> str:
+    if not PROTOCOLS[listener.protocol].has_hostname:
+        return "it has the port"
+    if not listener.hostname:
+        return "no narrower hostname of the port has the host"
+    return f"{listener.hostname} is the narrowest hostname that has {_name(request, routed)}"
+
+
+def _why_not(listener: Listener, request: Request, routed: Routed) -> str:
+    name, port = str(listener.key), routed.port
+    if port is None or all(label.name != name for label in port.listeners):
+        return _why_elsewhere(listener, request, port)
+    host = _name(request, routed)
+    if listener.hostname not in set(widening(host)):
+        return f"its hostname does not have {host or 'clients without a server name'}"
+    if routed.target is not None and routed.target.listener.name == name:
+        return "the connection is its own, by the server name; the request names a host of another listener"
+    return f"{routed.listener.name} has a narrower hostname" if routed.listener is not None else "it has no such route"
+
+
+def _why_elsewhere(listener: Listener, request: Request, port: Port | None) -> str:
+    if request.port not in (0, listener.port, listener.bind_port):
+        return f"it is on port {listener.port}"
+    if port is None or listener.protocol.value != port.kind.value:
+        return f"it speaks {listener.protocol.value}"
+    return f"it is on {', '.join(address or 'all addresses' for address in listener.addresses)}"
+
+
+def _name(request: Request, routed: Routed) -> str:
+    """Return the name that listeners are chosen by: the host, or the server name where there is no more."""
+    if request.kind is Kind.HTTP and (routed.vhost is not None or request.tls is False):
+        return host_key(request.authority).decode("latin-1")
+    return (request.server_name or b"").decode("latin-1")

@@ -1,0 +1,142 @@
+"""What an entry does with a request: its backends, each with what it would get, or the gateway's own answer. Pure.
+
+Heads are rewritten by the machine's own code (`wire.edit`, and what the data plane says of the client), so what is
+shown is what goes up. What only a running gateway knows is in angle brackets: <client>, <request id>.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.dataplane.protocols.forwarded import constant_lines, own_lines, te_line
+from gatewayproxy.insight.ports import Routed
+from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.model.headops import HeadEdit, Respond
+from gatewayproxy.model.plan import Cluster, Refusal
+from gatewayproxy.model.protocols import AppProtocol
+from gatewayproxy.model.refusals import REFUSALS
+from gatewayproxy.routing.table import BackendChoice, BackendGroup, RouteEntry
+from gatewayproxy.wire.edit import edited_lines, location, rewrite_request
+from gatewayproxy.wire.head import RequestHead
+
+__all__ = ["Answer", "Outcome", "answer_for", "outcomes_of"]
+
+_CLIENT = b"<client>"
+_REQUEST_ID = b"<request id>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer of the gateway: *status* is 0 where a connection is closed without one."""
+
+    status: int
+    reason: str
+    meaning: str = ""
+    detail: str = ""
+    lines: tuple[str, ...] = ()  # field lines that configuration decides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One of the weighted outcomes of an entry: a backend with what it gets, or an answer."""
+
+    name: str  # "namespace/name:port", "" where the rule itself answers
+    weight: int
+    share: float  # of requests, 0 to 1
+    cluster: Cluster | None = None
+    head: tuple[str, ...] = ()  # lines of the request that goes up, () of a stream
+    response: HeadEdit | None = None  # how the answer is edited
+    mirrors: tuple[str, ...] = ()
+    answer: Answer | None = None
+
+
+def outcomes_of(routed: Routed, request: Request, head: RequestHead | None) -> tuple[Outcome, ...]:
+    """Return what the entry of *routed* does; *head* is that of a request of kind HTTP."""
+    entry, port = routed.entry, routed.port
+    if entry is None or port is None or routed.reason:
+        return ()
+    own = b""
+    if head is not None:
+        scheme = b"https" if routed.target is not None else b"http"
+        client = request.client.encode("ascii", "replace") or _CLIENT
+        version = b"2" if request.version == "2" else b"1.1"
+        own = own_lines(head, constant_lines(client, scheme, port.port, version), _REQUEST_ID)
+    group = entry.group or _alone(entry)
+    weights = [high - low for low, high in zip((0, *group.bounds), group.bounds, strict=False)]
+    shown = [
+        _outcome(choice, weight, weight / group.bounds[-1], head, own)
+        for choice, weight in zip(group.choices, weights, strict=True)
+    ]
+    return *shown, *(_outcome(choice, 0, 0.0, head, own) for choice in entry.resting)
+
+
+def answer_for(reason: str, detail: str = "", *, stream: bool = False) -> Answer:
+    """Return the gateway's answer for *reason*; a *stream* is closed without one."""
+    status, meaning = ANSWERS.get(reason, (0, _MEANINGS.get(reason, "")))
+    return Answer(status=0 if stream else status, reason=reason, meaning=meaning, detail=detail)
+
+
+# Of connections that end without an answer, and of what no gateway would ever have heard of.
+_MEANINGS = {
+    "no_port": "no listener has this port and address: the connection is refused",
+    "wrong_protocol": "the port is there, and speaks another protocol",
+    "unknown_sni": "no listener has this server name: TLS ends with the alert unrecognized_name",
+    "no_sni": "the client asks for no server name, and every listener of the port has one",
+    "http_inside": "TLS ends here, and HTTP is to follow: ask with https://",
+}
+
+
+def _alone(entry: RouteEntry) -> BackendGroup:
+    """Return the one choice of an entry that answers by itself."""
+    choice = BackendChoice(name="", refusal=entry.refusal, respond=entry.respond, response=entry.response)
+    return BackendGroup(index=-1, choices=(choice,), bounds=(1,), step=1)
+
+
+def _outcome(choice: BackendChoice, weight: int, share: float, head: RequestHead | None, own: bytes) -> Outcome:
+    cluster = choice.cluster
+    if cluster is None:
+        answer = _refused(choice, head)
+        return Outcome(name=choice.name, weight=weight, share=share, answer=answer, response=choice.response)
+    lines: tuple[str, ...] = ()
+    if head is not None:
+        added = own + (te_line(head) if cluster.protocol is AppProtocol.H2C else b"")
+        lines = _lines(rewrite_request(head, added, choice.request))
+    mirrors = tuple(f"{each.numerator}/{each.denominator} to {each.cluster.name}" for each in choice.mirrors)
+    return Outcome(
+        name=choice.name,
+        weight=weight,
+        share=share,
+        cluster=cluster,
+        head=lines,
+        response=choice.response,
+        mirrors=mirrors,
+    )
+
+
+def _refused(choice: BackendChoice, head: RequestHead | None) -> Answer:
+    if choice.respond is not None and head is not None:
+        return _redirect(choice.respond, choice.response, head)
+    refusal = choice.refusal or Refusal(REFUSALS["no_backends"], "no_backends")
+    return Answer(
+        status=refusal.status if head is not None else 0,
+        reason=refusal.reason,
+        meaning="the configuration says so: see the conditions of the route",
+        detail=refusal.detail,
+        lines=_lines(edited_lines(b"", choice.response)),
+    )
+
+
+def _redirect(respond: Respond, edit: HeadEdit | None, head: RequestHead) -> Answer:
+    where = location(respond, head.authority, head.target)
+    lines = _lines(edited_lines(b"location: %b\r\n" % where, edit))
+    return Answer(status=respond.status, reason="redirect", meaning=ANSWERS["redirect"][1], lines=lines)
+
+
+def _lines(raw: bytes) -> tuple[str, ...]:
+    return tuple(line.decode("latin-1") for line in raw.split(b"\r\n") if line)
+
+
+def is_stream(request: Request) -> bool:
+    """Return whether *request* is a connection, or datagrams, of which the gateway knows no requests."""
+    return request.kind is not Kind.HTTP
