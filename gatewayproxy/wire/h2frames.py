@@ -132,9 +132,10 @@ class FrameReader:
         while (at := end + _HEAD_BYTES) <= n_bytes:
             fixed = unpack(buf, end)
             high, low, kind, flags, stream_id = fixed
-            end = at + (high << 8 | low)
-            if end - at > FRAME_BYTES:
+            n = high << 8 | low
+            if n > FRAME_BYTES:
                 raise _size(f"frame of more than {FRAME_BYTES} bytes")
+            end = at + n
             if end > n_bytes:
                 return
             self._at = end
@@ -144,7 +145,7 @@ class FrameReader:
             if kind > CONTINUATION:
                 yield kind, flags, stream_id, b"", 0
             elif kind <= HEADERS and stream_id and flags & _FORM[kind] == _PLAIN[kind]:
-                yield kind, flags, stream_id, buf[at:end], end - at if kind == DATA else 0
+                yield kind, flags, stream_id, buf[at:end], 0 if kind else n
             else:
                 part = _PARSE[kind](flags, stream_id, buf[at:end])
                 if (kind == HEADERS and flags & END_HEADERS) or (kind != HEADERS and kind != CONTINUATION):

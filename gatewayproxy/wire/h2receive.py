@@ -188,7 +188,7 @@ class H2Connection(Sender):
             raise broken("DATA on an idle stream")
         if counted < _SLIVER_BYTES:  # what was on its way to a hundred streams, when we reset them, is no flood
             self._control.spend(1, self._now)
-        how = self._closed.get(stream_id)
+        how = self._how_closed(stream_id)
         if how == Ending.BY_END:
             raise broken("DATA on a closed stream", ErrorCode.STREAM_CLOSED)
         if how == Ending.BY_PEER:
@@ -199,7 +199,7 @@ class H2Connection(Sender):
 
     def _stray_headers(self, stream_id: int, block: bytes) -> None:
         """Judge HEADERS on a stream that has ended, or was passed over; RFC 9113 §5.1, §5.1.1."""
-        how = self._closed.get(stream_id)
+        how = self._how_closed(stream_id)
         if how is None:
             raise broken("HEADERS on a stream passed over")
         if how != Ending.BY_US:

@@ -34,7 +34,7 @@ from gatewayproxy.wire.hpack import Encoder, Field
 __all__ = ["Sender"]
 
 _DEFAULT_WINDOW: Final = 65_535
-_KEPT_CLOSED: Final = 256  # closed streams whose ending is remembered, to judge frames that come late
+_KEPT_CLOSED: Final = 256  # at least so many closed streams are remembered, to judge frames that come late
 _UNTOLD_STREAMS: Final = 100  # what we take the peer's MAX_CONCURRENT_STREAMS for until it is said
 _CONNECTION_QUANTUM: Final = 524_288  # bytes of the connection's window given back at once
 _DRIBBLE_BYTES: Final = 256  # a window that lets less through than this earns no further WINDOW_UPDATE
@@ -45,9 +45,9 @@ class Sender:
     """Streams, windows and output of one connection. *streams* are those that are not closed, by id."""
 
     __slots__ = (
-        "_blocked", "_closed", "_connection_quantum", "_control", "_encoder", "_goaway_last", "_last_received", "_out",
-        "_owed", "_peer_window", "_receive_window", "_resets", "_send_window", "_spare_window", "_stream_window",
-        "_widest_window", "limits", "peer_streams", "streams",
+        "_blocked", "_closed", "_closed_before", "_connection_quantum", "_control", "_encoder", "_goaway_last",
+        "_last_received", "_out", "_owed", "_peer_window", "_receive_window", "_resets", "_send_window",
+        "_spare_window", "_stream_window", "_widest_window", "limits", "peer_streams", "streams",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float, settings: dict[int, int]) -> None:
@@ -66,7 +66,8 @@ class Sender:
         self._receive_window = min(bound + self._connection_quantum, MAX_WINDOW)
         self._owed = 0  # bytes of the connection's window, consumed and not given back yet
         self._blocked: dict[Stream, None] = {}  # those that send_data could not serve whole, longest waiting first
-        self._closed: dict[int, Ending] = {}
+        self._closed: dict[int, Ending] = {}  # those that ended last
+        self._closed_before: dict[int, Ending] = {}
         self._last_received = 0  # highest id that the peer has opened
         self._goaway_last = MAX_STREAM_ID  # highest id of the peer's that we serve
         self._control = Budget(limits.h2_control_frames, now, "more control frames than the streams call for")
@@ -228,10 +229,20 @@ class Sender:
         self._remember(stream_id, ending)
 
     def _remember(self, stream_id: int, ending: Ending) -> None:
+        """Keep how a stream has ended.
+
+        PERF: half of what is kept goes at once. A dict looks for its first entry past all that were deleted before it.
+        """
         closed = self._closed
+        if len(closed) >= _KEPT_CLOSED:
+            self._closed_before = closed
+            closed = self._closed = {}
         closed[stream_id] = ending
-        if len(closed) > _KEPT_CLOSED:
-            del closed[next(iter(closed))]
+
+    def _how_closed(self, stream_id: int) -> Ending | None:
+        """Return how a stream has ended; None where that is long ago, or where it never was."""
+        how = self._closed.get(stream_id)
+        return how if how is not None else self._closed_before.get(stream_id)
 
     def _give_back(self, n: int) -> None:
         """Owe the peer *n* bytes of the connection's window, and pay once it is worth a frame."""

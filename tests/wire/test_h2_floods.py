@@ -189,3 +189,22 @@ def test_what_is_remembered_of_closed_streams_is_bounded() -> None:
         peer.hear()
     assert not server.streams
     assert len(server._closed) <= 256
+    assert len(server._closed_before) <= 256
+
+
+@pytest.mark.parametrize(
+    ("n_since", "code"),
+    [(1, ErrorCode.STREAM_CLOSED), (255, ErrorCode.STREAM_CLOSED), (600, ErrorCode.PROTOCOL_ERROR)],
+    ids=["the last but one", "one of the last 256", "one long ago"],
+)
+def test_headers_that_come_late_are_judged_by_how_the_stream_ended_while_that_is_known(
+    n_since: int, code: ErrorCode
+) -> None:
+    peer, server = to_server()
+    last = 1999
+    for at in range(1, last + 1, 2):
+        peer.say(headers(at))
+        server.send_headers(server.streams[at], OK, end=True)
+    peer.hear()
+    peer.say(headers(last - 2 * n_since))
+    assert goaways(peer.hear()) == [code]
