@@ -21,7 +21,7 @@ from gatewayproxy.wire.head import RequestHead
 
 __all__ = [
     "DENIED", "Action", "Change", "Verdict", "apply", "denial", "field_lines", "fields_seen", "http_question",
-    "http_verdict", "kept_line",
+    "http_verdict", "kept_line", "without_cors",
 ]  # fmt: skip
 
 DENIED: Final = 403  # where the server does not say how, or says it in a way that would pass for success
@@ -160,6 +160,13 @@ def kept_line(name: bytes, value: bytes) -> bytes:
     if _LINE.fullmatch(line) is None:
         raise RemoteProtocolError(f"malformed header field {name[:64]!r}", status=502, reason="bad_response")
     return line
+
+
+def without_cors(lines: bytes) -> bytes:
+    """Return field *lines* without those of CORS: a rule with a filter of that name says them itself."""
+    return b"".join(
+        found[0] for found in FIELD_LINE.finditer(lines) if not found[1].lower().startswith(b"access-control-")
+    )
 
 
 def _goes_on(name: bytes, names: tuple[bytes, ...]) -> bool:

@@ -20,7 +20,7 @@ from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.dataplane.upstream.pool import ClusterState
 from gatewayproxy.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
 from gatewayproxy.model.plan import ExternalAuth
-from gatewayproxy.wire.auth import Verdict, apply, fields_seen, http_question, http_verdict
+from gatewayproxy.wire.auth import Verdict, apply, fields_seen, http_question, http_verdict, without_cors
 from gatewayproxy.wire.chunked import ChunkedReader
 from gatewayproxy.wire.edit import edit_fields
 from gatewayproxy.wire.ext_authz import Question, call_head, framed, read_answer
@@ -233,13 +233,15 @@ class Admission:
 
     def _follow(self, verdict: Verdict) -> None:
         exchange = self._exchange
+        lines = verdict.answer_lines
+        if exchange.target is not None and exchange.target.entry.cors is not None:
+            lines = without_cors(lines)
         if not verdict.allowed:
             exchange.upstream = None
-            lines, body = verdict.answer_lines, verdict.body
-            exchange.answer_with(verdict.status, "auth_denied", lines=lines, body=body)
+            exchange.answer_with(verdict.status, "auth_denied", lines=lines, body=verdict.body)
             return
         self._own = apply(verdict, exchange.head, self._own)
-        self._told += verdict.answer_lines
+        self._told += lines
         self._at += 1
         if self._at < len(self._guard.servers):
             self._ask()
@@ -254,9 +256,7 @@ class Admission:
         behind = self._guard.behind
         target = behind.only or behind.pick(exchange)
         if self._told:
-            base = target.base
-            target = target.variant(self._told, target.cluster)
-            target.base = base
+            target = target.telling(self._told)
         exchange.go_to(target)
         cluster = target.cluster
         if cluster is None:

@@ -39,7 +39,7 @@ class Target:
 
     __slots__ = (
         "base", "budget", "choice", "cluster", "dress", "entry", "guard", "mirror_turns", "mirrors", "request",
-        "request_starts", "response", "response_starts", "response_tail", "row",
+        "request_starts", "response", "response_starts", "response_tail", "row", "told",
     )  # fmt: skip
 
     def __init__(self, entry: RouteEntry, choice: BackendChoice, context: Context) -> None:
@@ -63,6 +63,7 @@ class Target:
         self.mirrors = tuple((mirror, context.registry.cluster(mirror.cluster)) for mirror in choice.mirrors)
         self.mirror_turns = 0
         self.guard: Guard | None = None
+        self.told = b""  # lines for this request's answer alone, whatever target it has in the end
 
     def variant(self, lines: bytes, cluster: ClusterState | None) -> Target:
         """Return a target of *cluster* that adds *lines* to answers, and else is as this one, which has no base."""
@@ -77,7 +78,13 @@ class Target:
             made.response_tail = lines + self.response_tail
         made.cluster, made.budget, made.dress = cluster, self.budget, self.dress
         made.mirrors, made.mirror_turns = self.mirrors, 0
-        made.guard = None
+        made.guard, made.told = None, b""
+        return made
+
+    def telling(self, lines: bytes) -> Target:
+        """Return this target for one request, to whose answer a server that was asked for consent adds *lines*."""
+        made = self.variant(lines, self.cluster)
+        made.base, made.told = self.base, lines
         return made
 
 
@@ -217,7 +224,10 @@ class GuardedState(EntryState):
 
     def move(self, exchange: Exchange, pool: EndpointPool) -> None:
         """Have *exchange* know that it goes to *pool* now."""
+        target = exchange.target
         self._behind.move(exchange, pool)
+        if target is not None and target.told and exchange.target is not None and exchange.target is not target:
+            exchange.target = exchange.target.telling(target.told)
 
 
 def _dress(entry: RouteEntry, budget: BudgetState | None) -> Dress | None:
