@@ -36,6 +36,7 @@ TARGET, BIG = "/api/v1/items?id=42", "/static/big"
 METHOD = SERVICES[0] + "List"
 # HTTP/2: so many connections with so many streams each at any time.
 N_CONNECTIONS, N_STREAMS = 8, 32
+N_CALLERS = 64  # of "grpc1": clients with a connection each, that make one call at a time
 # Hosts asked for. The same few whatever the table holds: that is what tells the cost of a lookup in a large table.
 # Many of them tells what a large working set costs, in the processor's caches most of all.
 N_HOSTS = {"routes": 5, "hosts": 500}
@@ -90,9 +91,11 @@ def _cycling(n_hosts: int) -> Callable[[Aim], list[str]]:
     return command
 
 
-def _h2load(aim: Aim, port: int, fields: dict[str, str]) -> list[str]:
+def _h2load(
+    aim: Aim, port: int, fields: dict[str, str], n_connections: int = N_CONNECTIONS, n_streams: int = N_STREAMS
+) -> list[str]:
     return [
-        "h2load", "-t1", f"-c{N_CONNECTIONS}", f"-m{N_STREAMS}", f"-D{aim.seconds}", "--connect-to",
+        "h2load", "-t1", f"-c{n_connections}", f"-m{n_streams}", f"-D{aim.seconds}", "--connect-to",
         f"127.0.0.1:{port}", "-H", f":authority: {HOST}", *_args(fields),
     ]  # fmt: skip
 
@@ -111,10 +114,14 @@ def _h2vary(aim: Aim) -> list[str]:
     return [*_h2load(aim, aim.base + H2C, FIELDS), "-i", str(targets)]
 
 
-def _grpc(aim: Aim) -> list[str]:
-    message = aim.work / "message"
-    message.write_bytes(MESSAGE)
-    return [*_h2load(aim, aim.base + H2C, CALL_FIELDS), "-d", str(message), f"http://{HOST}{METHOD}"]
+def _calling(n_connections: int, n_streams: int) -> Callable[[Aim], list[str]]:
+    def command(aim: Aim) -> list[str]:
+        message = aim.work / "message"
+        message.write_bytes(MESSAGE)
+        load = _h2load(aim, aim.base + H2C, CALL_FIELDS, n_connections, n_streams)
+        return [*load, "-d", str(message), f"http://{HOST}{METHOD}"]
+
+    return command
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,8 @@ SCENARIOS = {
     "h2": Scenario("h2", _h2, h2=True, tls=True),
     "h2c": Scenario("h2", _h2c, h2=True),
     "h2vary": Scenario("h2", _h2vary, h2=True),
-    "grpc": Scenario("h2", _grpc, h2=True, grpc=True),
+    "grpc": Scenario("h2", _calling(N_CONNECTIONS, N_STREAMS), h2=True, grpc=True),
+    "grpc1": Scenario("h2", _calling(N_CALLERS, 1), h2=True, grpc=True),
 }
 SUITES = tuple(dict.fromkeys(scenario.suite for scenario in SCENARIOS.values()))
 

@@ -55,6 +55,7 @@ GOALS = (
     Goal("HTTP/2 in clear text at most as much as Envoy", "h2c", (OURS, 100), ("envoy", 100), 1.0),
     Goal("HTTP/2 at most as much as Envoy where targets differ", "h2vary", (OURS, 100), ("envoy", 100), 1.0),
     Goal("gRPC at most as much as Envoy", "grpc", (OURS, 100), ("envoy", 100), 1.0),
+    Goal("gRPC at most as much as Envoy, a call at a time", "grpc1", (OURS, 100), ("envoy", 100), 1.0),
     Goal("10,000 routes within 5 % of 10", "routes", (OURS, 10_000), (OURS, 10), 1.05),
 )
 
@@ -101,6 +102,7 @@ TITLES = {
     "h2c": "HTTP/2 in clear text, otherwise the same",
     "h2vary": "HTTP/2 in clear text, 997 targets in turn",
     "grpc": "gRPC: unary calls of 105 bytes each way, HTTP/2 in clear text on both sides, 8 connections of 32 streams",
+    "grpc1": "The same, 64 connections with one call at a time",
 }
 
 
