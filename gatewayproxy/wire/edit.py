@@ -2,6 +2,7 @@
 
 What may not be edited: fields that frame the message. `Set`, `Add` and `Remove` of those are left out here, so that no
 configuration can make a backend read another message than the gateway did.
+A request loses what a filter sets or removes also under names with "_" for "-": CGI-style backends take them for one.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from functools import lru_cache
 from typing import Final
 
 from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.wire.grammar import cut_lines, join_kept
+from gatewayproxy.wire.grammar import cut_alike, cut_lines, join_kept
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ResponseHead
 
 __all__ = [
-    "edit_fields", "edited_lines", "edited_target", "line_starts", "location", "rewrite_request",
-    "rewrite_response", "strip_query",
+    "edit_fields", "edited_lines", "edited_target", "line_starts", "location", "request_starts",
+    "rewrite_request", "rewrite_response", "strip_query",
 ]  # fmt: skip
 
 FRAMING: Final = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
 _HOST: Final = frozenset((b"host",))
+_DASH: Final = re.compile(rb"[-_]")
 _LINE: Final = re.compile(rb"([^:\r\n]*+):[^\n]*+\n")
 _REASONS: Final = {200: b"OK", 101: b"Switching Protocols"}
 
@@ -36,7 +38,7 @@ def rewrite_request(head: RequestHead, own: bytes, edit: HeadEdit | None) -> byt
         host = edit.host or host
         cut, append = _editable(edit)
         if cut:
-            cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, cut))
+            cuts += tuple(cut_alike(head.buf, head.fields_start, head.fields_end, cut))
             own = _without(own, cut)
         own += append
     if host is not None:
@@ -98,7 +100,7 @@ def edit_fields(head: RequestHead, own: bytes, edit: HeadEdit | None) -> bytes:
         return own
     cut, append = _editable(edit)
     if cut:
-        head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, cut))
+        head.cuts += tuple(cut_alike(head.buf, head.fields_start, head.fields_end, cut))
         head.intact = False
     return _without(own, cut) + append
 
@@ -106,6 +108,17 @@ def edit_fields(head: RequestHead, own: bytes, edit: HeadEdit | None) -> bytes:
 def line_starts(edit: HeadEdit | None) -> tuple[bytes, ...]:
     """Return how the lines begin that *edit* drops, for `grammar.mentions`."""
     return () if edit is None else tuple(b"\n%b:" % name for name in sorted(_editable(edit)[0]))
+
+
+def request_starts(edit: HeadEdit | None) -> tuple[bytes, ...]:
+    """Return the `line_starts` of an *edit* of requests: with them go those of names that look alike."""
+    starts = line_starts(edit)
+    return tuple(dict.fromkeys((*starts, *(twin for start in starts for twin in _twins(start)))))
+
+
+def _twins(start: bytes) -> list[bytes]:
+    """Return how other names begin that `cut_alike` cuts with that of *start*: up to their first other "-" or "_"."""
+    return [start[: at.start()] + (b"_" if at[0] == b"-" else b"-") for at in _DASH.finditer(start)]
 
 
 def edited_lines(own: bytes, edit: HeadEdit | None) -> bytes:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 __all__ = [
-    "BARE", "FIELD", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_lines",
+    "BARE", "FIELD", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_alike", "cut_lines",
     "cut_listed", "join_kept", "list_members", "mentions",
 ]  # fmt: skip
 
@@ -50,6 +50,18 @@ def cut_lines(buf: bytes, start: int, end: int, names: Iterable[bytes]) -> list[
     """
     pattern = _lines_of(names if isinstance(names, frozenset) else frozenset(names))
     return [(found.start() + 1, found.end() + 1) for found in pattern.finditer(buf, start - 1, end)]
+
+
+@lru_cache(maxsize=1024)
+def _lines_alike(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    plain = {name.replace(b"_", b"-") for name in names}
+    alternatives = b"|".join(b"[-_]".join(map(re.escape, name.split(b"-"))) for name in sorted(plain))
+    return re.compile(rb"\n(?i:" + alternatives + rb"):[^\n]*+")
+
+
+def cut_alike(buf: bytes, start: int, end: int, names: frozenset[bytes]) -> list[Span]:
+    """Do as `cut_lines`, also for names with "_" for "-": backends that read fields as CGI does take them for one."""
+    return [(found.start() + 1, found.end() + 1) for found in _lines_alike(names).finditer(buf, start - 1, end)]
 
 
 def cut_listed(buf: bytes, start: int, end: int, names: Collection[bytes]) -> list[Span]:

@@ -6,7 +6,7 @@ import pytest
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.edit import edited_target, location, rewrite_request
+from gatewayproxy.wire.edit import edited_target, location, request_starts, rewrite_request
 from gatewayproxy.wire.head import RequestHead, parse_request
 
 OWN = b"x-forwarded-for: 10.0.0.1\r\nvia: 1.1 gatewayproxy\r\n"
@@ -53,6 +53,17 @@ def test_what_is_not_cut_goes_on_as_it_came() -> None:
 )
 def test_edits_apply_to_the_head_as_we_would_send_it(edit: HeadEdit, expected: bytes) -> None:
     assert rewrite_request(head_of(HEAD), OWN, edit) == expected
+
+
+@pytest.mark.parametrize("name", [b"X-User-Id", b"x_user_id", b"X_User-Id", b"x-user_ID"])
+@pytest.mark.parametrize("edited", [b"x-user-id", b"x_user_id", b"x-user_id"])
+def test_what_a_filter_replaces_cannot_be_sent_with_another_dash(name: bytes, edited: bytes) -> None:
+    head = head_of(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b: mallory\r\nX-Us: 1\r\n\r\n" % name)
+    edit = HeadEdit(cut=frozenset((edited,)), append=b"%b: ada\r\n" % edited)
+    assert rewrite_request(head, b"", edit) == (
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Us: 1\r\n%b: ada\r\n\r\n" % edited
+    )
+    assert head.mentions(request_starts(edit))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.routing.pick import pick
 from gatewayproxy.routing.table import Auth, BackendChoice, BackendGroup, RouteEntry
-from gatewayproxy.wire.edit import edited_lines, line_starts
+from gatewayproxy.wire.edit import edited_lines, line_starts, request_starts
 from gatewayproxy.wire.origins import actual_lines
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Target:
         self.request = choice.request
         self.response = choice.response
         # What the edits come to for heads that have none of the fields they drop, see `wire.edit.edited_lines`.
-        self.request_starts = line_starts(choice.request)
+        self.request_starts = request_starts(choice.request)
         self.response_starts = line_starts(choice.response)
         self.response_tail = edited_lines(b"", choice.response) + b"\r\n"
         self.row: RuleStats = context.stats.row(entry.label, choice.name)

@@ -73,6 +73,17 @@ async def test_a_table_keeps_the_pools_it_names_and_closes_the_others() -> None:
     registry.close()
 
 
+async def test_connections_outlive_the_value_of_their_cluster_before_its_first_request() -> None:
+    registry = Registry()
+    transport, other = (idle_in(registry.cluster(each).pools[0]) for each in (cluster(1), cluster(9, name="gone")))
+    renamed = cluster(1, 2, name="renamed")
+    registry.retain(table(http_port(1, HostIndex(default=vhost({b"": forward(renamed)})))))
+    await until(lambda: other.closed)
+    assert not transport.closed
+    assert registry.cluster(renamed).pools[0].idle
+    registry.close()
+
+
 async def test_a_cluster_that_gains_an_endpoint_keeps_its_connections_to_the_others() -> None:
     registry = Registry()
     transport = idle_in(registry.cluster(cluster(1)).pools[0])
