@@ -74,7 +74,9 @@ class Backends:
         name = f"{namespace}/{ref.name}" + (f":{ref.port}" if ref.port is not None else "")
         kind = self._kinds.get((ref.group, ref.kind))
         if kind is None:
-            known = " or ".join(known for _, known in BACKENDS)
+            known = " or ".join(
+                f"{group}/{known}" if group and known == ref.kind else known for group, known in BACKENDS
+            )
             title = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
             detail = f"backendRef {namespace}/{ref.name} has kind {title}, not {known}"
             return refused(f"{namespace}/{ref.name}", INVALID_KIND, detail, "correct group and kind")
@@ -82,7 +84,7 @@ class Backends:
             needed = (
                 f"a ReferenceGrant in namespace {namespace} from {subject.kind} of {subject.namespace} to {ref.kind}"
             )
-            hint = f"add that ReferenceGrant, or use a {ref.kind} of the route's own namespace"
+            hint = "add that ReferenceGrant, or use one of the route's own namespace"
             return refused(name, REF_NOT_PERMITTED, f"{ref.kind} {namespace}/{ref.name} needs {needed}", hint)
         sought = Sought(namespace, ref.name, ref.port, subject.kind, passed_through)
         key = (ref.kind, sought)

@@ -47,13 +47,13 @@ _AS_HTTP1: Final[_Spoken] = {
     BackendProtocol.MCP: AppProtocol.HTTP,  # its streamable transport is HTTP
 }
 _AS_HTTP2: Final[_Spoken] = {BackendProtocol.HTTP2: AppProtocol.H2C, BackendProtocol.H2C: AppProtocol.H2C}
-_STREAM: Final[_Spoken] = {None: AppProtocol.OPAQUE, BackendProtocol.TCP: AppProtocol.OPAQUE}
+_STREAM: Final[_Spoken] = dict.fromkeys((None, *BackendProtocol), AppProtocol.OPAQUE)  # whatever it carries
 # What a kind of route speaks to an XBackend whose protocol is given, or (None) is not; what is missing it cannot.
 _SPOKEN: Final[Mapping[str, _Spoken]] = {
     "HTTPRoute": {None: AppProtocol.HTTP, **_AS_HTTP1, **_AS_HTTP2},
     "GRPCRoute": {None: AppProtocol.H2C, BackendProtocol.HTTP: AppProtocol.H2C, **_AS_HTTP2},
     "TCPRoute": _STREAM,
-    "TLSRoute": {**_STREAM, **_AS_HTTP1, **_AS_HTTP2},  # bytes as they come; ALPN offers what is given
+    "TLSRoute": {**_STREAM, **_AS_HTTP1, **_AS_HTTP2},  # bytes too, and ALPN offers what is given
     "UDPRoute": {None: AppProtocol.OPAQUE},
 }
 
@@ -103,7 +103,8 @@ class XBackends:
         if not draft.accepted.status:
             reason = BACKEND_NOT_FOUND if backend.tls is None else BACKEND_TLS_INVALID
             return _refused(name, reason, f"XBackend {full_name} is not valid: {draft.accepted.message}")
-        protocol = _SPOKEN[sought.route_kind].get(backend.protocol)
+        spoken = _STREAM if sought.passed_through else _SPOKEN[sought.route_kind]
+        protocol = spoken.get(backend.protocol)
         if protocol is None and backend.protocol is not None:
             detail = f"XBackend {full_name} has protocol {backend.protocol.value}"
             return _refused(name, UNSUPPORTED_PROTOCOL, f"{detail}, which {sought.route_kind}s do not support")
