@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeVar, overload
+from typing import Final, NamedTuple, TypeVar, overload
 
 from gatewayproxy.fields.text import ANY_TEXT, Text
 from gatewayproxy.fields.words import Path, close_match, count, kind_of, one_of, path_text, quote, spelled
 from gatewayproxy.model.names import Origin, ResourceKey
-from gatewayproxy.model.status import Problem, Severity
+from gatewayproxy.model.status import Problem, Reason, Severity
 
 __all__ = ["MAX_PROBLEMS", "REQUIRED", "Fields", "Located", "Reading"]
 
@@ -39,6 +39,16 @@ class Located(dict[str, object]):
     line: int
 
 
+class _Found(NamedTuple):
+    """A problem, its place still to be looked up."""
+
+    path: Path
+    severity: Severity
+    message: str
+    hint: str
+    reason: Reason | None = None
+
+
 class Reading:
     """The reading of one object, and what it finds; `problems` looks up the places, all in one go."""
 
@@ -46,7 +56,7 @@ class Reading:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._found: list[tuple[Path, Severity, str, str]] = []
+        self._found: list[_Found] = []
         self._opened: list[Fields] = []
 
     def open(self, tree: Located) -> Fields:
@@ -59,12 +69,15 @@ class Reading:
         """Have *fields* searched for unknown fields by `finish`."""
         self._opened.append(fields)
 
-    def add(self, path: Path, message: str, hint: str = "", severity: Severity = Severity.ERROR) -> None:
+    def add(
+        self, path: Path, message: str, hint: str = "", severity: Severity = Severity.ERROR,
+        reason: Reason | None = None,
+    ) -> None:  # fmt: skip
         """Note a problem of the field at *path*; beyond MAX_PROBLEMS of an object they are only counted as one."""
         if len(self._found) < MAX_PROBLEMS:
-            self._found.append((path, severity, message, hint))
+            self._found.append(_Found(path, severity, message, hint, reason))
         elif len(self._found) == MAX_PROBLEMS:
-            self._found.append(((), Severity.ERROR, "has more problems than these", "mend these first"))
+            self._found.append(_Found((), Severity.ERROR, "has more problems than these", "mend these first"))
 
     @property
     def n_found(self) -> int:
@@ -76,7 +89,7 @@ class Reading:
         for fields in self._opened:
             fields.report_unknown()
         self._opened.clear()  # they name this reading: a cycle less for the collector, dozens of objects an HTTPRoute
-        return not any(severity is Severity.ERROR for _, severity, _, _ in self._found)
+        return not any(found.severity is Severity.ERROR for found in self._found)
 
     def problems(
         self, key: ResourceKey | None, origins: Callable[[Collection[Path]], Mapping[Path, Origin]]
@@ -84,17 +97,18 @@ class Reading:
         """Return what was found as problems of object *key*; *origins* maps field paths to places."""
         if not self._found:
             return ()
-        origin_of = origins({path for path, _, _, _ in self._found})
+        origin_of = origins({found.path for found in self._found})
         return tuple(
             Problem(
-                origin=origin_of[path],
-                severity=severity,
+                origin=origin_of[found.path],
+                severity=found.severity,
                 key=key,
-                field=path_text(path),
-                message=message,
-                hint=hint,
+                field=path_text(found.path),
+                message=found.message,
+                hint=found.hint,
+                reason=found.reason,
             )
-            for path, severity, message, hint in self._found
+            for found in self._found
         )
 
 
@@ -139,9 +153,9 @@ class Fields:
         """Tell whether the field is there (null is not there)."""
         return self._tree.get(name) is not None
 
-    def error(self, name: str, message: str, hint: str = "") -> None:
-        """Note an error of field *name* ("" = of this mapping)."""
-        self._reading.add((*self.path, name) if name else self.path, message, hint)
+    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None) -> None:
+        """Note an error of field *name* ("" = of this mapping); *reason*: see Problem."""
+        self._reading.add((*self.path, name) if name else self.path, message, hint, reason=reason)
 
     def warn(self, name: str, message: str, hint: str = "") -> None:
         """Note a warning: the object stays in use."""
@@ -230,7 +244,8 @@ class Fields:
         if type(value) is str:
             if value in options:
                 return options[value]
-            self.error(name, f"{quote(value)} is not a known value", one_of(value, options))
+            hint = one_of(value, options)
+            self.error(name, f"{quote(value)} is not a known value", hint, Reason.UNSUPPORTED_VALUE)
         else:
             self._wrong_type(name, value, "a string", one_of("", options))
         return stand_in
@@ -387,7 +402,7 @@ class _Void(Fields):
         tree.line = up.at.line
         super().__init__(reading, tree, up, name)
 
-    def error(self, name: str, message: str, hint: str = "") -> None:
+    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None) -> None:
         return
 
 

@@ -9,6 +9,7 @@ from gatewayproxy.fields.edits import LocalFilter, read_path_modifier
 from gatewayproxy.fields.shapes import PORT, PRECISE_HOSTNAME
 from gatewayproxy.model.headops import Redirect
 from gatewayproxy.model.plan import FilterChain
+from gatewayproxy.model.status import Reason
 
 __all__ = ["read"]
 
@@ -20,7 +21,8 @@ def read(fields: Fields) -> LocalFilter:
     """Read `requestRedirect`."""
     status = fields.integer("statusCode", 301, 308, 302)
     if status not in _STATUSES:
-        fields.error("statusCode", f"{status} is not a redirect we send", "write 301, 302, 303, 307 or 308")
+        hint = "write 301, 302, 303, 307 or 308"
+        fields.error("statusCode", f"{status} is not a redirect we send", hint, Reason.UNSUPPORTED_VALUE)
     redirect = Redirect(
         scheme=fields.choice("scheme", _SCHEMES, None),
         host=fields.text("hostname", PRECISE_HOSTNAME, None),

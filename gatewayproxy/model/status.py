@@ -34,6 +34,7 @@ class Problem:
     field: str  # "spec.rules[0].matches[1].path.value", "" for the whole object
     message: str
     hint: str = ""
+    reason: Reason | None = None  # of Accepted=False, where the API has one for such a text
 
 
 class Reason(StrEnum):
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     CONFIGURATION_CHANGED = "ConfigurationChanged"
     CONFLICTED = "Conflicted"
     HOSTNAME_CONFLICT = "HostnameConflict"
+    INCOMPATIBLE_FILTERS = "IncompatibleFilters"
     INVALID = "Invalid"
     INVALID_CA_CERTIFICATE_KIND = "InvalidCACertificateKind"
     INVALID_CA_CERTIFICATE_REF = "InvalidCACertificateRef"

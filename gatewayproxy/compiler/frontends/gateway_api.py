@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
+from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.namespace import Namespace
 from gatewayproxy.compiler.manifests.referencegrant import ReferenceGrant
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
@@ -34,9 +35,10 @@ from gatewayproxy.compiler.resolve.report import StatusWriter
 from gatewayproxy.compiler.resolve.routes import PARENT_KINDS, Parents, RouteDraft
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.compiler.resolve.traffic import TrafficDraft
+from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Listener, Plan
 from gatewayproxy.model.source import CompileOptions
-from gatewayproxy.model.status import StatusReport
+from gatewayproxy.model.status import Problem, Severity, StatusReport
 
 __all__ = ["Resolved", "resolve"]
 
@@ -133,7 +135,24 @@ def _report(
     for draft in drafts:
         writer.add_backend(draft, reach)
     ours = frozenset(parent.spec.meta.key for gateway in gateways for parent in gateway.parents)
-    for meta in resources.fenced:
-        writer.add_fenced(meta, ours)
+    for meta, flaws in _flaws(resources):
+        if meta.key.kind != "Gateway" or classes.owns(_class_name(meta)):
+            writer.add_fenced(meta, flaws, ours)
     problems = sorted((*resources.problems, *findings.problems), key=lambda problem: problem.origin)
     return StatusReport(objects=writer.objects(resources.metas), problems=tuple(problems), held=resources.held)
+
+
+def _flaws(resources: Resources) -> Iterator[tuple[Meta, list[Problem]]]:
+    """Yield every object whose text has errors, with them."""
+    found: dict[ResourceKey, list[Problem]] = {meta.key: [] for meta in resources.fenced}
+    for problem in resources.problems:
+        if problem.severity is Severity.ERROR and problem.key is not None and problem.key in found:
+            found[problem.key].append(problem)
+    yield from ((meta, found[meta.key]) for meta in resources.fenced)
+
+
+def _class_name(meta: Meta) -> str:
+    """Return the class of a Gateway that could not be read."""
+    spec = meta.manifest.get("spec")
+    name = spec.get("gatewayClassName") if isinstance(spec, Mapping) else None
+    return name if isinstance(name, str) else ""

@@ -11,6 +11,7 @@ from gatewayproxy.compiler.manifests.unserved_filters import read_extension_ref
 from gatewayproxy.fields import BackendObjectReference, Fields
 from gatewayproxy.filters import FILTERS, FilterSpec
 from gatewayproxy.model.names import Origin
+from gatewayproxy.model.status import Reason
 
 __all__ = ["GRPC_FILTERS", "HTTP_FILTERS", "Filter", "FilterMembers", "read_filters"]
 
@@ -93,4 +94,5 @@ def _check_combination(parent: Fields, filters: tuple[Filter, ...]) -> None:
         if counts[kind] > 1:
             parent.error("filters", f"{kind} stands there {counts[kind]} times", "merge them into one filter")
     if counts["RequestRedirect"] and counts["URLRewrite"]:
-        parent.error("filters", "RequestRedirect and URLRewrite exclude each other", "remove one of the two")
+        message = "RequestRedirect and URLRewrite exclude each other"
+        parent.error("filters", message, "remove one of the two", Reason.INCOMPATIBLE_FILTERS)

@@ -41,10 +41,13 @@ class Classes:
 
     def own(self, gateway: Gateway) -> bool:
         """Tell whether a Gateway is ours; a class we cannot read may be anyone's, so its Gateways are not."""
-        name = gateway.gateway_class_name
-        if (found := self._by_name.get(name)) is not None:
+        return self.owns(gateway.gateway_class_name)
+
+    def owns(self, class_name: str) -> bool:
+        """Tell whether Gateways of class *class_name* are ours."""
+        if (found := self._by_name.get(class_name)) is not None:
             return found.controller_name == self._controller_name
-        return name not in self._unreadable
+        return class_name not in self._unreadable
 
     def of_another(self, gateway: Gateway) -> str:
         """Return the controller of the Gateway's class where that is not ours, else an empty text."""

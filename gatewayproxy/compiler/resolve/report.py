@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gatewayproxy.compiler.manifests.gatewayclass import GatewayClass
@@ -21,7 +21,7 @@ from gatewayproxy.compiler.resolve.traffic import TrafficDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.protocols import PROTOCOLS
-from gatewayproxy.model.status import Condition, ObjectStatus, Reason
+from gatewayproxy.model.status import Condition, ObjectStatus, Problem, Reason
 
 __all__ = ["StatusWriter"]
 
@@ -133,11 +133,9 @@ class StatusWriter:
             ]
         }  # fmt: skip
 
-    def add_fenced(self, meta: Meta, ours: frozenset[ResourceKey]) -> None:
-        """Write Accepted=False for an object whose text has errors; *ours* are the parents that may speak of it."""
-        accepted = Condition(
-            "Accepted", False, Reason.INVALID, "the manifest has errors; `gatewayproxy check` lists them"
-        )
+    def add_fenced(self, meta: Meta, flaws: Sequence[Problem], ours: frozenset[ResourceKey]) -> None:
+        """Write Accepted=False for an object whose text has *flaws*; *ours* are the parents that may speak of it."""
+        accepted = _fenced(meta, flaws)
         if meta.key.kind == "Gateway" or (meta.key.kind == "ListenerSet" and _written_gateway(meta) in ours):
             programmed = accepted._replace(type="Programmed")
             self._status[meta.key] = {"conditions": self._conditions.write((accepted, programmed), meta.generation)}
@@ -187,6 +185,17 @@ def _programmed(draft: ListenerDraft, serves: bool) -> Condition:
         return Condition("Programmed", False, draft.conflicted.reason, draft.conflicted.message)
     why = draft.accepted.message or draft.resolved.message or "the Gateway cannot serve"
     return Condition("Programmed", False, Reason.INVALID, why)
+
+
+def _fenced(meta: Meta, flaws: Sequence[Problem]) -> Condition:
+    """Return Accepted=False with the reason that all *flaws* have in common; Invalid is of those without one."""
+    first = flaws[0]
+    more = f", and {len(flaws) - 1} more (`gatewayproxy check` lists them)" if len(flaws) > 1 else ""
+    message = f"{first.field}: {first.message}; {first.hint}{more}"
+    reason = first.reason if all(each.reason is first.reason for each in flaws) else None
+    if reason is None or meta.key.kind not in _ROUTE_KINDS:
+        reason = Reason.INVALID
+    return Condition("Accepted", False, reason, message)
 
 
 def _parent_ref(*, group: str, kind: str, namespace: str, name: str, section: str | None, port: int | None) -> Tree:

@@ -23,6 +23,8 @@ ADDED: Tree = {"name": "added", "port": 81, "protocol": "HTTP"}
 RULES: list[Tree] = [{"backendRefs": [{"name": "app", "port": 80}]}]
 APP: Tree = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"}, "spec": {"ports": [{"port": 80}]}}
 BROKEN = r"/(unclosed"
+REDIRECT: Tree = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}
+REWRITE: Tree = {"type": "URLRewrite", "urlRewrite": {"hostname": "a.test"}}
 
 
 def gw(*listeners: Tree, **spec: object) -> Tree:
@@ -170,6 +172,20 @@ ROWS = [
      [gw({**HTTP, "hostname": "a.test"}), route(namespace="other", hostnames=["b.test"]), APP]),
     ("HTTPRoute", "Accepted", "False UnsupportedValue",
      [gw(), route(rules=[{"matches": [{"path": {"type": "RegularExpression", "value": BROKEN}}]}])]),
+    ("HTTPRoute", "Accepted", "False UnsupportedValue",
+     [gw(), route(rules=[{"matches": [{"path": {"type": "Glob", "value": "/"}}, {"method": "BREW"}]}])]),
+    ("HTTPRoute", "Accepted", "False UnsupportedValue",
+     [gw(), route(rules=[{"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 305}}]}])]),
+    ("GRPCRoute", "Accepted", "False UnsupportedValue",
+     [gw(), route("GRPCRoute", rules=[{"matches": [{"method": {"type": "Glob", "service": "a"}}]}])]),
+    ("HTTPRoute", "Accepted", "False IncompatibleFilters",
+     [gw(), route(rules=[{"filters": [REDIRECT, REWRITE]}])]),
+    ("HTTPRoute", "Accepted", "False IncompatibleFilters",
+     [gw(), route(rules=[{"backendRefs": [{"name": "app", "port": 80, "filters": [REDIRECT, REWRITE]}]}]), APP]),
+    ("HTTPRoute", "Accepted", "False Invalid",
+     [gw(), route(rules=[{"filters": [REDIRECT, REWRITE], "matches": [{"path": {"value": "a"}}]}])]),
+    ("Gateway", "Accepted", "False Invalid", [gw({**HTTP, "tls": {"mode": "Odd"}})]),
+    ("Gateway", "Programmed", "False Invalid", [gw({**HTTP, "port": 0})]),
     ("HTTPRoute", "PartiallyInvalid", "True UnsupportedValue",
      [gw(), route(rules=[{"matches": [{"path": {"type": "RegularExpression", "value": BROKEN}}]}, *RULES]), APP]),
     ("HTTPRoute", "PartiallyInvalid", "", [gw(), route(), APP]),
@@ -223,6 +239,25 @@ def test_the_message_of_a_route_that_lost_a_rule_begins_with_it() -> None:
     conditions = _conditions(_status([gw(), route(rules=rules), APP])["HTTPRoute"], "")
     [partial] = [each for each in conditions if each["type"] == "PartiallyInvalid"]
     assert partial["message"].startswith("Dropped Rule 1")
+
+
+def test_the_message_of_an_object_with_errors_says_the_first_and_what_to_do() -> None:
+    rules = [{"matches": [{"path": {"value": "a"}}, {"method": "BREW"}]}]
+    accepted, *rest = _conditions(_status([gw(), route(rules=rules)])["HTTPRoute"], "")
+    assert accepted["message"] == (
+        'spec.rules[0].matches[0].path.value: must start with "/"; write an absolute path such as /api/v1, '
+        "percent-encoded where needed, and 1 more (`gatewayproxy check` lists them)"
+    )
+    assert rest == []
+
+
+@pytest.mark.parametrize("controller", ["gatewayproxy.io/controller", "example.com/other"])
+def test_a_gateway_with_errors_has_a_status_from_us_only_if_its_class_is_ours(controller: str) -> None:
+    of_class = {"apiVersion": API, "kind": "GatewayClass", "metadata": {"name": "any"}}
+    objects = [{**of_class, "spec": {"controllerName": controller}}, gw({**HTTP, "port": 0}), route(), APP]
+    status = _status(objects)
+    assert bool(status["Gateway"]) is (controller == "gatewayproxy.io/controller")
+    assert status["HTTPRoute"] == {}
 
 
 @pytest.mark.parametrize(
