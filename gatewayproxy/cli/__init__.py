@@ -1,6 +1,6 @@
-"""The command line: run, check, get, version, completion. Exit 0: done; 1: errors found; 2: the command is wrong.
+"""The command line: run, check, explain, get, version, completion. Exit 0: done; 1: errors found; 2: wrong command.
 
-Only prints; the grammar is in `arguments`, what the commands do is in ops (run) and insight (check, get).
+Only prints; the grammar is in `arguments`, what the commands do is in ops (run) and insight (check, explain, get).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gatewayproxy.model.limits import LIMITS, Limits
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import StatusReport
 from gatewayproxy.ops.options import RunOptions
-from gatewayproxy.ops.sources import read_files, read_paths
+from gatewayproxy.ops.sources import ReadSet, read_files, read_paths
 
 __all__ = ["limit_flag", "main"]
 
@@ -97,6 +97,35 @@ def _check(options: argparse.Namespace) -> int:
     return int(check.has_errors(report.problems))
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from gatewayproxy.insight import explain, offline
+    from gatewayproxy.insight.command_line import parse_words
+    from gatewayproxy.insight.decision import decide
+    from gatewayproxy.insight.picture import to_svg
+    from gatewayproxy.insight.ports import PortTable
+
+    request = parse_words(options.request)
+    read, compile_options = _read(options, options.config)
+    compiled = offline.compiled(read.sources, compile_options, read_files)
+    decision = decide(PortTable(compiled.table), request, compiled.plan)
+    print(
+        explain.to_json(decision) if options.output == "json" else explain.to_text(decision, every=options.all), end=""
+    )
+    if options.svg:
+        _write(options.svg, to_svg(decision))
+    problems = (*read.problems, *compiled.status.problems)
+    if check.has_errors(problems):
+        print(f"{PROGRAM}: the manifests have errors: see {PROGRAM} check", file=sys.stderr)
+    return int(not explain.answers_well(decision))
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", where=path) from error
+
+
 def _get(options: argparse.Namespace) -> int:
     names, config = _names_and_config(options.words)
     config += options.filename
@@ -127,24 +156,35 @@ def _completion(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final = {"run": _run, "check": _check, "get": _get, "version": _version, "completion": _completion}
+COMMANDS: Final = {
+    "run": _run,
+    "check": _check,
+    "explain": _explain,
+    "get": _get,
+    "version": _version,
+    "completion": _completion,
+}
 
 
 # --- where objects come from
 
 
-def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport:
-    """Compile the files and folders of *config*, as `run` would."""
-    from gatewayproxy.insight import offline  # the compiler and its libraries: run and get --server do without
-
-    read = read_paths(config)
-    compile_options = CompileOptions(
+def _read(options: argparse.Namespace, config: Sequence[str]) -> tuple[ReadSet, CompileOptions]:
+    """Read the files and folders of *config*, and what manifests mean here."""
+    return read_paths(config), CompileOptions(
         controller_name=options.controller_name,
         cluster_domain=options.cluster_domain,
         port_map=port_map(options.map_port),
         address_pool=address_pool(options.address_pool),
         now=_now(),
     )
+
+
+def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport:
+    """Compile the files and folders of *config*, as `run` would."""
+    from gatewayproxy.insight import offline  # the compiler and its libraries: run and get --server do without
+
+    read, compile_options = _read(options, config)
     report = offline.report(read.sources, compile_options, read_files)
     return dataclasses.replace(report, problems=(*read.problems, *report.problems))
 

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
@@ -33,6 +34,7 @@ Serve Kubernetes Gateway API manifests from files: HTTP, HTTPS, TCP and TLS pass
 EPILOG: Final = """\
 start here:
   gatewayproxy check manifests/            are they right? what is wrong, where, and what to write instead
+  gatewayproxy explain manifests/ -- https://shop.example/cart   what becomes of a request, and why
   gatewayproxy run manifests/              serve them
   gatewayproxy get all -A                  what the running gateway makes of them
   kill -HUP PID                            read them again; connections live on"""
@@ -54,6 +56,18 @@ examples:
   gatewayproxy check manifests/ -o json    for programs
 
 exit status: 0 without errors (warnings are allowed), 1 with errors, 2 if the command itself is wrong"""
+
+EXPLAIN_EPILOG: Final = """\
+examples:
+  gatewayproxy explain manifests/ -- https://shop.example/cart             who takes it, and why nobody else does
+  gatewayproxy explain manifests/ -- -X POST -H 'X-Beta: 1' http://shop.example/cart --resolve shop.example:80:10.0.0.7
+  gatewayproxy explain manifests/ -- grpc://api.example:80/shop.v1.Cart/Add
+  gatewayproxy explain manifests/ -- tls://db.example:5432                  a server name; or tcp://:5432, udp://:53
+  gatewayproxy explain manifests/ -- "$(tail -n 1 access.log)"             ours, nginx's, Envoy's or HAProxy's
+
+behind --: a request as curl would have it; what curl adds by itself (User-Agent, Accept) is not there
+
+exit status: 0 if it reaches a backend or gets an answer that is no error, 1 if not, 2 if the command itself is wrong"""
 
 GET_EPILOG: Final = """\
 examples:
@@ -90,7 +104,8 @@ def read(argv: Sequence[str] | None) -> argparse.Namespace:
     Words after a flag still belong to the list that stood before it.
     """
     parser, commands = _parser()
-    options, later = parser.parse_known_args(argv)
+    words, request = _halves(sys.argv[1:] if argv is None else argv)
+    options, later = parser.parse_known_args(words)
     if options.version:
         options.command = "version"
     elif options.command is None:
@@ -100,7 +115,17 @@ def read(argv: Sequence[str] | None) -> argparse.Namespace:
         _refuse(commands.get(options.command, parser), unknown[0])
     if later:
         getattr(options, options.rest).extend(later)
+    if request is not None and not hasattr(options, "request"):
+        _refuse(commands.get(options.command, parser), "--")
+    if hasattr(options, "request"):
+        options.request = request or []
     return options
+
+
+def _halves(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str] | None]:
+    """Return what stands before and behind the first "--"; None: there is none."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :] if at < len(words) else None
 
 
 def grammar() -> list[completion.Command]:
@@ -129,6 +154,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _run_arguments(add("run", "serve manifests until told to stop", RUN_EPILOG))
     _check_arguments(add("check", "list what is wrong with manifests", CHECK_EPILOG))
+    _explain_arguments(add("explain", "tell what becomes of a request, and why", EXPLAIN_EPILOG))
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
     add("version", "print versions")
     shell = add("completion", "print a completion script: source <(gatewayproxy completion bash)")
@@ -201,6 +227,15 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
     _compile_arguments(parser)
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
+    parser.add_argument("--svg", metavar="FILE", help="draw the way of the request, too")
+    parser.add_argument("--all", action="store_true", help="all matches that missed, not just the nearest")
+    _compile_arguments(parser)
+    parser.set_defaults(rest="config", request=[])
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.requests import Kind, Request, server_name_for
 
 __all__ = ["FORMS", "Logged", "form_of", "parse_line"]
 
@@ -37,7 +37,7 @@ _COMBINED: Final = re.compile(
     rb'(?: "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)")?(?: .*)?'
 )
 _ENVOY: Final = re.compile(
-    rb'\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{1,3}) (\S+) (?:[^"]*?)'
+    rb'\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{1,3}) (\S+) [^"]*?(?:"[^"]*"(?= \d))?[^"]*'
     rb'"([^"]*)" "([^"]*)" "([^"]*)" "([^"]*)" "[^"]*"(?: .*)?'
 )
 _HAPROXY: Final = re.compile(
@@ -159,7 +159,7 @@ def _request(
     """Return a request of a log of ours. What we log of a target is its origin-form."""
     tls = protocol in ("https", "tls")
     path, _, query = target.partition(b"?")
-    name = authority.partition(b":")[0].lower() if tls and authority else None
+    name = server_name_for(authority) if tls else None
     return Request(kind, 0, "", listener, tls, name, version, method, authority, target, path, query, client=client)
 
 
@@ -172,7 +172,7 @@ def _foreign(
     if absolute is not None:  # the proxy knew it to be for itself
         authority, target = absolute[2], absolute[3] or b"/"
     path, _, query = target.partition(b"?")
-    name = authority.partition(b":")[0].lower() or None if tls is not False else None
+    name = server_name_for(authority) if tls is not False else None
     short = "2" if version[:1] in (b"2", b"3") else version.decode("ascii")
     return Request(
         Kind.HTTP, 0, "", "", tls, name, short, method, authority, target, path, query, headers,

@@ -16,7 +16,7 @@ from typing import Final
 
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight.access_logs import parse_line
-from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.requests import Kind, Request, server_name_for
 
 __all__ = ["parse_words"]
 
@@ -179,7 +179,7 @@ class _Asked:
             port=number_there,
             address=address,
             tls=tls,
-            server_name=_server_name(host) if tls else None,
+            server_name=server_name_for(host.encode("ascii")) if tls else None,
             version=version,
             method=self._verb(),
             authority=authority.encode("ascii") if self.host is None else self.host,
@@ -200,7 +200,9 @@ class _Asked:
         if kind is not Kind.TLS:
             return Request(kind=kind, port=int(port), address=_ip(host) or "", tls=False)
         address, number = self._place(host, int(port))
-        return Request(kind=kind, port=number, address=address, tls=True, server_name=_server_name(host))
+        return Request(
+            kind=kind, port=number, address=address, tls=True, server_name=server_name_for(host.encode("ascii"))
+        )
 
     def _logged(self, line: str) -> Request:
         """Return the request of a line; options say what it does not."""
@@ -215,7 +217,7 @@ class _Asked:
         if request.kind is Kind.HTTP and not host:
             raise UsageError("the line does not say which host was asked for; add -H 'Host: shop.example'")
         if request.tls is None and request.server_name is None:
-            request = request._replace(server_name=_server_name(host.decode("latin-1").partition(":")[0]))
+            request = request._replace(server_name=server_name_for(host))
         return request._replace(authority=host, headers=request.headers + tuple(self.headers))
 
     def _place(self, host: str, port: int) -> tuple[str, int]:
@@ -311,10 +313,3 @@ def _ip(host: str) -> str | None:
         return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
     except ValueError:
         return None
-
-
-def _server_name(host: str) -> bytes | None:
-    """Return what a client of *host* asks for in its ClientHello: RFC 6066 §3, no IP literals, no trailing dot."""
-    if not host or _ip(host) is not None:
-        return None
-    return host.lower().removesuffix(".").encode("ascii", "replace")

@@ -81,6 +81,14 @@ class Decision:
         return self.entry.auths if self.entry is not None and not self.routed.reason else ()
 
     @property
+    def unnamed(self) -> str:
+        """Return the host that clients will miss in every certificate they may be shown, "" where there is none."""
+        host = host_key(self.request.authority).decode("latin-1") or (self.request.server_name or b"").decode("latin-1")
+        covering = {host, "*" + host[host.find(".") :]}
+        named = any(covering.intersection(each.names) for each in self.certificates)
+        return host if self.certificates and not named else ""
+
+    @property
     def taken(self) -> bool:
         """Return whether a rule takes the request, be it to refuse it."""
         return self.entry is not None

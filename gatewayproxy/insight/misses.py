@@ -222,11 +222,16 @@ _CLAUSES: Final = (
     "the earlier match of the rule goes first",
 )  # fmt: skip
 _CALL_CLAUSES: Final = (
-    "an exact service goes before a pattern", "a longer service goes first", "an exact method goes before a pattern",
-    "a longer method goes first", "more header matches go first", "the older route goes first",
-    "the route whose name sorts first goes first", "the earlier rule goes first",
+    "an exact service goes before a pattern, and that before any",
+    "a longer service goes first",
+    "an exact method goes before a pattern, and that before any",
+    "a longer method goes first",
+    "more header matches go first",
+    "the older route goes first",
+    "the route whose name sorts first goes first",
+    "the earlier rule goes first",
     "the earlier match of the rule goes first",
-)  # fmt: skip
+)
 
 
 def _order(contender: Contender, host: str) -> tuple[object, ...]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from gatewayproxy.routing.match import host_key
 from gatewayproxy.wire.target import odd_path, readings
 
-__all__ = ["Kind", "Request", "describe", "head_bytes"]
+__all__ = ["Kind", "Request", "describe", "head_bytes", "server_name_for"]
 
 
 class Kind(Enum):
@@ -82,6 +83,13 @@ def head_bytes(request: Request) -> bytes:
     )  # fmt: skip
     minor = b"0" if request.version == "1.0" else b"1"
     return b"%b %b HTTP/1.%b\r\nHost: %b\r\n%b\r\n" % (request.method, target, minor, request.authority, lines)
+
+
+def server_name_for(authority: bytes) -> bytes | None:
+    """Return what a client of *authority* asks for in its ClientHello; None: nothing (RFC 6066 §3, no IP literals)."""
+    name = host_key(authority)
+    # The last label of a name is never a number (RFC 3696 §2).
+    return None if name[:1] in (b"", b"[") or name[name.rfind(b".") + 1 :].isdigit() else name
 
 
 def describe(request: Request) -> str:
