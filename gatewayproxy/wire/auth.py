@@ -16,18 +16,18 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.wire.edit import FRAMING
-from gatewayproxy.wire.grammar import FIELD, FIELD_LINE, join_kept
+from gatewayproxy.wire.grammar import FIELD, FIELD_LINE, join_kept, plain_name
 from gatewayproxy.wire.head import RequestHead
 
 __all__ = [
-    "DENIED", "Action", "Change", "Verdict", "apply", "denial", "field_lines", "fields_seen", "http_question",
+    "DENIED", "OF_ONE", "Action", "Change", "Verdict", "apply", "denial", "field_lines", "fields_seen", "http_question",
     "http_verdict", "kept_line", "without_cors",
 ]  # fmt: skip
 
 DENIED: Final = 403  # where the server does not say how, or says it in a way that would pass for success
 
 # Of one connection or one message: they never go from one to another.
-_OF_ONE: Final = FRAMING | {
+OF_ONE: Final = FRAMING | {
     b"authority", b"expect", b"http2-settings", b"keep-alive", b"max-forwards", b"proxy-connection", b"te", b"trailer",
 }  # fmt: skip
 # They describe the server's own answer. DEVIATION: "all headers from the authorization server except Authority or Host
@@ -68,6 +68,7 @@ class Verdict:
     changes: tuple[Change, ...] = ()  # to the request, if allowed
     removed: frozenset[bytes] = frozenset()  # lower-case names of fields that it loses before
     answer_lines: bytes = b""  # field lines for the client: beside the backend's if allowed, else of the answer
+    answer_removed: frozenset[bytes] = frozenset()  # lower-case names of the backend's fields that they stand for
     status: int = DENIED  # of the answer if not allowed, and its body
     body: bytes = b""
 
@@ -78,7 +79,7 @@ def field_lines(lines: bytes, names: Collection[bytes]) -> bytes:
     Of *names* that are ours: patterns are not made of them.
     """
     return b"".join(
-        found[0] for found in FIELD_LINE.finditer(lines) if (name := found[1].lower()) in names and name not in _OF_ONE
+        found[0] for found in FIELD_LINE.finditer(lines) if (name := found[1].lower()) in names and not _of_one(name)
     )
 
 
@@ -117,16 +118,14 @@ def http_verdict(status: int, lines: bytes, body: bytes, names: tuple[bytes, ...
     if status != _ALLOWED:
         return denial(status, lines, body)
     found = [Change(name, value, Action.ADD) for name, value in _pairs(lines) if _goes_on(name, names)]
-    return Verdict(
-        allowed=True, changes=tuple(found), removed=frozenset(change.name for change in found).union(names) - _OF_ONE
-    )
+    return Verdict(allowed=True, changes=tuple(found), removed=frozenset(change.name for change in found).union(names))
 
 
 def denial(status: int, lines: bytes, body: bytes) -> Verdict:
     """Return the refusal that the server words so; what a client would take for success becomes a bare 403."""
     if not 300 <= status <= 599 or status in _EMPTY:
         return Verdict(allowed=False)
-    kept = b"".join(found[0] for found in FIELD_LINE.finditer(lines) if found[1].lower() not in _OF_ONE)
+    kept = b"".join(found[0] for found in FIELD_LINE.finditer(lines) if not _of_one(found[1]))
     return Verdict(allowed=False, status=status, answer_lines=kept, body=body)
 
 
@@ -136,21 +135,21 @@ def apply(verdict: Verdict, head: RequestHead, own: bytes) -> bytes:
     gone = set(verdict.removed)
     added: list[tuple[bytes, bytes]] = []
     for name, value, action in verdict.changes:
-        if name in _OF_ONE:
+        if _of_one(name):
             continue
-        there = (_plain(name) in present and name not in gone) or any(name == each for each, _ in added)
+        there = (plain_name(name) in present and name not in gone) or any(name == each for each, _ in added)
         if (action is Action.ADD_IF_ABSENT and there) or (action is Action.SET_IF_PRESENT and not there):
             continue
         if action is not Action.ADD:
             gone.add(name)
             added = [each for each in added if each[0] != name]
         added.append((name, value))
-    twins = frozenset(_plain(name) for name in gone - _OF_ONE)
+    twins = frozenset(plain_name(name) for name in gone) - OF_ONE
     if twins:
         spans = FIELD_LINE.finditer(head.buf, head.fields_start, head.fields_end)
-        head.cuts += tuple(found.span() for found in spans if _plain(found[1]) in twins)
+        head.cuts += tuple(found.span() for found in spans if plain_name(found[1]) in twins)
         head.intact = False
-        own = b"".join(found[0] for found in FIELD_LINE.finditer(own) if _plain(found[1]) not in twins)
+        own = b"".join(found[0] for found in FIELD_LINE.finditer(own) if plain_name(found[1]) not in twins)
     return own + b"".join(b"%b: %b\r\n" % each for each in added)
 
 
@@ -176,14 +175,14 @@ def _goes_on(name: bytes, names: tuple[bytes, ...]) -> bool:
 def _pairs(lines: bytes) -> Iterable[tuple[bytes, bytes]]:
     for found in FIELD_LINE.finditer(lines):
         name = found[1].lower()
-        if name not in _OF_ONE:
+        if not _of_one(name):
             yield name, found[2].rstrip(b" \t")
 
 
 def _present(head: RequestHead, own: bytes) -> set[bytes]:
     kept = join_kept(head.buf, head.fields_start, head.fields_end, head.cuts) + own
-    return {_plain(found[1]) for found in FIELD_LINE.finditer(kept)}
+    return {plain_name(found[1]) for found in FIELD_LINE.finditer(kept)}
 
 
-def _plain(name: bytes) -> bytes:
-    return name.lower().replace(b"_", b"-")
+def _of_one(name: bytes) -> bool:
+    return plain_name(name) in OF_ONE

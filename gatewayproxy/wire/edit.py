@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.wire.grammar import cut_alike, cut_lines, join_kept
+from gatewayproxy.wire.grammar import cut_alike, cut_lines, join_kept, plain_name
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ResponseHead
 
@@ -131,8 +131,8 @@ def edited_lines(own: bytes, edit: HeadEdit | None) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _split(cut: frozenset[bytes], append: bytes) -> tuple[frozenset[bytes], bytes]:
-    lines = [found[0] for found in _LINE.finditer(append) if found[1].lower() not in FRAMING]
-    return cut - FRAMING, b"".join(lines)
+    lines = [found[0] for found in _LINE.finditer(append) if plain_name(found[1]) not in FRAMING]
+    return frozenset(name for name in cut if plain_name(name) not in FRAMING), b"".join(lines)
 
 
 def _editable(edit: HeadEdit) -> tuple[frozenset[bytes], bytes]:

@@ -15,7 +15,7 @@ from typing import Final
 
 __all__ = [
     "BARE", "FIELD", "FIELDS", "FIELD_LINE", "MAX_LENGTH_DIGITS", "TEXT", "TOKEN", "Span", "cut_alike", "cut_lines",
-    "cut_listed", "join_kept", "list_members", "mentions",
+    "cut_listed", "join_kept", "list_members", "mentions", "plain_name",
 ]  # fmt: skip
 
 Span = tuple[int, int]  # a line to drop: its first byte, and the byte behind its LF
@@ -54,7 +54,7 @@ def cut_lines(buf: bytes, start: int, end: int, names: Iterable[bytes]) -> list[
 
 @lru_cache(maxsize=1024)
 def _lines_alike(names: frozenset[bytes]) -> re.Pattern[bytes]:
-    plain = {name.replace(b"_", b"-") for name in names}
+    plain = {plain_name(name) for name in names}
     alternatives = b"|".join(b"[-_]".join(map(re.escape, name.split(b"-"))) for name in sorted(plain))
     return re.compile(rb"\n(?i:" + alternatives + rb"):[^\n]*+")
 
@@ -91,3 +91,8 @@ def join_kept(buf: bytes, start: int, end: int, cuts: Iterable[Span]) -> bytes:
             start = behind
     parts.append(buf[start:end])
     return b"".join(parts)
+
+
+def plain_name(name: bytes) -> bytes:
+    """Return what CGI-style backends take field *name* for: lower-case, "-" for "_"."""
+    return name.lower().replace(b"_", b"-")

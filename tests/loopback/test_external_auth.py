@@ -270,6 +270,17 @@ async def test_a_client_that_waits_for_100_is_told_by_us_where_the_body_is_to_be
         assert b"expect" not in app.heads[0].lower()
 
 
+async def test_no_verdict_touches_the_framing_of_the_request_under_a_name_that_looks_alike() -> None:
+    yes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent_Length: 0\r\nTransfer_Encoding: chunked\r\nHost: x\r\n\r\n"
+    async with gateway(yes) as (served, _, app), client(served.number) as peer:
+        status, _, _ = await peer.ask(POST % b"Content-Length: 2\r\n" + b"{}")
+        assert status == 200
+        assert app.bodies == [b"{}"]
+        head = app.heads[0].lower()
+        assert head.count(b"content-length: 2\r\n") == 1
+        assert b"_" not in head
+
+
 async def test_a_body_that_nobody_asks_for_streams_behind_the_consent() -> None:
     silence = Silence()
     async with gateway(silence) as (served, auth, app), client(served.number) as peer:

@@ -55,6 +55,13 @@ def test_edits_apply_to_the_head_as_we_would_send_it(edit: HeadEdit, expected: b
     assert rewrite_request(head_of(HEAD), OWN, edit) == expected
 
 
+@pytest.mark.parametrize("name", [b"content_length", b"Transfer_Encoding"])
+def test_no_filter_frames_under_a_name_that_looks_alike(name: bytes) -> None:
+    raw = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\n"
+    edit = HeadEdit(cut=frozenset((name.lower(),)), append=b"%b: 0\r\n" % name)
+    assert rewrite_request(head_of(raw), b"", edit) == raw
+
+
 @pytest.mark.parametrize("name", [b"X-User-Id", b"x_user_id", b"X_User-Id", b"x-user_ID"])
 @pytest.mark.parametrize("edited", [b"x-user-id", b"x_user_id", b"x-user_id"])
 def test_what_a_filter_replaces_cannot_be_sent_with_another_dash(name: bytes, edited: bytes) -> None:
