@@ -2,7 +2,8 @@
 
 envoy.service.auth.v3 (external_auth.proto, attribute_context.proto), envoy.config.core.v3.HeaderValueOption,
 grpc/doc PROTOCOL-HTTP2.md (length-prefixed messages). Numbers below are those of the .proto files. `dynamic_metadata`
-is not read; query parameters to set or remove are refused, for a request must not go on as the server did not want it.
+is not read; query parameters to set or remove, and fields of the answer that depend on the backend's, are refused, for
+nothing must go on otherwise than the server wanted it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.wire.auth import DENIED, Action, Change, Verdict, denial, kept_line
+from gatewayproxy.wire.auth import DENIED, OF_ONE, Action, Change, Verdict, denial, kept_line
 from gatewayproxy.wire.protobuf import Value, fields, message, number, signed, text
 
 __all__ = ["METHOD", "Question", "call_head", "framed", "read_answer"]
@@ -41,7 +42,8 @@ class Question(NamedTuple):
     size: int  # of the body; -1 unknown
     body: bytes
     source: bytes  # address of the client
-    port: int  # that it came to
+    address: bytes  # that it came to: the listener's
+    port: int
     seconds: int  # Unix time
     nanos: int
 
@@ -60,7 +62,9 @@ class Question(NamedTuple):
         ))  # fmt: skip
         at = message(1, number(1, self.seconds) + number(2, self.nanos))  # Timestamp
         request = at + message(2, http)
-        attributes = message(1, _peer(self.source, 0)) + message(2, _peer(b"", self.port)) + message(4, request)
+        attributes = (
+            message(1, _peer(self.source, 0)) + message(2, _peer(self.address, self.port)) + message(4, request)
+        )
         return message(1, attributes)
 
 
@@ -99,6 +103,7 @@ def _read_allowed(content: bytes) -> Verdict:
     """Read an OkHttpResponse."""
     changes: list[Change] = []
     removed: set[bytes] = set()
+    replaced: set[bytes] = set()
     lines = b""
     for field, value in fields(content):
         if field == 2:
@@ -107,10 +112,22 @@ def _read_allowed(content: bytes) -> Verdict:
             removed.add(_content(value).lower())
         elif field == 6:
             change = _option(_content(value), Action.ADD)
+            if change.action not in (Action.ADD, Action.SET):
+                raise _bad("a response field that depends on the backend's, which is not supported")
+            if change.name in OF_ONE:
+                continue
             lines += kept_line(change.name, change.value)
+            if change.action is Action.SET:
+                replaced.add(change.name)
         elif field in (7, 8):
             raise _bad("query parameters to set or remove, which is not supported")
-    return Verdict(allowed=True, changes=tuple(changes), removed=frozenset(removed), answer_lines=lines)
+    return Verdict(
+        allowed=True,
+        changes=tuple(changes),
+        removed=frozenset(removed),
+        answer_lines=lines,
+        answer_removed=frozenset(replaced),
+    )
 
 
 def _read_denied(content: bytes) -> Verdict:

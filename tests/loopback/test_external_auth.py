@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.model.plan import Cluster, ExternalAuth
+from gatewayproxy.model.plan import ExternalAuth
 from gatewayproxy.model.traffic import Cors, Retry
-from gatewayproxy.routing.table import Auth, BackendChoice, HostIndex, Mirror, RouteEntry
+from gatewayproxy.routing.table import BackendChoice, HostIndex, Mirror
 from tests.support.backend import Backend, backend, client, until
+from tests.support.external_auth import auth_cluster, guarded
 from tests.support.h2client import h2_session
 from tests.support.worker import Served, cluster, entry, serve, vhost
 
@@ -26,22 +26,6 @@ GET = b"GET /p?q=1 HTTP/1.1\r\nHost: a.test\r\n%b\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a.test\r\n%b\r\n"
 ORIGIN = b"Origin: https://app.test\r\n"
 CORS = Cors(origins=(b"https://app.test",))
-
-
-def auth_cluster(*ports: int) -> Cluster:
-    return cluster(*ports, name="default/auth:80")
-
-
-def guarded(number: int, *servers: ExternalAuth, **rest: Any) -> HostIndex:
-    return HostIndex(default=vhost({b"": guarded_entry(number, *servers, **rest)}))
-
-
-def guarded_entry(
-    number: int, *servers: ExternalAuth, before: HeadEdit | None = None, mirrors: tuple[Mirror, ...] = (), **rest: Any
-) -> RouteEntry:
-    target = cluster(number)
-    auths = tuple(Auth(server=each, before=before) for each in servers)
-    return entry(BackendChoice(name=target.name, cluster=target, mirrors=mirrors), auths=auths, **rest)
 
 
 @asynccontextmanager

@@ -46,7 +46,10 @@ def judge(exchange: Exchange, guard: Guard, body: bytes) -> None:
 class Admission:
     """See the module: an `Upstream` that holds what it gets until the servers have spoken."""
 
-    __slots__ = ("_at", "_body", "_call", "_chunks", "_content", "_exchange", "_guard", "_own", "_told", "_wanted")
+    __slots__ = (
+        "_at", "_body", "_call", "_chunks", "_content", "_exchange", "_guard", "_own", "_told",
+        "_untold", "_wanted",
+    )  # fmt: skip
 
     fresh = full = False
     unsent = 0
@@ -57,6 +60,7 @@ class Admission:
         self._at = 0  # of the servers: who is asked
         self._own = b""  # our lines for the backend, and theirs
         self._told = b""  # lines for the answer to the client
+        self._untold: frozenset[bytes] = frozenset()  # names of fields that they stand for
         self._body = bytearray()  # as the backend is to get it
         self._content = bytearray()  # the same without framing, where chunks frame it
         self._chunks: ChunkedReader | None = None
@@ -204,6 +208,7 @@ class Admission:
             size=len(content) if self._wanted or head.length != CHUNKED else -1,
             body=content,
             source=client_of(head, connection.peer, site.limits.trusted_hops),
+            address=site.port.address.encode("ascii"),
             port=site.port.port,
             seconds=seconds,
             nanos=nanos,
@@ -242,6 +247,7 @@ class Admission:
             return
         self._own = apply(verdict, exchange.head, self._own)
         self._told += lines
+        self._untold |= verdict.answer_removed
         self._at += 1
         if self._at < len(self._guard.servers):
             self._ask()
@@ -256,7 +262,7 @@ class Admission:
         behind = self._guard.behind
         target = behind.only or behind.pick(exchange)
         if self._told:
-            target = target.telling(self._told)
+            target = target.telling(self._told, self._untold)
         exchange.go_to(target)
         cluster = target.cluster
         if cluster is None:

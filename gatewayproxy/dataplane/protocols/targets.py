@@ -63,7 +63,8 @@ class Target:
         self.mirrors = tuple((mirror, context.registry.cluster(mirror.cluster)) for mirror in choice.mirrors)
         self.mirror_turns = 0
         self.guard: Guard | None = None
-        self.told = b""  # lines for this request's answer alone, whatever target it has in the end
+        # Lines for this request's answer alone, whatever target it has in the end, and names that they stand for.
+        self.told: tuple[bytes, frozenset[bytes]] | None = None
 
     def variant(self, lines: bytes, cluster: ClusterState | None) -> Target:
         """Return a target of *cluster* that adds *lines* to answers, and else is as this one, which has no base."""
@@ -78,13 +79,17 @@ class Target:
             made.response_tail = lines + self.response_tail
         made.cluster, made.budget, made.dress = cluster, self.budget, self.dress
         made.mirrors, made.mirror_turns = self.mirrors, 0
-        made.guard, made.told = None, b""
+        made.guard = made.told = None
         return made
 
-    def telling(self, lines: bytes) -> Target:
-        """Return this target for one request, to whose answer a server that was asked for consent adds *lines*."""
+    def telling(self, lines: bytes, instead: frozenset[bytes]) -> Target:
+        """Return this target for one request, whose answer gets *lines* and loses the backend's fields *instead*."""
         made = self.variant(lines, self.cluster)
-        made.base, made.told = self.base, lines
+        made.base, made.told = self.base, (lines, instead)
+        if instead:
+            edit = made.response or _NOTHING
+            made.response = replace(edit, cut=edit.cut | instead)
+            made.response_starts = line_starts(made.response)
         return made
 
 
@@ -227,7 +232,7 @@ class GuardedState(EntryState):
         target = exchange.target
         self._behind.move(exchange, pool)
         if target is not None and target.told and exchange.target is not None and exchange.target is not target:
-            exchange.target = exchange.target.telling(target.told)
+            exchange.target = exchange.target.telling(*target.told)
 
 
 def _dress(entry: RouteEntry, budget: BudgetState | None) -> Dress | None:
