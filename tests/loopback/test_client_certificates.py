@@ -88,6 +88,14 @@ def ask(served: Served, context: ssl.SSLContext, session: ssl.SSLSession | None 
             return answer.split(b"\r\n", 1)[0], bool(tls.session_reused)
 
 
+async def reason(served: Served) -> tuple[str, str]:
+    """Return reason and detail of the first connection that was refused, once it is recorded."""
+    async with asyncio.timeout(10):
+        while not (refused := [record for record in served.records if record.reason]):
+            await asyncio.sleep(0.003)
+    return refused[0].reason, refused[0].detail
+
+
 OURS = clients_of(ca("ours"))
 ANYONE = clients_of(ca("ours"), insecure_fallback=True)
 OK = b"HTTP/1.1 200 OK"
@@ -113,11 +121,8 @@ async def test_any_other_client_is_refused(version: ssl.TLSVersion, client: str,
     async with serving(OURS) as (served, _):
         with pytest.raises(OSError):
             await asyncio.to_thread(ask, served, context_of(client, version=version))
-        async with asyncio.timeout(10):
-            while not served.records:
-                await asyncio.sleep(0.003)
+        assert await reason(served) == ("bad_client_certificate", detail)
         (record,) = served.records
-        assert (record.reason, record.detail) == ("bad_client_certificate", detail)
         assert (record.listener, record.host) == ("a.test", b"a.test")
         assert served.context.connections.count == 0
 
@@ -136,6 +141,41 @@ async def test_a_bundle_may_hold_several_authorities() -> None:
             assert (await asyncio.to_thread(ask, served, context_of(client)))[0] == OK
         with pytest.raises(OSError):
             await asyncio.to_thread(ask, served, context_of("stranger"))
+
+
+def context_with(*pem: trustme.Blob) -> ssl.SSLContext:
+    """Return the context of a client that shows exactly what is in *pem*, key first."""
+    context = client_context()
+    with trustme.Blob(b"".join(part.bytes() for part in pem)).tempfile() as path:
+        context.load_cert_chain(path)
+    return context
+
+
+async def test_a_chain_reaches_its_anchor_by_the_certificates_that_the_client_sends() -> None:
+    client = leaf("below the middle")
+    assert client is not None
+    own, between = client.cert_chain_pems[:2]
+    async with serving(OURS) as (served, _):
+        whole = context_with(client.private_key_pem, own, between)
+        assert (await asyncio.to_thread(ask, served, whole))[0] == OK
+        with pytest.raises(OSError):
+            await asyncio.to_thread(ask, served, context_with(client.private_key_pem, own))
+        assert await reason(served) == ("bad_client_certificate", "unable to get local issuer certificate")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("validation", ["valid only", "fallback"])
+async def test_what_a_client_sends_as_its_chain_is_bounded(version: ssl.TLSVersion, validation: str) -> None:
+    client = leaf("ours")
+    assert client is not None
+    filler = trustme.Blob(ca("filler").cert_pem.bytes() * 400)  # some 200 KiB; OpenSSL takes 100
+    async with serving(OURS if validation == "valid only" else ANYONE) as (served, _):
+        context = context_with(client.private_key_pem, client.cert_chain_pems[0], filler)
+        context.minimum_version = context.maximum_version = version
+        with pytest.raises(OSError):
+            await asyncio.to_thread(ask, served, context)
+        assert await reason(served) == ("handshake_failed", "EXCESSIVE_MESSAGE_SIZE")
+        assert (await asyncio.to_thread(ask, served, context_of("ours", version=version)))[0] == OK
 
 
 # AllowInsecureFallback
@@ -203,6 +243,28 @@ async def test_no_session_passes_by_a_validation(
         served.plane.apply(table(port(served.number, upstream, after)), {})
         with pytest.raises(OSError):
             await asyncio.to_thread(ask, served, context, session)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "lenient",
+    [
+        pytest.param(None, id="asks nobody"),
+        pytest.param(ANYONE, id="lets in anyone"),
+        pytest.param(clients_of(ca("theirs")), id="other CA"),
+    ],
+)
+async def test_a_session_of_one_port_is_of_no_use_at_another_that_validates_otherwise(
+    version: ssl.TLSVersion, lenient: ClientValidation | None
+) -> None:
+    async with serving(lenient) as (first, _), serving(OURS) as (strict, _):
+        strangers = context_of("theirs", version=version)
+        assert (await asyncio.to_thread(ask, first, strangers))[0] == OK
+        session = ask.session  # type: ignore[attr-defined]
+        assert await asyncio.to_thread(ask, first, strangers, session) == (OK, True)  # it is a good one
+        with pytest.raises(OSError):
+            await asyncio.to_thread(ask, strict, strangers, session)
+        assert (await reason(strict))[0] == "bad_client_certificate"
 
 
 # What a connection may be used for
