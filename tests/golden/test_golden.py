@@ -41,7 +41,13 @@ def test_the_compiler_says_what_it_said(case: Path, request: pytest.FixtureReque
 
 
 def test_there_are_cases() -> None:
-    assert CASES
+    assert len(CASES) >= 120
+    assert {path.name for path in HERE.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(CASES)
+
+
+def test_a_case_is_whole_and_begins_with_what_it_is_about(case: Path) -> None:
+    assert {path.name for path in case.iterdir()} == {"in.yaml", "plan.txt", "status.yaml", "problems.txt"}
+    assert (case / "in.yaml").read_text().startswith("# ")
 
 
 def _status_text(compiled: Compiled) -> str:
