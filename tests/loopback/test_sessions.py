@@ -292,6 +292,20 @@ async def test_over_tls_the_cookie_is_secure() -> None:
                 assert cookie.endswith(b"; Path=/; HttpOnly; Secure; SameSite=Strict")
 
 
+async def test_an_http2_client_may_part_its_cookies() -> None:
+    async with backends(2) as apps:
+        with serving(route(choice(*(app.number for app in apps)))) as served:
+            async with h2_session(served.number) as session:
+                for _ in range(2):
+                    first = dict((await session.ask("/")).fields)
+                    value = first[b"set-cookie"].partition(b";")[0].decode()
+                    for _ in range(4):
+                        fields = [("cookie", "a=1"), ("cookie", value), ("cookie", "b=2")]
+                        again = dict((await session.ask("/", fields=fields)).fields)
+                        assert again[b"x-who"] == first[b"x-who"]
+                        assert b"set-cookie" not in again
+
+
 async def test_cookies_of_the_backend_stay_and_its_session_header_does_not() -> None:
     theirs = b"HTTP/1.1 200 OK\r\nSet-Cookie: own=1\r\nX-Session: theirs\r\nContent-Length: 0\r\n\r\n"
     async with backend(keep=theirs) as app:
