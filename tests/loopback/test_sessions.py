@@ -198,6 +198,20 @@ async def test_a_session_stays_where_a_retry_is_for_a_code() -> None:
                 assert (again, given(head)) == (who, b"")
 
 
+async def test_a_session_that_begins_with_a_retry_begins_where_that_went() -> None:
+    sorry = b"HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n"
+    async with backends(1) as (good,), backend(keep=sorry) as bad:
+        each = route(choice(good.number, bad.number), retry=Retry(attempts=1, codes=(503,), backoff_s=0.0))
+        with serving(each) as served:
+            async with client(served.number) as peer:
+                for _ in range(4):
+                    who, head = await ask(peer)
+                    assert who == 0
+                    again, head = await ask(peer, given(head))
+                    assert (again, given(head)) == (0, b"")
+            assert 1 <= len(bad.heads) <= 4
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

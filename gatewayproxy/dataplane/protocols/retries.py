@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.protocols import waiting
+from gatewayproxy.dataplane.protocols.sessions import Pinned
 from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.errors import UpstreamError
 
@@ -196,7 +197,8 @@ def _again(exchange: Exchange, *, failed: bool) -> bool:
     retry = _policy(exchange)
     wait_s = retry.backoff_s * 2 ** min(exchange.retries, _MAX_DOUBLINGS) * (1 + random.random() * _JITTER)
     exchange.retries += 1
-    if exchange.pool is not None and (failed or target.entry.session is None):
+    stays = isinstance(target.cluster, Pinned) and not target.cluster.begun
+    if exchange.pool is not None and (failed or not stays):
         exchange.tried += (exchange.pool,)
     connection = exchange.connection
     connection.pause_body()

@@ -30,10 +30,11 @@ class Place(NamedTuple):
 class Pinned(ClusterState):
     """A cluster as a session sees it: its own endpoint first, the others once that was tried."""
 
-    __slots__ = ("_whole",)
+    __slots__ = ("_whole", "begun")
 
-    def __init__(self, whole: ClusterState, pool: EndpointPool) -> None:
+    def __init__(self, whole: ClusterState, pool: EndpointPool, *, begun: bool = False) -> None:
         super().__init__(whole.cluster, (pool,))
+        self.begun = begun  # with this request: it has nothing to lose elsewhere
         self._whole = whole
 
     def pick(self, tried: tuple[EndpointPool, ...] = ()) -> EndpointPool | None:

@@ -186,7 +186,7 @@ class TunedState(EntryState):
         assert self._sessions is not None
         assert base.cluster is not None
         lines += self._sessions.line(exchange.head, Place(base.choice, pool))
-        return base.variant(lines, Pinned(base.cluster, pool))
+        return base.variant(lines, Pinned(base.cluster, pool, begun=True))
 
     def _kept(self, base: Target, pool: EndpointPool | None, lines: bytes) -> Target:
         """Return a variant of *base* that many requests have in common."""
