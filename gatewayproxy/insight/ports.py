@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.insight.requests import Kind, Request, head_bytes
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.routing.dispatch import dispatch
-from gatewayproxy.routing.match import find_host, host_key
+from gatewayproxy.routing.dispatch import dispatch, unmatched
+from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.server_names import find_target
 from gatewayproxy.routing.table import (
     HostIndex,
@@ -41,6 +41,8 @@ HTTP_INSIDE: Final = "http_inside"  # TLS ends here, and HTTP is to follow
 _NOTHING: Final = HostIndex()
 _LIMITS: Final = Limits()
 _ORDINARY: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"))
+_HARMLESS: Final = frozenset((b"referer", b"user-agent", b"x-request-id"))  # what logs know of a head
+_VALUE: Final = re.compile(rb"[!-~](?:[ !-~]*[!-~])?")
 _PLAIN: Final = re.compile(PLAIN_PATH + rb"(?:\?" + QUERY + rb")?+")
 _CLEAR: Final = (PortKind.HTTP,)
 _SHAKING: Final = (PortKind.HTTPS, PortKind.TLS)
@@ -154,17 +156,25 @@ def read_head(request: Request) -> RequestHead:
 
 def _http(port: Port, request: Request, target: SniTarget | None, scheme: bytes) -> Routed:
     own = target.listener if target is not None else None
+    usual = _is_usual(request)
     try:
-        head = request if _is_usual(request) else read_head(request)
+        head = request if usual else read_head(request)
         check_authority(head.authority)
     except RemoteProtocolError as error:
         return Routed(port, own, None, error.reason, str(error), target)
     vhost = find_host(port.http or _NOTHING, host_key(head.authority))
+    if usual and vhost is not None and (own is None or own.scope == vhost.listener.scope):
+        entry = find_entry(vhost, request)  # PERF: as the data plane does, 1 us less than by `dispatch`
+        return Routed(port, vhost.listener, entry, "" if entry is not None else unmatched(vhost), "", target, vhost)
     entry, reason, detail = dispatch(vhost, head, own, scheme)
     return Routed(port, vhost.listener if vhost is not None else own, entry, reason, detail, target, vhost)
 
 
 def _is_usual(request: Request) -> bool:
     """Return whether *request* can be routed as it is. PERF: reading most others takes 5 us."""
-    usual = not request.headers and request.scheme is None and request.method in _ORDINARY
-    return usual and _PLAIN.fullmatch(request.target) is not None
+    if request.scheme is not None or request.method not in _ORDINARY or not _PLAIN.fullmatch(request.target):
+        return False
+    for name, value in request.headers:  # noqa: SIM110 - a generator costs more than the test
+        if name not in _HARMLESS or not _VALUE.fullmatch(value):
+            return False
+    return True

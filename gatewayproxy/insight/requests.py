@@ -8,6 +8,7 @@ connects to, and whether it speaks TLS, and for which server name. Streams and d
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from gatewayproxy.routing.match import host_key
@@ -23,6 +24,8 @@ class Kind(Enum):
     TLS = "TLS"  # a ClientHello, and then nothing that we know of
     TCP = "TCP"
     UDP = "UDP"
+
+    __hash__ = object.__hash__  # PERF: that of Enum is written in Python; kinds are keys of what replay asks for
 
 
 class Request(NamedTuple):
@@ -85,6 +88,7 @@ def head_bytes(request: Request) -> bytes:
     return b"%b %b HTTP/1.%b\r\nHost: %b\r\n%b\r\n" % (request.method, target, minor, request.authority, lines)
 
 
+@lru_cache(maxsize=4_096)  # PERF: logs name few hosts
 def server_name_for(authority: bytes) -> bytes | None:
     """Return what a client of *authority* asks for in its ClientHello; None: nothing (RFC 6066 §3, no IP literals)."""
     name = host_key(authority)
