@@ -22,6 +22,7 @@ __all__ = ["ACCEPTED", "RESOLVED", "GatewayDraft", "ListenerDraft", "ListenerSet
 
 ACCEPTED: Final = Condition("Accepted", True, Reason.ACCEPTED)
 RESOLVED: Final = Condition("ResolvedRefs", True, Reason.RESOLVED_REFS)
+_TOLD_OF: Final = 3  # listeners in a message
 NO_CONFLICTS: Final = Condition("Conflicted", False, Reason.NO_CONFLICTS)
 
 
@@ -57,6 +58,11 @@ class ListenerDraft:
     def valid(self) -> bool:
         """Tell whether nothing is wrong with the listener."""
         return self.accepted.status and self.resolved.status
+
+    @property
+    def flaw(self) -> str:
+        """Return the first thing that is wrong with the listener, "" where nothing is."""
+        return self.accepted.message or self.resolved.message
 
     @property
     def serves(self) -> bool:
@@ -185,7 +191,8 @@ class GatewayDraft:
             message = "; ".join(f"{address or 'all interfaces'}: {why}" for address, why in self.unusable.items())
             return Condition("Programmed", False, Reason.ADDRESS_NOT_USABLE, message)
         if not any(listener.serves for listener in self.listeners):
-            return Condition("Programmed", False, Reason.INVALID, "no listener can serve")
+            why = "; ".join(f"{each.spec.name}: {each.flaw}" for each in self.listeners[:_TOLD_OF])
+            return Condition("Programmed", False, Reason.INVALID, f"no listener can serve: {why}")
         return Condition("Programmed", True, Reason.PROGRAMMED)
 
 

@@ -59,7 +59,7 @@ class StatusWriter:
         self._status[draft.spec.meta.key] = {
             "addresses": [{"type": "IPAddress", "value": address} for address in bound_addresses(draft)],
             "conditions": self._conditions.write(conditions, generation),
-            "listeners": [self._listener(listener, listener in serving, generation) for listener in draft.listeners],
+            "listeners": [self._listener(each, draft, each in serving, generation) for each in draft.listeners],
         }
         if draft.sets or draft.spec.allowed_listeners.from_ != "None":
             n_attached = sum(set_accepted(each, draft).status for each in draft.sets)
@@ -72,7 +72,7 @@ class StatusWriter:
         conditions = (set_accepted(draft, gateway), set_programmed(draft, gateway))
         self._status[draft.spec.meta.key] = {
             "conditions": self._conditions.write(conditions, generation),
-            "listeners": [self._listener(listener, listener in serving, generation) for listener in draft.listeners],
+            "listeners": [self._listener(each, gateway, each in serving, generation) for each in draft.listeners],
         }
 
     def add_route(self, draft: RouteDraft) -> None:
@@ -160,7 +160,7 @@ class StatusWriter:
             for meta in metas
         )
 
-    def _listener(self, draft: ListenerDraft, serves: bool, generation: int) -> Tree:
+    def _listener(self, draft: ListenerDraft, gateway: GatewayDraft, serves: bool, generation: int) -> Tree:
         return {
             "name": draft.spec.name,
             "supportedKinds": [{"group": GATEWAY_GROUP, "kind": kind} for kind in draft.kinds],
@@ -168,7 +168,7 @@ class StatusWriter:
             "conditions": self._conditions.write(
                 (
                     draft.accepted,
-                    _programmed(draft, serves),
+                    _programmed(draft, gateway, serves),
                     draft.resolved,
                     draft.conflicted,
                     *((draft.overlapping,) if draft.overlapping else ()),
@@ -178,12 +178,14 @@ class StatusWriter:
         }
 
 
-def _programmed(draft: ListenerDraft, serves: bool) -> Condition:
+def _programmed(draft: ListenerDraft, gateway: GatewayDraft, serves: bool) -> Condition:
     if serves:
         return Condition("Programmed", True, Reason.PROGRAMMED)
     if draft.conflicted.status:
         return Condition("Programmed", False, draft.conflicted.reason, draft.conflicted.message)
-    why = draft.accepted.message or draft.resolved.message or "the Gateway cannot serve"
+    parent = gateway.programmed if gateway.verdict.status else gateway.verdict
+    told = parent.message if draft.parent == gateway.spec.meta.key else parent.reason  # see ListenerDraft.title
+    why = draft.flaw or f"{gateway.spec.meta.key} cannot serve: {told}"
     return Condition("Programmed", False, Reason.INVALID, why)
 
 

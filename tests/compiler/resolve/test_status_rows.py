@@ -251,6 +251,21 @@ def test_the_message_of_an_object_with_errors_says_the_first_and_what_to_do() ->
     assert rest == []
 
 
+def test_what_cannot_serve_says_why_but_tells_other_teams_no_more_than_the_reason() -> None:
+    wrong = gw(HTTP, addresses=[{"type": "example.com/a", "value": "b"}], **ALLOWED)
+    status = _status([wrong, lset()])
+    said = {
+        kind: next(c["message"] for c in _conditions(status[kind], section) if c["type"] == "Programmed")
+        for kind, section in (("Gateway", "l"), ("ListenerSet", "added"))
+    }
+    assert said == {
+        "Gateway": "Gateway default/gw cannot serve: addresses[0] has type example.com/a; write one of type IPAddress",
+        "ListenerSet": "Gateway default/gw cannot serve: UnsupportedAddress",
+    }
+    [programmed] = [c for c in _conditions(_status([gw(SCTP)])["Gateway"], "") if c["type"] == "Programmed"]
+    assert programmed["message"].startswith("no listener can serve: odd: protocol SCTP is not supported; use one of")
+
+
 @pytest.mark.parametrize("controller", ["gatewayproxy.io/controller", "example.com/other"])
 def test_a_gateway_with_errors_has_a_status_from_us_only_if_its_class_is_ours(controller: str) -> None:
     of_class = {"apiVersion": API, "kind": "GatewayClass", "metadata": {"name": "any"}}
