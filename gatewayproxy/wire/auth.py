@@ -156,7 +156,7 @@ def apply(verdict: Verdict, head: RequestHead, own: bytes) -> bytes:
 def kept_line(name: bytes, value: bytes) -> bytes:
     """Return a field as a line; raise RemoteProtocolError where it is none."""
     line = b"%b: %b\r\n" % (name, value)
-    if _LINE.fullmatch(line) is None:
+    if b":" in name or _LINE.fullmatch(line) is None:
         raise RemoteProtocolError(f"malformed header field {name[:64]!r}", status=502, reason="bad_response")
     return line
 
