@@ -398,3 +398,43 @@ async def test_an_idle_connection_that_the_endpoint_ended_gets_no_request() -> N
             await until(lambda: not up.n_open)
             assert await ask(served, POST) == (200, b"ok")
         assert up.bodies == [b"", b"body"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "offered"),
+    [
+        (AppProtocol.HTTP, b"\x00\x09\x08http/1.1"),
+        (AppProtocol.WS, b"\x00\x09\x08http/1.1"),
+        (AppProtocol.H2C, b"\x00\x03\x02h2"),
+    ],
+    ids=lambda given: given.name if isinstance(given, AppProtocol) else "",
+)
+async def test_alpn_offers_what_the_endpoint_is_spoken_to_in_and_nothing_else(
+    protocol: AppProtocol, offered: bytes
+) -> None:
+    hellos: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hellos.append(await reader.read(65_536))
+
+    async with backend(raw=hear) as up:
+        with gateway(tls_cluster(up.number, protocol=protocol)) as served:
+            assert (await ask(served))[0] == 502
+    lists = [hello[at + 4 :] for hello in hellos for at in range(len(hello)) if hello[at : at + 2] == b"\x00\x10"]
+    assert any(found.startswith(offered) for found in lists)
+
+
+async def test_handshakes_that_never_end_take_no_more_connections_than_there_may_be() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    limits = Limits(upstream_connections=2, upstream_queue=3, connect_timeout_s=0.3)
+    async with backend(raw=silent) as up:
+        with gateway(tls_cluster(up.number), limits) as served:
+            answers = await asyncio.gather(*(ask(served) for _ in range(8)))
+            assert {status for status, _ in answers} == {503}
+            reasons = served.reasons()
+            assert reasons["upstream_overflow"] == 5
+            assert reasons["connect_timeout"] == 3
+            assert up.n_connections <= 2 + 3  # two at a time, and one for each who waited
+            await until(lambda: not up.n_open)

@@ -22,6 +22,7 @@ from gatewayproxy.dataplane.protocols.splice_ways import Way
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.dataplane.tls.transport import TlsTransport
 from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
+from gatewayproxy.dataplane.upstream.tls import FAILED
 from gatewayproxy.errors import UpstreamError
 from gatewayproxy.routing.table import SniTarget
 
@@ -225,7 +226,7 @@ class TlsStream(asyncio.Protocol):
         """Connect to the first endpoint that takes the stream, or return why none does."""
         await _wait_for_endpoints(cluster, self._owner.context.limits.connect_timeout_s)
         tried: tuple[EndpointPool, ...] = ()
-        failure = ""
+        reason = failure = ""
         while len(tried) < _ATTEMPTS and (pool := cluster.pick(tried)) is not None:
             tried += (pool,)
             self._tried = pool
@@ -233,12 +234,13 @@ class TlsStream(asyncio.Protocol):
             try:
                 await pool.dial(partial(_Backend, self, pool))
             except UpstreamError as error:
+                reason = FAILED if error.kind == FAILED else "connect_failed"
                 failure = str(error)
                 self._drop_backend()
             if self._up is not None or self._ended_at:
                 return _PEACE
             pool.stream_failed()
-        return Cutoff("connect_failed" if tried else cluster.failure, failure)
+        return Cutoff(reason or cluster.failure, failure)
 
     def _drop_backend(self) -> None:
         """Give up a backend that was there as its dial was given up: uvloop says no more of such a connection."""

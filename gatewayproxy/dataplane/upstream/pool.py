@@ -197,6 +197,8 @@ class EndpointPool:
             self._connected(made)
         finally:
             self._connecting -= 1
+        if self._queue:  # who had no room for a connection of its own, and now may
+            self._connect_more()
 
     def _make(self) -> EndpointConnection:
         return UpstreamConnection(self)
