@@ -33,6 +33,7 @@ _CODES: Final = {
     "auth_body_too_large": Code.RESOURCE_EXHAUSTED,
     "body_too_large": Code.RESOURCE_EXHAUSTED,
     "body_timeout": Code.DEADLINE_EXCEEDED,
+    "auth_timeout": Code.DEADLINE_EXCEEDED,
     "request_timeout": Code.DEADLINE_EXCEEDED,
     "upstream_timeout": Code.DEADLINE_EXCEEDED,
     "deadline_exceeded": Code.DEADLINE_EXCEEDED,
