@@ -13,11 +13,13 @@ import pytest
 
 import gatewayproxy.compiler.frontends
 import gatewayproxy.compiler.manifests
+import gatewayproxy.compiler.resolve.backends
 import gatewayproxy.dataplane.listeners
 import gatewayproxy.filters
 import gatewayproxy.ops.sources
 from gatewayproxy.compiler.frontends import FRONTENDS
 from gatewayproxy.compiler.manifests import KINDS
+from gatewayproxy.compiler.resolve.backends import BACKENDS
 from gatewayproxy.dataplane.listeners import LISTENERS
 from gatewayproxy.filters import FILTERS
 from gatewayproxy.insight import kinds
@@ -72,6 +74,17 @@ def test_objects_of_a_kind_are_found_by_a_type_of_their_own(key: tuple[str, str]
 
 def test_every_kind_that_is_read_can_be_asked_for() -> None:
     assert {(info.group, info.kind) for info in kinds.KINDS} == set(KINDS)
+
+
+def test_every_kind_of_backend_is_registered_and_can_be_read() -> None:
+    classes = {
+        each
+        for module in modules(gatewayproxy.compiler.resolve.backends)
+        for _, each in inspect.getmembers(module, inspect.isclass)
+        if each.__module__ == module.__name__ and hasattr(each, "target") and not getattr(each, "_is_protocol", False)
+    }
+    assert classes == set(BACKENDS.values())
+    assert set(BACKENDS) <= set(KINDS)
 
 
 def test_every_filter_is_registered() -> None:
