@@ -16,6 +16,7 @@ from gatewayproxy.model.plan import ExternalAuth
 from gatewayproxy.model.traffic import Cors, Retry
 from gatewayproxy.routing.table import BackendChoice, HostIndex, Mirror
 from tests.support.backend import Backend, backend, client, until
+from tests.support.backend_tls import server_context, signer, tls_cluster
 from tests.support.external_auth import auth_cluster, guarded
 from tests.support.h2client import h2_session
 from tests.support.worker import Served, cluster, entry, serve, vhost
@@ -25,6 +26,7 @@ NO = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nWWW-Authenticate: Basic
 GET = b"GET /p?q=1 HTTP/1.1\r\nHost: a.test\r\n%b\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a.test\r\n%b\r\n"
 ORIGIN = b"Origin: https://app.test\r\n"
+STRANGE = signer("stranger").leaf("backend.example.com")
 CORS = Cors(origins=(b"https://app.test",))
 
 
@@ -532,3 +534,14 @@ async def test_a_call_that_is_refused_ends_as_calls_do(status: int, code: bytes)
         assert told[b"grpc-message"].startswith(b"auth_denied")
         assert told[b"x-why"] == b"told"
         assert app.heads == []
+
+
+@pytest.mark.parametrize(("trusted", "status"), [(True, 200), (False, 503)], ids=["believed", "a stranger"])
+async def test_a_server_over_tls_is_believed_or_lets_nobody_pass(trusted: bool, status: int) -> None:
+    context = server_context() if trusted else server_context(STRANGE)
+    async with backend(keep=YES, tls=context) as auth, backend() as app:
+        asked = tls_cluster(auth.number)
+        with serve(guarded(app.number, ExternalAuth(cluster=asked))) as served:
+            async with client(served.number) as peer:
+                assert (await peer.ask(GET % b"X-User: mallory\r\n"))[0] == status
+        assert len(auth.heads) == len(app.heads) == trusted

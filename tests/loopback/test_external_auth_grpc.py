@@ -13,21 +13,23 @@ import pytest
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint, ExternalAuth
 from gatewayproxy.model.protocols import AppProtocol
+from gatewayproxy.model.traffic import Session
+from gatewayproxy.routing.table import Auth, BackendChoice, HostIndex
 from tests.support.backend import Backend, backend, client, until
 from tests.support.ext_authz import CheckRequest, CheckResponse
 from tests.support.ext_authz_server import ext_authz_server
 from tests.support.external_auth import guarded
 from tests.support.h2backend import H2Call, h2_backend
 from tests.support.h2client import h2_session
-from tests.support.worker import Served, serve
+from tests.support.worker import Served, cluster, entry, serve, vhost
 
 APP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-App: app\r\n\r\nok"
 GRPC = ("content-type", "application/grpc")
 
 
 def asked(port: int, **options: Any) -> ExternalAuth:
-    cluster = Cluster(name="default/auth:80", protocol=AppProtocol.H2C, endpoints=(Endpoint("127.0.0.1", port),))
-    return ExternalAuth(cluster=cluster, grpc=True, authority=b"auth.default:80", **options)
+    spoken = Cluster(name="default/auth:80", protocol=AppProtocol.H2C, endpoints=(Endpoint("127.0.0.1", port),))
+    return ExternalAuth(cluster=spoken, grpc=True, authority=b"auth.default:80", **options)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +213,29 @@ async def test_what_one_client_is_told_no_other_is(server: int) -> None:
         fields = [("x-answer", b64encode(answer.SerializeToString()).decode())]
         apps = [dict((await session.ask("/", fields=each)).fields)[b"x-app"] for each in (fields, [], fields, [])]
         assert apps == [b"told", b"app", b"told", b"app"]
+
+
+async def test_what_a_client_is_told_stays_with_a_session_that_is_given_another_endpoint(server: int) -> None:
+    answer = CheckResponse()
+    option(answer.ok_response.response_headers_to_add, "X-App", "told", append=False)
+    async with backend() as gone:
+        pass
+    async with backend(keep=APP) as app:
+        target = cluster(gone.number, app.number)
+        each = entry(
+            BackendChoice(name=target.name, cluster=target),
+            auths=(Auth(server=asked(server)),), session=Session(rule="r", name=b"gwp"),
+        )  # fmt: skip
+        with serve(HostIndex(default=vhost({b"": each}))) as served:
+            async with client(served.number) as peer:
+                for _ in range(4):  # every other one is for the endpoint that is gone
+                    status, head, _ = await peer.ask(get(answer))
+                    fields = [line.lower() for line in head.split(b"\r\n")]
+                    assert status == 200
+                    assert [line for line in fields if line.startswith(b"x-app")] == [b"x-app: told"]
+                    (cookie,) = (line[12:] for line in fields if line.startswith(b"set-cookie: gwp="))
+                    status, head, _ = await peer.ask(get(denied(7), b"Cookie: %b\r\n" % cookie.partition(b";")[0]))
+                    assert (status, b"gwp=" in head) == (403, False)
 
 
 def denied(code: int, status: int = 0, body: str = "") -> Any:
