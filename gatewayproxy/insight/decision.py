@@ -21,7 +21,7 @@ from gatewayproxy.model.protocols import PROTOCOLS
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.server_names import certificates_for
-from gatewayproxy.routing.table import Auth, Port, RouteEntry
+from gatewayproxy.routing.table import Port, RouteEntry
 from gatewayproxy.wire.head import RequestHead
 from gatewayproxy.wire.origins import preflight_lines
 
@@ -76,22 +76,12 @@ class Decision:
         return self.winner.rule if self.winner is not None else None
 
     @property
-    def auths(self) -> tuple[Auth, ...]:
-        """Return the external authorization servers that are asked first."""
-        return self.entry.auths if self.entry is not None and not self.routed.reason else ()
-
-    @property
     def unnamed(self) -> str:
         """Return the host that clients will miss in every certificate they may be shown, "" where there is none."""
         host = host_key(self.request.authority).decode("latin-1") or (self.request.server_name or b"").decode("latin-1")
         covering = {host, "*" + host[host.find(".") :]}
         named = any(covering.intersection(each.names) for each in self.certificates)
         return host if self.certificates and not named else ""
-
-    @property
-    def taken(self) -> bool:
-        """Return whether a rule takes the request, be it to refuse it."""
-        return self.entry is not None
 
 
 def decide(ports: PortTable, request: Request, plan: Plan | None = None) -> Decision:

@@ -173,9 +173,11 @@ def _match_miss(contender: Contender, request: Request) -> Miss | None:
     if isinstance(match, GRPCMatch):
         bare = replace(match, headers=())
         if not _passes(replace(bare, method=b""), request):
-            return Miss(contender, Predicate.PATH, _call_detail(match, request), (_alike(match.service, request),))
+            return Miss(
+                contender, Predicate.PATH, f"the call is {_text(request.path)}", (_alike(match.service, request),)
+            )
         if not _passes(bare, request):
-            return Miss(contender, Predicate.METHOD, _call_detail(match, request), ())
+            return Miss(contender, Predicate.METHOD, f"the call is {_text(request.path)}", ())
         return _field_miss(contender, bare, request, 0)
     bare = replace(match, method=None, headers=(), query=())
     if not _passes(bare, request):
@@ -202,10 +204,6 @@ def _field_miss(contender: Contender, bare: Match | GRPCMatch, request: Request,
 
 def _alike(wanted: bytes, request: Request) -> int:
     return _n_common(wanted, request.path[1:])
-
-
-def _call_detail(match: GRPCMatch, request: Request) -> str:
-    return f"the call is {_text(request.path)}"
 
 
 def _field_detail(what: str, test: HeaderTest | QueryTest, value: bytes | None) -> str:

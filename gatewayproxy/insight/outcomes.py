@@ -7,6 +7,7 @@ shown is what goes up. What only a running gateway knows is in angle brackets: <
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, own_lines, te_line
@@ -20,7 +21,7 @@ from gatewayproxy.routing.table import BackendChoice, BackendGroup, RouteEntry
 from gatewayproxy.wire.edit import edited_lines, location, rewrite_request
 from gatewayproxy.wire.head import RequestHead
 
-__all__ = ["Answer", "Outcome", "answer_for", "outcomes_of"]
+__all__ = ["Answer", "Outcome", "answer_for", "is_stream", "outcomes_of"]
 
 _CLIENT = b"<client>"
 _REQUEST_ID = b"<request id>"
@@ -78,7 +79,7 @@ def answer_for(reason: str, detail: str = "", *, stream: bool = False) -> Answer
 
 
 # Of connections that end without an answer, and of what no gateway would ever have heard of.
-_MEANINGS = {
+_MEANINGS: Final = {
     "no_port": "no listener has this port and address: the connection is refused",
     "wrong_protocol": "the port is there, and speaks another protocol",
     "unknown_sni": "no listener has this server name: TLS ends with the alert unrecognized_name",
