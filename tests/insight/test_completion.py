@@ -31,6 +31,7 @@ def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
         pytest.param(("gatewayproxy", "r"), ["run"], id="commands"),
         pytest.param(("gatewayproxy", "get", "httpr"), ["httproutes"], id="kinds"),
         pytest.param(("gatewayproxy", "run", "--map"), ["--map-port"], id="flags"),
+        pytest.param(("gatewayproxy", "explain", "--s"), ["--svg"], id="flags of explain"),
         pytest.param(("gatewayproxy", "run", "--log-level", "d"), ["debug"], id="values of a flag"),
         pytest.param(("gatewayproxy", "get", "-o", "js"), ["json", "jsonpath="], id="forms of output"),
         pytest.param(("gatewayproxy", "get", "-A", "-n", "shop", "httpr"), ["httproutes"], id="kinds after flags"),
