@@ -38,14 +38,14 @@ class Target:
     """Where requests of one (entry, choice) go, looked up once per table."""
 
     __slots__ = (
-        "base", "budget", "choice", "cluster", "dress", "entry", "guard", "mirror_turns", "mirrors", "request",
+        "_base", "budget", "choice", "cluster", "dress", "entry", "guard", "mirror_turns", "mirrors", "request",
         "request_starts", "response", "response_starts", "response_tail", "row", "told",
     )  # fmt: skip
 
     def __init__(self, entry: RouteEntry, choice: BackendChoice, context: Context) -> None:
         self.entry = entry
         self.choice = choice
-        self.base = self  # what this is a variant of
+        self._base: Target | None = None  # not itself: no cycle may keep the tables that have gone
         self.request = choice.request
         self.response = choice.response
         # What the edits come to for heads that have none of the fields they drop, see `wire.edit.edited_lines`.
@@ -66,10 +66,15 @@ class Target:
         # Lines for this request's answer alone, whatever target it has in the end, and names that they stand for.
         self.told: tuple[bytes, frozenset[bytes]] | None = None
 
+    @property
+    def base(self) -> Target:
+        """Return what this is a variant of, itself if of nothing."""
+        return self._base or self
+
     def variant(self, lines: bytes, cluster: ClusterState | None) -> Target:
         """Return a target of *cluster* that adds *lines* to answers, and else is as this one, which has no base."""
         made = object.__new__(Target)
-        made.entry, made.choice, made.base, made.row = self.entry, self.choice, self, self.row
+        made.entry, made.choice, made._base, made.row = self.entry, self.choice, self, self.row
         made.request, made.request_starts = self.request, self.request_starts
         made.response, made.response_starts = self.response, self.response_starts
         made.response_tail = self.response_tail
@@ -85,7 +90,7 @@ class Target:
     def telling(self, lines: bytes, instead: frozenset[bytes]) -> Target:
         """Return this target for one request, whose answer gets *lines* and loses the backend's fields *instead*."""
         made = self.variant(lines, self.cluster)
-        made.base, made.told = self.base, (lines, instead)
+        made._base, made.told = self.base, (lines, instead)
         if instead:
             edit = made.response or _NOTHING
             made.response = replace(edit, cut=edit.cut | instead)
