@@ -72,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
             paths=tuple(options.config),
             workers=options.workers,
             admin=options.admin,
+            admin_allow_remote=options.admin_allow_remote,
             access_log=options.access_log,
             access_log_format=options.access_log_format,
             log_format=options.log_format,
@@ -82,6 +83,7 @@ def _run(options: argparse.Namespace) -> int:
             address_pool=address_pool(options.address_pool),
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in LIMITS}),
             session_key_file=options.session_key_file,
+            explain_header_from=tuple(options.explain_header_from),
             drain_delay_s=options.drain_delay,
         )
     )

@@ -197,8 +197,16 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="where /healthz, /readyz, /metrics and /status are; none: nowhere (127.0.0.1:9901)",
     )  # fmt: skip
     parser.add_argument(
+        "--admin-allow-remote", action="store_true",
+        help="roll back and show manifests for whoever reaches --admin, though it be no loopback address",
+    )  # fmt: skip
+    parser.add_argument(
         "--session-key-file", metavar="FILE",
         help="what signs persistent sessions: equal in all gateways that share clients (a key of this run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explain-header-from", metavar="CIDR", type=_network, action="append", default=[],
+        help="tell clients of these addresses, in x-gatewayproxy-explain, which rule took a request; may be repeated",
     )  # fmt: skip
     logs = parser.add_argument_group("logs")
     logs.add_argument("--access-log", metavar="FILE", help="one line per request or stream; -: standard output (none)")
@@ -311,6 +319,14 @@ def port_map(pairs: Sequence[tuple[int, int]]) -> Mapping[int, int]:
         if mapping.setdefault(listener, bind) != bind:
             raise UsageError(f"--map-port says both {listener}={mapping[listener]} and {listener}={bind}: keep one")
     return mapping
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        reason = "its host bits are set" if "host bits" in str(error) else "no network"
+        raise argparse.ArgumentTypeError(f"{text!r}: {reason}; write one like 10.0.0.0/8, or an address") from None
 
 
 def _output(text: str) -> str:

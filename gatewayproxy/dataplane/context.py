@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 from gatewayproxy.dataplane.gates import Gate, HandshakeGate
 from gatewayproxy.dataplane.stats import AccessRecord, Stats
@@ -26,6 +27,7 @@ class Context:
     draining: bool = False  # answer "Connection: close" from now on
     ticket_secret: bytes = b""  # TLS session tickets: equal in all workers; b"" = tickets good in one worker only
     session_secret: bytes = field(default_factory=lambda: os.urandom(32))  # signs persistent sessions: equal in all
+    explain_from: tuple[IPv4Network | IPv6Network, ...] = ()  # whose answers say what took them: protocols.disclosure
     reactor: object | None = None  # the worker's one Reactor; protocols.splice_reactor keeps it here
     flows: object | None = None  # the worker's one FlowGate; protocols.udp_gate keeps it here
     connections: Gate = field(init=False)  # downstream connections of this worker, Limits.connections

@@ -23,6 +23,7 @@ class RunOptions:
     paths: tuple[str, ...]  # manifest files and folders, as the operator named them
     workers: int = 0  # 0 = one per usable core
     admin: tuple[str, int] | None = DEFAULT_ADMIN  # port 0 = any free one, see the log; None = no admin server
+    admin_allow_remote: bool = False  # what is private or acts, too, where that is no loopback address
     access_log: str | None = None  # file, "-" = standard output, None = no access log
     access_log_format: AccessLogFormat = "json"
     log_format: LogFormat = "text"  # event log, on standard error
@@ -33,6 +34,7 @@ class RunOptions:
     address_pool: tuple[str, ...] = ()  # for Gateways that leave their address to us
     limits: Limits = field(default_factory=Limits)  # limits.drain_s bounds SIGTERM and removed listeners
     session_key_file: str | None = None  # signs persistent sessions; None = a key that ends with this run
+    explain_header_from: tuple[str, ...] = ()  # networks whose requests are told what took them
     drain_delay_s: float = 0.0  # SIGTERM: not ready for this long before accepting ends
     compile_deadline_s: float = 120.0  # a compilation that takes longer fails, the table in force stays
     compile_memory_bytes: int = 2 << 30  # address space of the compiling child; more and the reload fails

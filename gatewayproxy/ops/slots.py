@@ -116,6 +116,7 @@ class Slot:
             "name": f"worker-{self.index}",
             "limits": dataclasses.asdict(options.limits),
             "access_log": options.access_log,
+            "explain_from": list(options.explain_header_from),
             "access_log_format": options.access_log_format,
             "log_format": options.log_format,
             "log_level": options.log_level,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import ipaddress
 import logging
 import os
 import resource
@@ -90,6 +91,7 @@ class Worker:
             registry=Registry(),
             limits=limits,
             access=self._access,
+            explain_from=tuple(map(ipaddress.ip_network, options["explain_from"])),
             ticket_secret=bytes.fromhex(options["ticket_secret"]),
             session_secret=bytes.fromhex(options["session_secret"]),
         )

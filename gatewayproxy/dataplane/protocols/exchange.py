@@ -424,7 +424,7 @@ class Exchange:
         """Answer *status*; the connection goes on if the request is complete and nothing else speaks against it."""
         connection = self.connection
         self.reason, self.detail = reason, detail
-        lines += cors.answer_lines(self)
+        lines = self._answer_lines(lines)
         call = grpc.answer_to(self.head, status, reason, lines)
         if call is not None:
             status, lines, body = 200, call.lines, b""
@@ -441,6 +441,15 @@ class Exchange:
         self._count_refusal()
         connection.transport.write(answer_bytes(status, body, head_only=self.head.method == b"HEAD", lines=lines))
         connection.on_exchange_done(self.finish())
+
+    def _answer_lines(self, lines: bytes) -> bytes:
+        """Return the *lines* of an answer of our own, with what is said of CORS, and of ourselves."""
+        lines += cors.answer_lines(self)
+        site = self.connection.site
+        if site.disclosure is not None:
+            listener = self.vhost.listener.name if self.vhost is not None else site.label
+            lines = site.disclosure.answer_lines(lines, self.target, listener, self.reason, self.generation)
+        return lines
 
     def answer_for(self, target: Target, body: bytes) -> None:
         """Answer as the table says: a redirect or a refusal. A guarded target has the request judged first."""

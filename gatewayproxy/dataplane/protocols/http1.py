@@ -75,6 +75,8 @@ class Http1Connection(asyncio.Protocol):
         site = self.site
         self.transport.set_write_buffer_limits(high=site.limits.buffer_bytes)
         self.peer = peer_address(transport.get_extra_info("peername"))
+        if site.trusted is not None:
+            self.site = site = site.of(self.peer)
         self.constant = constant_lines(self.peer, site.scheme, site.port.port)
         counters = site.context.stats
         counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1
@@ -308,7 +310,10 @@ class Http1Connection(asyncio.Protocol):
         context = self.site.context
         context.stats.refuse(self.listener_name, error.reason)
         body = answer_body(error.status, error.reason)
-        self.transport.write(answer_bytes(error.status, body, head_only=False, lines=b"connection: close\r\n"))
+        lines = b"connection: close\r\n"
+        if self.site.disclosure is not None:
+            lines = self.site.disclosure.answer_lines(lines, None, self.listener_name, error.reason, context.generation)
+        self.transport.write(answer_bytes(error.status, body, head_only=False, lines=lines))
         if context.access is not None:
             context.access(refusal_record(self, error))
         self._linger()

@@ -92,6 +92,8 @@ class Http2Connection(asyncio.Protocol):
         if sock is not None:  # what lies in the kernel is ahead of every stream's next word
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _AHEAD_BYTES)
         self.peer = peer_address(transport.get_extra_info("peername"))
+        if site.trusted is not None:
+            self.site = site = site.of(self.peer)
         self.constant = constant_lines(self.peer, site.scheme, site.port.port, b"2")
         counters = site.context.stats
         counters.connections[self.listener_name] = counters.connections.get(self.listener_name, 0) + 1

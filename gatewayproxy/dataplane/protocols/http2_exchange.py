@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from gatewayproxy.dataplane.protocols import cors, grpc
+from gatewayproxy.dataplane.protocols import grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
@@ -166,7 +166,7 @@ class Http2Exchange(Exchange):
         """Answer *status*. The connection goes on, whatever has become of this request."""
         self.reason, self.detail = reason, detail
         self._count_refusal()
-        lines += cors.answer_lines(self)
+        lines = self._answer_lines(lines)
         call = grpc.answer_to(self.head, status, reason, lines)
         if call is not None:
             self.status = 200

@@ -119,7 +119,10 @@ class Http2Stream:
 
     def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:
         """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""
-        self.answer(error.status, answer_body(error.status, error.reason), head_only=bodiless)
+        lines, site = b"", self.site
+        if site.disclosure is not None:
+            lines = site.disclosure.answer_lines(b"", None, site.label, error.reason, site.context.generation)
+        self.answer(error.status, answer_body(error.status, error.reason), head_only=bodiless, lines=lines)
         self.on_exchange_done(self._moved_at)
 
     # The request

@@ -1,6 +1,7 @@
 """Site: what the connections of one HTTP(S) port share, and the per-entry state of the table in force.
 
-`update` swaps the index and forgets the entries; exchanges under way keep the `Target` they began with.
+`update` swaps the index and forgets the entries; exchanges under way keep the `Target` they began with. Where some
+clients are trusted with more than others (`disclosure`), theirs is a site of its own beside this one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.deadlines import Deadlines
+from gatewayproxy.dataplane.protocols.disclosure import Disclosure, is_within
 from gatewayproxy.dataplane.protocols.targets import EntryState, GuardedState, TunedState
 from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
 
@@ -54,6 +56,16 @@ class Site:
         self.loop = asyncio.get_running_loop()
         self.deadlines = Deadlines(self.loop)
         self._timer: asyncio.TimerHandle | None = None
+        self.disclosure: Disclosure | None = None
+        self.trusted: Site | None = None  # of clients that are told what took their requests
+        if context.explain_from:
+            self.disclosure = Disclosure(generous=False)
+            self.trusted = _TrustedSite(self)
+
+    def of(self, peer: bytes) -> Site:
+        """Return the site of a client whose address is *peer*."""
+        trusted = self.trusted
+        return trusted if trusted is not None and is_within(peer, self.context.explain_from) else self
 
     def update(self, port: Port) -> None:
         """Serve new requests by *port*."""
@@ -61,16 +73,21 @@ class Site:
         self.index = port.http or HostIndex()
         self.entries = {}
         self.label = port.label
+        if self.trusted is not None:
+            self.trusted.update(port)
 
     def open_entry(self, entry: RouteEntry) -> EntryState:
         """Return the state of *entry*, made at its first request."""
+        asked = entry
+        if self.disclosure is not None:
+            entry = self.disclosure.dressed(entry, self.context.generation)
         if entry.session is not None or (entry.cors is not None and not entry.cors.uniform):
             state: EntryState = TunedState(entry, self.context, secure=self.scheme == b"https")
         else:
             state = EntryState(entry, self.context)
         if entry.auths:
             state = GuardedState(entry, self.context, state)
-        self.entries[entry] = state
+        self.entries[asked] = state
         return state
 
     def add(self, connection: Watched) -> None:
@@ -86,6 +103,8 @@ class Site:
     def drain(self) -> None:
         """Close idle connections now and the others after their exchange."""
         self.draining = True
+        if self.trusted is not None:
+            self.trusted.draining = True
         for connection in list(self.connections):
             connection.drain()
 
@@ -102,3 +121,22 @@ class Site:
         self._timer = self.loop.call_later(_SWEEP_S, self._sweep) if self.connections else None
         for connection in late:
             connection.on_deadline()
+
+
+class _TrustedSite(Site):
+    """The same port for clients that are trusted. Its connections are counted, watched and ended with all others."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.context, self.limits, self.scheme = site.context, site.limits, site.scheme
+        self.connections, self.draining = site.connections, site.draining
+        self.port, self.index, self.label = site.port, site.index, site.label
+        self.entries = {}
+        self.ids, self.id_prefix = site.ids, site.id_prefix
+        self.loop, self.deadlines = site.loop, site.deadlines
+        self.disclosure = Disclosure(generous=True)
+        self.trusted = None
+
+    def add(self, connection: Watched) -> None:
+        """Watch the deadlines of *connection* until it is removed."""
+        self._site.add(connection)
