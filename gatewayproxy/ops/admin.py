@@ -1,8 +1,12 @@
-"""The admin server: /healthz, /readyz, /metrics, /status and /status/reload, over HTTP/1.1 by h11, and gRPC health.
+"""The admin server: the pages of `ops.pages` over HTTP/1.1 by h11, and gRPC health.
 
 For operators, load balancers and scrapers; loopback by default. A client that opens with the preface of HTTP/2 speaks
-gRPC (`ops.health`). It only reads. It runs in the supervisor, so it answers
-while workers drain, die or hang, and everything a client can make it hold is bounded.
+gRPC (`ops.health`). It runs in the supervisor, so it answers while workers drain, die or hang, and everything a client
+can make it hold is bounded.
+
+Most pages only tell how the gateway is. A `Desk` may do more, and asks who asks: what is private is answered only on a
+loopback address, unless the operator has allowed others, and what acts takes nothing but a POST that no page of the web
+can have a browser send.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -23,7 +28,7 @@ from gatewayproxy.wire.h2frames import PREFACE
 if TYPE_CHECKING:
     from gatewayproxy.ops.health import HealthServer
 
-__all__ = ["AdminServer", "Page", "Reply"]
+__all__ = ["AdminServer", "Asked", "Desk", "Page", "Reply"]
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +52,34 @@ class Reply(NamedTuple):
 Page = Callable[[], Awaitable[Reply]]
 
 
-class AdminServer:
-    """Serves *pages* by path, and what *make_health* returns, on one address."""
+class Asked(NamedTuple):
+    """What a Desk is asked, percent-encoded as it came."""
 
-    def __init__(self, pages: Mapping[str, Page], make_health: Callable[[], HealthServer]) -> None:
+    rest: str  # of the path, behind the Desk's own
+    query: str  # behind "?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """A page with a say in who is answered; under a path that ends in "/", for all that lies below it."""
+
+    answer: Callable[[Asked], Awaitable[Reply]]
+    acts: bool = False  # POST alone
+    private: bool = False  # on a loopback address alone, unless the operator allows others
+
+
+class AdminServer:
+    """Serves *pages* by path, and what *make_health* returns, on one address.
+
+    *remote*: desks that are private, or act, serve whoever reaches an address that is no loopback address.
+    """
+
+    def __init__(
+        self, pages: Mapping[str, Page | Desk], make_health: Callable[[], HealthServer], *, remote: bool = False
+    ) -> None:
         self._pages = pages
         self._make_health = make_health
+        self._remote = remote
         self._health: HealthServer | None = None  # made for the first client that asks
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -118,20 +145,44 @@ class AdminServer:
             connection.start_next_cycle()
 
     async def _answer(self, request: h11.Request) -> Reply:
-        if self._local and not _is_direct(dict(request.headers).get(b"host", b"")):
+        fields = dict(request.headers)
+        if self._local and not _is_direct(fields.get(b"host", b"")):
             # A name that a page of the web made to point here: its script would read what is meant for this machine.
             return _error(421, "the admin server is asked by address, or as localhost")
-        path = request.target.partition(b"?")[0].decode("latin-1")
-        page = self._pages.get(path)
+        path, _, query = request.target.decode("latin-1").partition("?")
+        name, page = self._find(path)
         if page is None:
             return _error(404, "no such page; / lists them")
-        if request.method not in (b"GET", b"HEAD"):
-            return _error(405, "only GET and HEAD")
+        desk = page if isinstance(page, Desk) else None
+        refusal = self._refusal(desk, request.method, fields)
+        if refusal is not None:
+            return refusal
         try:
-            return await page()
+            return await (page() if not isinstance(page, Desk) else page.answer(Asked(path[len(name) :], query)))
         except Exception as error:
             log.error("admin_failed", exc_info=error, extra=logs.fields(path=path))
             return _error(500, "see the log")
+
+    def _find(self, path: str) -> tuple[str, Page | Desk | None]:
+        """Return what serves *path*, and the part of it that is its name."""
+        if path in self._pages:
+            return path, self._pages[path]
+        name = path[: path.find("/", 1) + 1]
+        return name, self._pages.get(name) if name != "/" else None
+
+    def _refusal(self, desk: Desk | None, method: bytes, fields: Mapping[bytes, bytes]) -> Reply | None:
+        """Return why a request is refused, None if it is not."""
+        acts = desk is not None and desk.acts
+        if acts and method != b"POST":
+            return _error(405, "only POST")
+        if not acts and method not in (b"GET", b"HEAD"):
+            return _error(405, "only GET and HEAD")
+        if desk is not None and (acts or desk.private) and not (self._local or self._remote):
+            return _error(403, "only where --admin is a loopback address; --admin-allow-remote on run allows others")
+        # A browser lets any page of the web POST here, but not with this type, and it says where the page is from.
+        if acts and (b"origin" in fields or fields.get(b"content-type", b"").lower() != b"application/json"):
+            return _error(403, "a POST needs Content-Type: application/json, and no Origin")
+        return None
 
 
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
@@ -160,7 +211,7 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply:
         ("x-content-type-options", "nosniff"),
     ]
     if reply.status == 405:
-        fields.append(("allow", "GET, HEAD"))
+        fields.append(("allow", "POST" if reply.body.startswith(b"only POST") else "GET, HEAD"))
     parts = [
         connection.send(
             h11.Response(status_code=reply.status, reason=HTTPStatus(reply.status).phrase.encode(), headers=fields)

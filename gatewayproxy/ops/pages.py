@@ -10,7 +10,7 @@ from typing import Final
 
 from gatewayproxy import __version__
 from gatewayproxy.ops import metrics
-from gatewayproxy.ops.admin import Page, Reply
+from gatewayproxy.ops.admin import Desk, Page, Reply
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.snapshot import Snapshot, Totals
@@ -43,7 +43,7 @@ class Pages:
         self._stopping = stopping
         self._scraping = asyncio.Lock()
 
-    def by_path(self) -> Mapping[str, Page]:
+    def by_path(self) -> Mapping[str, Page | Desk]:
         """Return the pages, for an AdminServer."""
         return {
             "/": self._index,

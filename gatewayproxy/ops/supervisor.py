@@ -85,7 +85,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set)
-        self._admin = AdminServer(pages.by_path(), partial(_make_health, pages))
+        self._admin = AdminServer(pages.by_path(), partial(_make_health, pages), remote=options.admin_allow_remote)
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status."""
