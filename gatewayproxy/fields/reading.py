@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar, overload
 
 from gatewayproxy.fields.text import ANY_TEXT, Text
 from gatewayproxy.fields.words import Path, close_match, count, kind_of, one_of, path_text, quote, spelled
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.status import Problem, Reason, Severity
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 MAX_PROBLEMS: Final = 50  # told of one object
+_CODES: Final = {Severity.ERROR: Code.MALFORMED, Severity.WARNING: Code.IGNORED}  # of what has none of its own
 
 
 class _Required(Enum):
@@ -47,6 +49,7 @@ class _Found(NamedTuple):
     message: str
     hint: str
     reason: Reason | None = None
+    code: str = ""
 
 
 class Reading:
@@ -71,11 +74,11 @@ class Reading:
 
     def add(
         self, path: Path, message: str, hint: str = "", severity: Severity = Severity.ERROR,
-        reason: Reason | None = None,
+        reason: Reason | None = None, code: str = "",
     ) -> None:  # fmt: skip
         """Note a problem of the field at *path*; beyond MAX_PROBLEMS of an object they are only counted as one."""
         if len(self._found) < MAX_PROBLEMS:
-            self._found.append(_Found(path, severity, message, hint, reason))
+            self._found.append(_Found(path, severity, message, hint, reason, code))
         elif len(self._found) == MAX_PROBLEMS:
             self._found.append(_Found((), Severity.ERROR, "has more problems than these", "mend these first"))
 
@@ -107,6 +110,7 @@ class Reading:
                 message=found.message,
                 hint=found.hint,
                 reason=found.reason,
+                code=found.code or _CODES[found.severity],
             )
             for found in self._found
         )
@@ -153,13 +157,13 @@ class Fields:
         """Tell whether the field is there (null is not there)."""
         return self._tree.get(name) is not None
 
-    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None) -> None:
-        """Note an error of field *name* ("" = of this mapping); *reason*: see Problem."""
-        self._reading.add((*self.path, name) if name else self.path, message, hint, reason=reason)
+    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None, code: str = "") -> None:
+        """Note an error of field *name* ("" = of this mapping); *reason* and *code*: see Problem."""
+        self._reading.add((*self.path, name) if name else self.path, message, hint, reason=reason, code=code)
 
-    def warn(self, name: str, message: str, hint: str = "") -> None:
+    def warn(self, name: str, message: str, hint: str = "", code: str = "") -> None:
         """Note a warning: the object stays in use."""
-        self._reading.add((*self.path, name) if name else self.path, message, hint, Severity.WARNING)
+        self._reading.add((*self.path, name) if name else self.path, message, hint, Severity.WARNING, code=code)
 
     def error_at(self, name: str, index: int, message: str, hint: str = "") -> None:
         """Note an error of item *index* of list *name*."""
@@ -185,7 +189,7 @@ class Fields:
         if type(value) is str:
             if rule.shortest <= len(value) <= rule.longest and (rule.match is None or rule.match(value)):
                 return value
-            self.error(name, rule.flaw(value), f"write {rule.expect}")
+            self.error(name, rule.flaw(value), f"write {rule.expect}", code=rule.code)
         else:
             self._wrong_type(name, value, "a string", f"quote it: {name}: {quote(spelled(value))}")
         return ""
@@ -355,7 +359,8 @@ class Fields:
             if name not in self._seen:
                 close = close_match(name, self._seen)
                 known = ", ".join(sorted(set(self._seen)))
-                self.error(name, "unknown field", f"did you mean {close}?" if close else f"known here: {known}")
+                hint = f"did you mean {close}?" if close else f"known here: {known}"
+                self.error(name, "unknown field", hint, code=Code.UNKNOWN_FIELD)
 
     def _descend(self, tree: Located, up: Fields, name: str | int) -> Fields:
         fields = Fields(self._reading, tree, up, name)
@@ -402,7 +407,7 @@ class _Void(Fields):
         tree.line = up.at.line
         super().__init__(reading, tree, up, name)
 
-    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None) -> None:
+    def error(self, name: str, message: str, hint: str = "", reason: Reason | None = None, code: str = "") -> None:
         return
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from gatewayproxy.fields.reading import Fields
 from gatewayproxy.fields.text import Text
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin
 
 __all__ = [
@@ -28,9 +29,15 @@ SUBDOMAIN_PATTERN: Final = rf"{_LABEL}(\.{_LABEL})*"
 
 HOSTNAME_PATTERN: Final = rf"(\*\.)?{SUBDOMAIN_PATTERN}"
 
-LABEL: Final = Text("lower-case letters, digits and inner hyphens, 63 at most", _LABEL, shortest=1, longest=63)
+LABEL: Final = Text(
+    "lower-case letters, digits and inner hyphens, 63 at most", _LABEL, shortest=1, longest=63, code=Code.NAME
+)
 SUBDOMAIN: Final = Text(
-    "lower-case letters, digits, '-' and '.', such as web or web.prod", SUBDOMAIN_PATTERN, shortest=1, longest=253
+    "lower-case letters, digits, '-' and '.', such as web or web.prod",
+    SUBDOMAIN_PATTERN,
+    shortest=1,
+    longest=253,
+    code=Code.NAME,
 )
 NAMESPACE: Final = LABEL
 OBJECT_NAME: Final = Text("the name of an object", shortest=1, longest=253)
@@ -44,12 +51,14 @@ HOSTNAME: Final = Text(
     HOSTNAME_PATTERN,
     shortest=1,
     longest=253,
+    code=Code.NAME,
 )
 PRECISE_HOSTNAME: Final = Text(
     "a lower-case DNS name such as app.example.com, without port or wildcard",
     SUBDOMAIN_PATTERN,
     shortest=1,
     longest=253,
+    code=Code.NAME,
 )
 HEADER_NAME: Final = Text(
     "a header name such as x-version", r"[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+", shortest=1, longest=256

@@ -11,14 +11,20 @@ __all__ = ["ANY_TEXT", "Text"]
 
 
 class Text:
-    """The shape of a string: *expect* says it in words, *pattern* must match in full, lengths in characters."""
+    """The shape of a string: *expect* says it in words, *pattern* must match in full, lengths in characters.
 
-    __slots__ = ("expect", "longest", "match", "shortest")
+    *code* is that of a problem with it, "" where it is one like others.
+    """
 
-    def __init__(self, expect: str, pattern: str | None = None, *, shortest: int = 0, longest: int = 1 << 30) -> None:
+    __slots__ = ("code", "expect", "longest", "match", "shortest")
+
+    def __init__(
+        self, expect: str, pattern: str | None = None, *, shortest: int = 0, longest: int = 1 << 30, code: str = "",
+    ) -> None:  # fmt: skip
         self.expect = expect
         self.shortest = shortest
         self.longest = longest
+        self.code = code
         self.match = None if pattern is None else regex(pattern).fullmatch
 
     def flaw(self, value: str) -> str:

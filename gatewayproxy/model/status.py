@@ -35,6 +35,7 @@ class Problem:
     message: str
     hint: str = ""
     reason: Reason | None = None  # of Accepted=False, where the API has one for such a text
+    code: str = ""  # stable name of what is wrong, see `codes` and `insight.lint`; "": none of its own
 
 
 class Reason(StrEnum):

@@ -28,6 +28,7 @@ from gatewayproxy.compiler.documents.events import (
     find_lines,
 )
 from gatewayproxy.fields import Located, Path, path_text
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.source import MAX_SOURCE_BYTES, Source
 from gatewayproxy.model.status import Problem, Severity
@@ -136,6 +137,7 @@ class _Parsing:
                 field=path,
                 message=message,
                 hint=hint,
+                code=Code.MALFORMED,
             )
         )
 

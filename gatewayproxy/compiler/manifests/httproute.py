@@ -21,6 +21,7 @@ from gatewayproxy.compiler.manifests.rules import (
 from gatewayproxy.compiler.manifests.traffic import SessionPersistence, read_retry, read_session_persistence
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import DURATION, HEADER_NAME, HOSTNAME, SECTION_NAME, duration_s
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.plan import PathKind
 from gatewayproxy.model.traffic import Retry
@@ -139,7 +140,7 @@ def _read_timeouts(rule: Fields) -> tuple[float | None, float | None]:
     backend_request_s = duration_s(backend_request) if backend_request else None
     if request_s and backend_request_s and backend_request_s > request_s:
         message = f"{backend_request} is longer than the request timeout {request}"
-        fields.error("backendRequest", message, "make it shorter, or request longer")
+        fields.error("backendRequest", message, "make it shorter, or request longer", code=Code.TIMEOUTS)
     return request_s, backend_request_s
 
 

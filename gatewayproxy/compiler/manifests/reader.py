@@ -12,15 +12,17 @@ from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, Meta, read_m
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
 from gatewayproxy.fields import Fields, Located, Path, Reading, close_match
 from gatewayproxy.fields.shapes import EXPERIMENTAL_GROUP, GATEWAY_GROUP
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
 
-__all__ = ["ReadFile", "gather_files", "read_document", "read_file", "read_source"]
+__all__ = ["LINT_IGNORE", "ReadFile", "gather_files", "read_document", "read_file", "read_source"]
 
 # Kinds of the Gateway API that exist and are not served yet; a misspelt kind must not look like one of them.
 _LATER: Final = ("XBackend", "XListenerSet", "XMesh")
 _OWN_PREFIX: Final = "gatewayproxy.io/"  # of annotations
+LINT_IGNORE: Final = "gatewayproxy.io/lint-ignore"  # of any object: see `insight.lint.silence`
 _GATEWAY_GROUPS: Final = (GATEWAY_GROUP, EXPERIMENTAL_GROUP)
 
 
@@ -87,7 +89,8 @@ def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
     if version in kind.versions:
         if version in kind.deprecated:
             newest = _api_version(group, kind_name)
-            root.warn("apiVersion", f"version {version} of {kind_name} is deprecated", f"write apiVersion: {newest}")
+            told = f"version {version} of {kind_name} is deprecated"
+            root.warn("apiVersion", told, f"write apiVersion: {newest}", Code.DEPRECATED)
         resource = kind.read(meta, root, version)
     else:
         _report_version(root, kind_name, group, version)
@@ -118,11 +121,11 @@ def _problems(reading: Reading, key: ResourceKey | None, document: Readable, tel
 def _check_annotations(reading: Reading, meta: Meta, known: Sequence[str]) -> None:
     """Warn of annotations under our name that mean nothing, at least here."""
     for key in meta.annotations:
-        if key.startswith(_OWN_PREFIX) and key not in known:
+        if key.startswith(_OWN_PREFIX) and key not in known and key != LINT_IGNORE:
             close = close_match(key, known)
             hint = f"did you mean {close}?" if close else f"known here: {', '.join(known) or 'none'}"
             path = ("metadata", "annotations", key)
-            reading.add(path, "unknown annotation, ignored", hint, Severity.WARNING)
+            reading.add(path, "unknown annotation, ignored", hint, Severity.WARNING, code=Code.IGNORED)
 
 
 def _report_version(root: Fields, name: str, group: str, version: str) -> None:
@@ -136,17 +139,19 @@ def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | N
     Return group and kind that a slip of the pen may have hidden.
     """
     if group in _GATEWAY_GROUPS and name in _LATER:
-        root.warn("kind", f"{name} is not implemented yet, passed over", "nothing serves it here: do not rely on it")
+        hint = "nothing serves it here: do not rely on it"
+        root.warn("kind", f"{name} is not implemented yet, passed over", hint, Code.PASSED_OVER)
     elif group in _GATEWAY_GROUPS:
         known_here = [known for known_group, known in KINDS if known_group == group]
         close = close_match(name, [*known_here, *_LATER])
         hint = f"did you mean {close}?" if close else f"known: {', '.join(known_here)}"
-        root.warn("kind", f"unknown kind {name!r:.80}, passed over", hint)
+        root.warn("kind", f"unknown kind {name!r:.80}, passed over", hint, Code.PASSED_OVER)
         return (group, close) if (group, close) in KINDS else None
     else:
         right = [other for other, known in KINDS if known == name]
         hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else ""
-        root.warn("kind", f"{name!r:.80} of API group {group!r:.80} is not known here, passed over", hint)
+        told = f"{name!r:.80} of API group {group!r:.80} is not known here, passed over"
+        root.warn("kind", told, hint, Code.PASSED_OVER)
         # Other groups have Gateways and Services of their own: one letter, or no group at all, is a slip.
         if right and (not group or close_match(group, right, 0.9)):
             return right[0], name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, cast
 
 from gatewayproxy.compiler.manifests.meta import Meta
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.status import Held, Problem, Severity
 
@@ -87,4 +88,5 @@ def _duplicate(meta: Meta, first: Meta) -> Problem:
         field="metadata.name",
         message=f"{meta.key} is already declared at {first.origin}; that one counts",
         hint="remove one of the two, or give them different names",
+        code=Code.DUPLICATE,
     )

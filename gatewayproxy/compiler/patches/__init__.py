@@ -22,6 +22,7 @@ from gatewayproxy.compiler.manifests.patch import Patch
 from gatewayproxy.compiler.manifests.reader import ReadFile, read_document
 from gatewayproxy.compiler.patches.operations import Grafts, PatchError, apply_operation, merge
 from gatewayproxy.fields import Located, Path, path_text
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin, ResourceKey
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
@@ -209,4 +210,6 @@ def _is_called(tree: Located, key: ResourceKey) -> bool:
 
 
 def _problem(origin: Origin, field: str, message: str, hint: str) -> Problem:
-    return Problem(origin=origin, severity=Severity.ERROR, key=None, field=field, message=message, hint=hint)
+    return Problem(
+        origin=origin, severity=Severity.ERROR, key=None, field=field, message=message, hint=hint, code=Code.PATCH
+    )

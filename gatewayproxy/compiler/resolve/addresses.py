@@ -13,6 +13,7 @@ from typing import Final
 
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.status import Reason
 
 __all__ = ["assign_addresses", "bound_addresses"]
@@ -69,4 +70,4 @@ def _leave_unassigned(gateway: GatewayDraft, index: int, pool: Sequence[str], fi
     lacks = f"the pool has no other than {', '.join(pool[:4])}" if pool else "there is no pool to choose one from"
     gateway.unassigned = f"addresses[{index}] has no value, and {lacks}; write an IP, or widen --address-pool"
     told = f"{Reason.ADDRESS_NOT_ASSIGNED}: {gateway.unassigned}"
-    findings.warn(gateway.spec.meta.origin, gateway.spec.meta.key, "spec.addresses", told)
+    findings.warn(gateway.spec.meta.origin, gateway.spec.meta.key, "spec.addresses", told, code=Code.GATEWAY)

@@ -33,17 +33,21 @@ class Findings:
         self.problems: list[Problem] = []
         self._places = places or {}
 
-    def warn(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "") -> None:
-        """Note something that serves otherwise than a reader would expect."""
-        self._add(Severity.WARNING, origin, key, field, message, hint)
+    def warn(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "", code: str = "") -> None:
+        """Note something that serves otherwise than a reader would expect; *code*: see Problem."""
+        self._add(Severity.WARNING, origin, key, field, message, hint, code)
 
-    def error(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "") -> None:
+    def error(self, origin: Origin, key: ResourceKey, field: str, message: str, hint: str = "", code: str = "") -> None:
         """Note something that cannot serve."""
-        self._add(Severity.ERROR, origin, key, field, message, hint)
+        self._add(Severity.ERROR, origin, key, field, message, hint, code)
 
-    def _add(self, severity: Severity, origin: Origin, key: ResourceKey, field: str, message: str, hint: str) -> None:
+    def _add(
+        self, severity: Severity, origin: Origin, key: ResourceKey, field: str, message: str, hint: str, code: str
+    ) -> None:
         at = self._places.get(key, origin)
-        self.problems.append(Problem(origin=at, severity=severity, key=key, field=field, message=message, hint=hint))
+        self.problems.append(
+            Problem(origin=at, severity=severity, key=key, field=field, message=message, hint=hint, code=code)
+        )
 
 
 class ConditionWriter:

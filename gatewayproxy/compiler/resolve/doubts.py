@@ -16,6 +16,7 @@ from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
 from gatewayproxy.compiler.resolve.hostnames import intersect
 from gatewayproxy.compiler.resolve.overlaps import names_cover
 from gatewayproxy.compiler.resolve.routes import RouteDraft
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.headops import Add
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Attachment, GRPCMatch, Match, PathKind, Route, Rule
@@ -56,9 +57,9 @@ def tell_doubts(gateways: Iterable[GatewayDraft], routes: Iterable[RouteDraft], 
         _tell_doubled_fields(draft, findings)
 
 
-def _warn(findings: Findings, draft: RouteDraft, rule: Rule, message: str, hint: str) -> None:
+def _warn(findings: Findings, draft: RouteDraft, rule: Rule, message: str, hint: str, code: Code) -> None:
     spec = draft.spec.rules[rule.index]
-    findings.warn(spec.at, draft.spec.meta.key, spec.path, message, hint)
+    findings.warn(spec.at, draft.spec.meta.key, spec.path, message, hint, code)
 
 
 # --- rules that never get a request
@@ -80,7 +81,7 @@ def _tell_shadowed(
         if places and claimant.title not in above:
             message = f"never gets a request: fully shadowed by {listed(list(above))}: they match the same"
             hint = "merge the two rules, or tell their matches or hostnames apart"
-            _warn(findings, drafts[claimant.route.key], claimant.rule, message, hint)
+            _warn(findings, drafts[claimant.route.key], claimant.rule, message, hint, Code.SHADOWED)
 
 
 def _precedence(attachment: Attachment) -> tuple[float, str]:
@@ -122,7 +123,9 @@ def _tell_uncertified(
                     f"no certificate of listener {listener.spec.name} is for {listed(bare)}; they name {listed(names)}"
                 )
                 hint = "clients will refuse it: get a certificate for this name; a wildcard stands for one label only"
-                findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)
+                findings.warn(
+                    draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint, Code.UNCERTIFIED
+                )
 
 
 # --- redirects to https that no listener answers
@@ -143,7 +146,7 @@ def _tell_lost_redirects(
             "add an HTTPS listener; if TLS ends in front of the gateway, the request comes back here for ever:"
             " have that load balancer redirect, and remove this rule"
         )
-        _warn(findings, drafts[key], rule, message, hint)
+        _warn(findings, drafts[key], rule, message, hint, Code.LOST_REDIRECT)
 
 
 def _lost_redirect(rule: Rule, attachment: Attachment, gateway: GatewayDraft) -> str | None:
@@ -169,4 +172,5 @@ def _tell_doubled_fields(draft: RouteDraft, findings: Findings) -> None:
         doubled = [name for name in added if name.lower().encode() in _OWN_LINES]
         if doubled:
             message = f"adds {listed(doubled)} to the gateway's own: the backend sees two values"
-            _warn(findings, draft, rule, message, "write set in place of add, or leave it to the gateway")
+            hint = "write set in place of add, or leave it to the gateway"
+            _warn(findings, draft, rule, message, hint, Code.DOUBLED_FIELD)

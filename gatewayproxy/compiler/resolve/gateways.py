@@ -21,6 +21,7 @@ from gatewayproxy.compiler.resolve.listenersets import draft_sets
 from gatewayproxy.compiler.resolve.presented import judge_client_certificate
 from gatewayproxy.compiler.resolve.references import Grants
 from gatewayproxy.compiler.resolve.secrets import Secrets
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import Condition, Reason
 
@@ -90,7 +91,7 @@ def draft_gateways(
     for draft in drafts:
         if not draft.accepted.status:
             message = f"{draft.accepted.reason}: {draft.accepted.message}"
-            findings.error(draft.spec.meta.origin, draft.spec.meta.key, "spec", message)
+            findings.error(draft.spec.meta.origin, draft.spec.meta.key, "spec", message, code=Code.GATEWAY)
     return drafts
 
 
@@ -100,10 +101,17 @@ def _report_foreign(resources: Resources, classes: Classes, findings: Findings) 
         if controller := classes.of_another(gateway):
             message = f"not served: GatewayClass {gateway.gateway_class_name} is of controller {controller}, not ours"
             hint = f"to serve it, run with --controller-name {controller}, or take the GatewayClass out of the files"
-            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, hint)
+            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, hint, Code.GATEWAY)
         elif not classes.own(gateway):
             message = f"not served: GatewayClass {gateway.gateway_class_name} has errors"
-            findings.warn(gateway.meta.origin, gateway.meta.key, "spec.gatewayClassName", message, "correct it first")
+            findings.warn(
+                gateway.meta.origin,
+                gateway.meta.key,
+                "spec.gatewayClassName",
+                message,
+                "correct it first",
+                Code.GATEWAY,
+            )
 
 
 def _judge_parameters(draft: GatewayDraft, classes: Classes) -> None:

@@ -9,6 +9,7 @@ from gatewayproxy.compiler.resolve.backends import Backends
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.routes import RouteDraft
 from gatewayproxy.compiler.resolve.rules import RouteWork, header_tests
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.plan import GRPCMatch
 
 __all__ = ["resolve_grpc_route"]
@@ -19,7 +20,12 @@ def resolve_grpc_route(route: GRPCRoute, backends: Backends, findings: Findings)
     if not route.rules:  # unlike an HTTPRoute it has no default rule
         meta = route.meta
         findings.warn(
-            meta.origin, meta.key, "spec.rules", "has no rules: nothing is routed", "add rules with backendRefs"
+            meta.origin,
+            meta.key,
+            "spec.rules",
+            "has no rules: nothing is routed",
+            "add rules with backendRefs",
+            Code.NO_RULES,
         )
     work = RouteWork(route, backends, findings)
     return work.draft(

@@ -16,6 +16,7 @@ from gatewayproxy.compiler.resolve.drafts import RESOLVED
 from gatewayproxy.compiler.resolve.references import Subject
 from gatewayproxy.compiler.resolve.routes import RouteDraft, age_of
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.plan import Backend, Route, Rule
 from gatewayproxy.model.refusals import NO_BACKENDS, refuse
 
@@ -30,7 +31,8 @@ def resolve_stream_route(route: StreamRoute, backends: Backends, findings: Findi
     if len(route.rules) > 1:
         traffic = "datagrams" if isinstance(route, UDPRoute) else "connections"
         message = f"only the first rule is used: nothing tells {traffic} of one listener apart"
-        findings.warn(route.rules[1].at, route.meta.key, route.rules[1].path, message, "put it in a route of its own")
+        hint = "put it in a route of its own"
+        findings.warn(route.rules[1].at, route.meta.key, route.rules[1].path, message, hint, Code.SHADOWED)
     is_tls = isinstance(route, TLSRoute)
     return RouteDraft(
         spec=route,
@@ -70,7 +72,8 @@ class _StreamWork:
         if target.refusal is not None and (ref.ref.path, target.refusal.detail) not in self._told:
             self._told.add((ref.ref.path, target.refusal.detail))
             message = f"{condition.reason}: {target.refusal.detail}" if condition else target.refusal.detail
-            self._findings.warn(ref.ref.at, self._route.meta.key, ref.ref.path, message, target.hint)
+            code = BY_REASON.get(target.refusal.reason, Code.BACKEND)
+            self._findings.warn(ref.ref.at, self._route.meta.key, ref.ref.path, message, target.hint, code)
         return Backend(name=target.name, weight=ref.weight, cluster=target.cluster, refusal=target.refusal)
 
 

@@ -20,6 +20,7 @@ from gatewayproxy.compiler.resolve.overlaps import judge_overlaps, names_cover
 from gatewayproxy.compiler.resolve.references import Grants, Subject
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.plan import Certificate
 from gatewayproxy.model.protocols import PROTOCOLS, Protocol, TlsMode
@@ -128,12 +129,21 @@ def _report(draft: ListenerDraft, findings: Findings) -> None:
     ):
         if not condition.status:
             message = f"{condition.reason}: {condition.message}"
-            tell(draft.spec.at, draft.parent, draft.spec.path, message, _hint(draft, condition))
+            tell(
+                draft.spec.at,
+                draft.parent,
+                draft.spec.path,
+                message,
+                _hint(draft, condition),
+                BY_REASON.get(condition.reason, Code.LISTENER),
+            )
     if draft.spec.tls is not None and draft.spec.tls.options:
         message = f"options {listed(list(draft.spec.tls.options))} are not supported, ignored"
-        findings.warn(draft.spec.tls.at, draft.parent, f"{draft.spec.path}.tls.options", message, "remove them")
+        findings.warn(
+            draft.spec.tls.at, draft.parent, f"{draft.spec.path}.tls.options", message, "remove them", Code.IGNORED
+        )
     names = [name for certificate in draft.certificates for name in certificate.names]
     if draft.certificates and draft.hostname and not names_cover(names, draft.hostname):
         message = f"no certificate is for {draft.hostname}; they name {listed(names) or 'nothing'}"
         hint = "clients will refuse it: get a certificate for this name"
-        findings.warn(draft.spec.at, draft.parent, f"{draft.spec.path}.hostname", message, hint)
+        findings.warn(draft.spec.at, draft.parent, f"{draft.spec.path}.hostname", message, hint, Code.UNCERTIFIED)

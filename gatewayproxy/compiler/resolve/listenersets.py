@@ -17,6 +17,7 @@ from gatewayproxy.compiler.resolve.attach import Namespaces
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerSetDraft
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.status import Condition, Reason
 
@@ -41,10 +42,14 @@ def draft_sets(
             drafts[parent].append(ListenerSetDraft(spec=each, refused=_refusal(each, gateway, namespaces, findings)))
         elif parent not in known:
             hint = "add the Gateway, or correct name and namespace"
-            findings.warn(each.parent_ref.at, each.meta.key, each.parent_ref.path, f"{parent} does not exist", hint)
+            findings.warn(
+                each.parent_ref.at, each.meta.key, each.parent_ref.path, f"{parent} does not exist", hint, Code.PARENT
+            )
         elif parent in broken:
             hint = "correct them first"
-            findings.warn(each.parent_ref.at, each.meta.key, each.parent_ref.path, f"{parent} has errors", hint)
+            findings.warn(
+                each.parent_ref.at, each.meta.key, each.parent_ref.path, f"{parent} has errors", hint, Code.PARENT
+            )
     return drafts
 
 
@@ -79,7 +84,7 @@ def _parent(each: ListenerSet, findings: Findings) -> ResourceKey | None:
     if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
         kind = f"{ref.group}/{ref.kind}".lstrip("/")
         message = f"parents of kind {kind} are not supported: the listeners do not serve"
-        findings.warn(ref.at, each.meta.key, ref.path, message, "name a Gateway")
+        findings.warn(ref.at, each.meta.key, ref.path, message, "name a Gateway", Code.PARENT)
         return None
     return ResourceKey("Gateway", ref.namespace or each.meta.namespace, ref.name)
 
@@ -92,5 +97,6 @@ def _refusal(each: ListenerSet, gateway: Gateway, namespaces: Namespaces, findin
     asked = f"{allowed.from_}" + (", whose selector its labels do not match" if allowed.from_ == "Selector" else "")
     message = f"{gateway.meta.key} takes no ListenerSets from namespace {each.meta.namespace} ({_ALLOW}: {asked})"
     hint = f"set {_ALLOW} of the Gateway to All, Same or Selector, or put the ListenerSet where it takes them from"
-    findings.warn(each.parent_ref.at, each.meta.key, each.parent_ref.path, f"{Reason.NOT_ALLOWED}: {message}", hint)
+    told = f"{Reason.NOT_ALLOWED}: {message}"
+    findings.warn(each.parent_ref.at, each.meta.key, each.parent_ref.path, told, hint, Code.NOT_ALLOWED)
     return Condition("Accepted", False, Reason.NOT_ALLOWED, message)

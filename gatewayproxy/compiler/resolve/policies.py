@@ -18,6 +18,7 @@ from gatewayproxy.compiler.resolve.authorities import Authorities
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, RESOLVED
 from gatewayproxy.compiler.resolve.trust import resolve_validation
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import BackendTls
 from gatewayproxy.model.status import Condition, Reason
@@ -129,17 +130,20 @@ class Policies:
         for target in draft.spec.targets:
             if not _is_service(target):
                 kind = f"{target.group}/{target.kind}".lstrip("/")
-                findings.warn(meta.origin, meta.key, "spec.targetRefs", f"targets of kind {kind} are ignored")
+                told = f"targets of kind {kind} are ignored"
+                findings.warn(meta.origin, meta.key, "spec.targetRefs", told, code=Code.TARGET)
         for condition in draft.flaws.values():
             message = f"{condition.reason}: {condition.message}"
-            findings.warn(meta.origin, meta.key, "spec.targetRefs", message, _HINTS[condition.reason])
+            code = BY_REASON.get(condition.reason, Code.TARGET)
+            findings.warn(meta.origin, meta.key, "spec.targetRefs", message, _HINTS[condition.reason], code)
         broken = draft.flaw or draft.resolved
         if not broken.status:
             hint = (
                 "until then its Services are not reached" if draft.flaw else "until then the others alone are trusted"
             )
             message = f"{broken.reason}: {broken.message}"
-            findings.error(meta.origin, meta.key, "spec.validation", message, f"correct it; {hint}")
+            code = BY_REASON.get(broken.reason, Code.AUTHORITY)
+            findings.error(meta.origin, meta.key, "spec.validation", message, f"correct it; {hint}", code)
 
 
 def _is_service(target: PolicyTarget) -> bool:

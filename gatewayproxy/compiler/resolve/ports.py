@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.status import Reason
 
@@ -39,7 +40,8 @@ def _claim(gateway: GatewayDraft, listener: ListenerDraft, claims: dict[BindKey,
             message = f"{what} is taken by {whose}; use another port or spec.addresses"
             listener.reject(Reason.PORT_UNAVAILABLE, message)
             field = f"{listener.spec.path}.port"
-            findings.error(listener.spec.at, listener.parent, field, f"{Reason.PORT_UNAVAILABLE}: {message}")
+            told = f"{Reason.PORT_UNAVAILABLE}: {message}"
+            findings.error(listener.spec.at, listener.parent, field, told, code=Code.PORT_CLASH)
             return
     claims.update((place, (gateway, listener.spec.port)) for place in wanted)
 

@@ -13,6 +13,7 @@ from gatewayproxy.compiler.resolve.drafts import GatewayDraft
 from gatewayproxy.compiler.resolve.references import Grants, Subject
 from gatewayproxy.compiler.resolve.secrets import Secrets
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.plan import Certificate
 from gatewayproxy.model.refusals import BACKEND_TLS_INVALID, refuse
 from gatewayproxy.model.status import Condition, Reason
@@ -34,7 +35,14 @@ def judge_client_certificate(draft: GatewayDraft, secrets: Secrets, grants: Gran
     detail = f"{gateway.meta.key} has no client certificate for backends: {found.message}"
     draft.client_certificate = refuse(BACKEND_TLS_INVALID, detail)
     hint = "correct it; until then backends over TLS are not reached by this Gateway"
-    findings.error(ref.at, gateway.meta.key, ref.path, f"{found.reason}: {found.message}", hint)
+    findings.error(
+        ref.at,
+        gateway.meta.key,
+        ref.path,
+        f"{found.reason}: {found.message}",
+        hint,
+        BY_REASON.get(found.reason, Code.CERTIFICATE),
+    )
 
 
 def certificate_of(ref: ObjectReference, subject: Subject, secrets: Secrets, grants: Grants) -> Certificate | Condition:

@@ -23,6 +23,7 @@ from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, Listene
 from gatewayproxy.compiler.resolve.hostnames import intersect
 from gatewayproxy.compiler.resolve.rivals import Rival, Rivals
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Attachment, Route
 from gatewayproxy.model.status import Condition, Reason
@@ -31,6 +32,7 @@ __all__ = ["PARENT_KINDS", "ParentVerdict", "Parents", "RouteDraft", "age_of"]
 
 PARENT_KINDS: Final = ("Gateway", "ListenerSet")  # that routes attach to, of the group of the Gateway API
 
+_NO_PARENTS: Final = "names no Gateway: nothing is routed"
 _HINTS: Final[Mapping[str, str]] = {
     Reason.NO_MATCHING_PARENT: "name a listener the {kind} has, or leave sectionName and port out",
     Reason.NOT_ALLOWED_BY_LISTENERS: "widen the listener's allowedRoutes, or label the namespace as its selector asks",
@@ -91,7 +93,7 @@ class Parents:
         if not draft.spec.parent_refs:
             meta = draft.spec.meta
             hint = "add parentRefs: [{name: <Gateway>}]"
-            self._findings.warn(meta.origin, meta.key, "spec.parentRefs", "names no Gateway: nothing is routed", hint)
+            self._findings.warn(meta.origin, meta.key, "spec.parentRefs", _NO_PARENTS, hint, Code.NO_PARENTS)
         for ref in draft.spec.parent_refs:
             parent = self._parent(draft, ref)
             if parent is None:
@@ -115,14 +117,16 @@ class Parents:
         meta = draft.spec.meta
         if ref.group != GATEWAY_GROUP or ref.kind not in PARENT_KINDS:
             kind = f"{ref.group}/{ref.kind}".lstrip("/")
-            self._findings.warn(ref.at, meta.key, ref.path, f"parents of kind {kind} are not supported, ignored")
+            self._findings.warn(
+                ref.at, meta.key, ref.path, f"parents of kind {kind} are not supported, ignored", code=Code.PARENT
+            )
             return None
         key = ResourceKey(ref.kind, ref.namespace or meta.namespace, ref.name)
         if key not in self._known:
             hint = f"add the {ref.kind}, or correct name and namespace"
-            self._findings.warn(ref.at, meta.key, ref.path, f"{key} does not exist", hint)
+            self._findings.warn(ref.at, meta.key, ref.path, f"{key} does not exist", hint, Code.PARENT)
         elif not self._known[key]:
-            self._findings.warn(ref.at, meta.key, ref.path, f"{key} has errors", "correct them first")
+            self._findings.warn(ref.at, meta.key, ref.path, f"{key} has errors", "correct them first", Code.PARENT)
         return self._ours.get(key)
 
     def _find(self, parent: ParentDraft, ref: ParentRef, draft: RouteDraft) -> list[Joined] | Condition:
@@ -153,14 +157,15 @@ class Parents:
         if not free:
             return Condition("Accepted", False, Reason.HOSTNAME_CONFLICT, message)
         told = f"{Reason.HOSTNAME_CONFLICT}: {message}"
-        self._findings.warn(ref.at, meta.key, ref.path, told, _HINTS[Reason.HOSTNAME_CONFLICT])
+        self._findings.warn(ref.at, meta.key, ref.path, told, _HINTS[Reason.HOSTNAME_CONFLICT], Code.HOST_CONFLICT)
         return free
 
     def _judge(self, draft: RouteDraft, ref: ParentRef, found: list[Joined] | Condition) -> None:
         accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
         if accepted is found:
             message = f"{accepted.reason}: {accepted.message}"
-            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _hint(accepted.reason, ref))
+            code = BY_REASON.get(accepted.reason, Code.PARENT)
+            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _hint(accepted.reason, ref), code)
         partial = () if draft.partial is None else (draft.partial,)
         draft.parents.append(ParentVerdict(ref, (accepted, draft.resolved, *partial)))
 
@@ -173,7 +178,8 @@ class Parents:
         if joined and lost:
             message = f"hostnames {listed(lost)} meet no listener of the route, ignored"
             hint = _HINTS[Reason.NO_MATCHING_LISTENER_HOSTNAME]
-            self._findings.warn(draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint)
+            meta = draft.spec.meta
+            self._findings.warn(meta.origin, meta.key, "spec.hostnames", message, hint, Code.HOST_OUTSIDE)
 
 
 def _hint(reason: str, ref: ParentRef) -> str:

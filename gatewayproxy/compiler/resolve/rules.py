@@ -24,6 +24,7 @@ from gatewayproxy.compiler.resolve.traffic import bind_session
 from gatewayproxy.fields import BackendObjectReference
 from gatewayproxy.fields.shapes import GATEWAY_GROUP
 from gatewayproxy.filters import combine
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.plan import Backend, FilterChain, GRPCMatch, HeaderTest, Match, Refusal, Route, Rule
 from gatewayproxy.model.refusals import FILTER_UNSUPPORTED, NO_BACKENDS, refuse
 from gatewayproxy.model.status import Condition, Reason
@@ -95,7 +96,7 @@ class RouteWork:
         spec, note = self._backends.traffic.session_of(each for each in services if each is not None)
         if note:
             hint = "target the other Services as well, or say sessionPersistence in the rule"
-            self._findings.warn(rule.at, key, f"{rule.path}.backendRefs", note, hint)
+            self._findings.warn(rule.at, key, f"{rule.path}.backendRefs", note, hint, Code.SESSIONS)
         return bind_session(spec, key, index, rule.name) if spec is not None else None
 
     def _verdicts(self) -> tuple[Condition | None, Condition | None]:
@@ -153,13 +154,15 @@ class RouteWork:
 
     def _drop(self, index: int, rule: _SpecRule, flaw: str, hint: str) -> None:
         self._flaws.setdefault(index, flaw)
-        self._findings.error(rule.at, self._route.meta.key, rule.path, f"{Reason.UNSUPPORTED_VALUE}: {flaw}", hint)
+        told = f"{Reason.UNSUPPORTED_VALUE}: {flaw}"
+        self._findings.error(rule.at, self._route.meta.key, rule.path, told, hint, Code.UNSUPPORTED)
 
     def _note(self, ref: BackendObjectReference, target: Target, detail: str) -> None:
         condition = target.condition
         self._resolved = condition if condition and self._resolved.status else self._resolved
         reason = f"{condition.reason}: " if condition else ""
-        self._findings.warn(ref.at, self._route.meta.key, ref.path, f"{reason}{detail}", target.hint)
+        code = BY_REASON.get(target.refusal.reason if target.refusal else "", Code.BACKEND)
+        self._findings.warn(ref.at, self._route.meta.key, ref.path, f"{reason}{detail}", target.hint, code)
 
 
 def header_tests(headers: Sequence[HeaderMatch]) -> tuple[HeaderTest, ...]:

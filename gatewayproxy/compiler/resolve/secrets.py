@@ -14,6 +14,7 @@ from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.secret import CERT_FILE, KEY_FILE, Secret
 from gatewayproxy.compiler.resolve.certificates import CertificateError, read_certificate
 from gatewayproxy.compiler.resolve.conditions import Findings
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.plan import Certificate
 
 __all__ = ["Secrets", "wanted_files"]
@@ -60,7 +61,7 @@ class Secrets:
         if self._now and certificate.not_after < self._now:
             self._findings.warn(
                 secret.meta.origin, secret.meta.key, "", "the certificate has expired; clients will refuse it",
-                "renew it",
+                "renew it", Code.EXPIRED,
             )  # fmt: skip
         return certificate
 

@@ -16,6 +16,7 @@ from gatewayproxy.compiler.manifests.traffic import SessionPersistence
 from gatewayproxy.compiler.manifests.xbackendtrafficpolicy import RetryConstraint, XBackendTrafficPolicy
 from gatewayproxy.compiler.resolve.conditions import Findings
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.status import Condition, Reason
 from gatewayproxy.model.traffic import RetryBudget, Session
@@ -81,7 +82,8 @@ class TrafficPolicies:
         for target in policy.targets:
             if (target.group, target.kind) != ("", "Service"):
                 kind = f"{target.group}/{target.kind}".lstrip("/")
-                self._findings.warn(meta.origin, meta.key, "spec.targetRefs", f"targets of kind {kind} are ignored")
+                told = f"targets of kind {kind} are ignored"
+                self._findings.warn(meta.origin, meta.key, "spec.targetRefs", told, code=Code.TARGET)
                 continue
             place = (meta.namespace, target.name)
             winner = self._by_service.setdefault(place, policy)
@@ -94,7 +96,8 @@ class TrafficPolicies:
         for condition in draft.flaws.values():
             hint = "name a Service of this namespace, in one policy only"
             text = f"{condition.reason}: {condition.message}"
-            self._findings.warn(meta.origin, meta.key, "spec.targetRefs", text, hint)
+            code = BY_REASON.get(condition.reason, Code.TARGET)
+            self._findings.warn(meta.origin, meta.key, "spec.targetRefs", text, hint, code)
         return draft
 
 

@@ -12,6 +12,7 @@ from gatewayproxy.compiler.manifests.service import ENDPOINTS_ANNOTATION, Servic
 from gatewayproxy.compiler.resolve.backends.target import STREAMS, BackendDraft, Sought, Surroundings, Target, refused
 from gatewayproxy.compiler.resolve.endpoints import EndpointsError, fallback_name, from_annotation, from_slices
 from gatewayproxy.compiler.resolve.policies import ServiceTls
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.plan import Cluster
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.refusals import (
@@ -117,7 +118,7 @@ class Services:
             return
         self._blamed.add((service.meta.namespace, service.meta.name))
         field = f"metadata.annotations[{ENDPOINTS_ANNOTATION}]"
-        self._findings.error(service.meta.origin, service.meta.key, field, message)
+        self._findings.error(service.meta.origin, service.meta.key, field, message, code=Code.MALFORMED)
 
 
 def _find_port(service: Service, number: int, transport: str) -> ServicePort | None:

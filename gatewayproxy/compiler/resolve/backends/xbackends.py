@@ -21,6 +21,7 @@ from gatewayproxy.compiler.resolve.presented import certificate_of
 from gatewayproxy.compiler.resolve.references import Subject
 from gatewayproxy.compiler.resolve.trust import resolve_validation
 from gatewayproxy.fields.shapes import EXPERIMENTAL_GROUP
+from gatewayproxy.model.codes import BY_REASON, Code
 from gatewayproxy.model.plan import BackendTls, Certificate, Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.refusals import (
@@ -155,10 +156,18 @@ def _tell(draft: XBackendDraft, findings: Findings) -> None:
     if not draft.accepted.status:
         why = draft.accepted if resolved.status else resolved
         hint = "correct it; until then its requests fail"
-        findings.error(meta.origin, meta.key, "spec", f"{why.reason}: {why.message}", hint)
+        findings.error(
+            meta.origin,
+            meta.key,
+            "spec",
+            f"{why.reason}: {why.message}",
+            hint,
+            BY_REASON.get(why.reason, Code.BACKEND_TLS),
+        )
     elif not resolved.status:
         hint = "correct it; until then the others alone are trusted"
-        findings.error(meta.origin, meta.key, "spec.tls", f"{resolved.reason}: {resolved.message}", hint)
+        told = f"{resolved.reason}: {resolved.message}"
+        findings.error(meta.origin, meta.key, "spec.tls", told, hint, BY_REASON.get(resolved.reason, Code.AUTHORITY))
 
 
 def _refused(name: str, reason: str, detail: str) -> Target:
