@@ -463,6 +463,9 @@ class Exchange:
             self.answer_with(refusal.status, refusal.reason, refusal.detail, lines=edited_lines(b"", choice.response))
             return
         where = location(respond, self.head.authority, self.head.target)
+        if self.connection.site.limits.trusted_hops and forwarded.leads_back(self.head, where):
+            self.answer_with(508, "redirect_loop", "X-Forwarded-* say that this is where the redirect leads")
+            return
         lines = edited_lines(b"location: %b\r\n" % where, choice.response)
         self.answer_with(respond.status, "redirect", lines=lines, body=b"")
 

@@ -17,6 +17,7 @@ from gatewayproxy.wire.head import CHUNKED, RequestHead
 __all__ = [
     "client_of",
     "constant_lines",
+    "leads_back",
     "own_lines",
     "peer_address",
     "standing_lines",
@@ -27,6 +28,7 @@ __all__ = [
 
 _BELIEVED: Final = frozenset((b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-host"))
 _ID: Final = re.compile(rb"[!-~]{1,128}+")
+_WELL_KNOWN: Final = {b"http": b"80", b"https": b"443"}
 
 
 def peer_address(peername: object) -> bytes:
@@ -116,6 +118,38 @@ def client_of(head: RequestHead, peer: bytes, trusted_hops: int) -> bytes:
         return peer
     hops = [hop.strip() for hop in chain.split(b",")]
     return hops[-min(trusted_hops, len(hops))]
+
+
+def leads_back(head: RequestHead, where: bytes) -> bool:
+    """Return whether URL *where* is the one that the client asked for, by what a trusted proxy says of it.
+
+    A proxy that ends TLS passes the request on in clear text; sent to https, the client would come here for ever.
+    """
+    scheme = _said(head, b"x-forwarded-proto").lower()
+    if not scheme:
+        return False
+    host, port = _split_authority(_said(head, b"x-forwarded-host") or head.authority)
+    port = _said(head, b"x-forwarded-port") or port or _WELL_KNOWN.get(scheme, b"")
+    to, _, rest = where.partition(b"://")
+    authority, slash, path = rest.partition(b"/")
+    there, to_port = _split_authority(authority)
+    return (to, there.lower(), to_port or _WELL_KNOWN.get(to, b""), slash + path) == (
+        scheme, host.lower(), port, head.target,
+    )  # fmt: skip
+
+
+def _said(head: RequestHead, name: bytes) -> bytes:
+    """Return field *name* where one proxy alone has written it, else b""."""
+    value = head.hot.get(name, b"")
+    return b"" if b"," in value else value
+
+
+def _split_authority(authority: bytes) -> tuple[bytes, bytes]:
+    """Return host and port, b"" where there is none; an IPv6 address keeps its brackets."""
+    host, bracket, port = authority.partition(b"]")
+    if not bracket:
+        host, _, port = authority.partition(b":")
+    return host + bracket, port.removeprefix(b":")
 
 
 def valid_id(value: bytes | None) -> bytes | None:
