@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from gatewayproxy.insight.requests import Kind, Request, server_name_for
 
-__all__ = ["FORMS", "Logged", "form_of", "parse_line"]
+__all__ = ["FORMS", "Logged", "captured_host", "foreign_request", "form_of", "own_request", "parse_line"]
 
 
 class Logged(NamedTuple):
@@ -99,7 +99,7 @@ def _ours(tree: dict[str, Any]) -> Logged | None:
         return None
     get = tree.get
     authority = _octets(get("host"))
-    request = _request(
+    request = own_request(
         kind,
         protocol,
         version,
@@ -118,7 +118,7 @@ def _ours(tree: dict[str, Any]) -> Logged | None:
 def _usual(found: re.Match[bytes]) -> Logged:
     time, protocol, version, listener, route, rule, client, method, target, status, host, reason = found.groups()
     name = protocol.decode("latin-1")
-    request = _request(
+    request = own_request(
         _KINDS[name],
         name,
         version.decode("latin-1"),
@@ -145,7 +145,7 @@ def _text(line: bytes) -> Logged | None:
         return None
     time, client, protocol, method, target, host, status, reason, listener, route, rule = found.groups()[:11]
     name, _, version = protocol.decode("ascii").partition("/")
-    request = _request(
+    request = own_request(
         _KINDS[name],
         name,
         version,
@@ -174,7 +174,7 @@ def _character(found: re.Match[bytes]) -> bytes:
     return _CONTROL.get(found[3], found[3])
 
 
-def _request(
+def own_request(
     kind: Kind,
     protocol: str,
     version: str,
@@ -192,7 +192,7 @@ def _request(
     return Request(kind, 0, "", listener, tls, name, version, method, authority, target, path, query, client=client)
 
 
-def _foreign(
+def foreign_request(
     *, method: bytes, target: bytes, version: bytes, authority: bytes, client: bytes, tls: bool | None = None,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Request:  # fmt: skip
@@ -215,7 +215,7 @@ def _combined(line: bytes) -> Logged | None:
         return None
     client, time, method, target, version, status, referer, agent = found.groups()
     headers = ((b"referer", referer), (b"user-agent", agent))
-    request = _foreign(
+    request = foreign_request(
         method=method, target=target, version=version, authority=b"", client=client,
         headers=tuple((name, _unescaped(value)) for name, value in headers if value not in (None, b"-", b"")),
     )  # fmt: skip
@@ -228,7 +228,7 @@ def _envoy(line: bytes) -> Logged | None:
         return None
     time, method, target, version, status, flags, client, agent, request_id, authority = found.groups()
     headers = ((b"user-agent", agent), (b"x-request-id", request_id))
-    request = _foreign(
+    request = foreign_request(
         method=method, target=target, version=version, authority=b"" if authority == b"-" else authority,
         client=client.partition(b",")[0], headers=tuple(each for each in headers if each[1] not in (b"-", b"")),
     )  # fmt: skip
@@ -247,7 +247,7 @@ def _envoy_json(tree: dict[str, Any]) -> Logged | None:
     port = octets("downstream_local_address").rpartition(b":")[2]
     name = octets("requested_server_name")
     agent = octets("user-agent")
-    request = _foreign(
+    request = foreign_request(
         method=method, target=target, version=octets("protocol").removeprefix(b"HTTP/") or b"1.1",
         authority=octets(":authority"), client=octets("x-forwarded-for").partition(b",")[0], tls=True if name else None,
         headers=((b"user-agent", agent),) if agent else (),
@@ -268,12 +268,16 @@ def _haproxy(line: bytes) -> Logged | None:
     if found is None:
         return None
     client, time, frontend, _, status, captured, method, target, version = found.groups()
-    hosts = [each for each in (captured or b"").split(b"|") if _HOST.fullmatch(each)]
-    request = _foreign(
-        method=method, target=target, version=version, authority=hosts[0] if hosts else b"", client=client,
+    request = foreign_request(
+        method=method, target=target, version=version, authority=captured_host(captured or b""), client=client,
         tls=frontend.endswith(b"~"),
     )  # fmt: skip
     return Logged(request, max(int(status), 0), time.decode("latin-1"))
+
+
+def captured_host(captured: bytes) -> bytes:
+    """Return the host among what HAProxy has *captured*, b"" where there is none."""
+    return next((each for each in captured.split(b"|") if _HOST.fullmatch(each)), b"")
 
 
 FORMS: Final[dict[str, Callable[[bytes], Logged | None]]] = {
