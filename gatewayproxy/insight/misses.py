@@ -1,16 +1,13 @@
 """Every match that could have taken a request, and the first predicate that it failed; nearest miss first. Pure.
 
-A match is asked by the machine's own code: lowered alone, piece by piece (its path, then with its method, and so on),
-and each time `find_entry` says whether the request passes. What passes everything and still lost, lost by precedence.
+A match is asked by the machine's own code: lowered alone, piece by piece (`routing.nearest.failure`). What passes
+everything and still lost, lost by precedence.
 Matches are those of the plan, for a table leaves out what can never win.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from enum import IntEnum
-from itertools import takewhile
 from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.lower.calls import call_layers
@@ -18,23 +15,11 @@ from gatewayproxy.compiler.lower.paths import Claimed, path_index
 from gatewayproxy.compiler.lower.precedence import Claim, call_rank, host_rank, rank
 from gatewayproxy.model.names import widening
 from gatewayproxy.model.plan import GRPCMatch, HeaderTest, Listener, Match, PathKind, Plan, QueryTest, Route, Rule
-from gatewayproxy.routing.match import Request, find_entry, query_params
-from gatewayproxy.routing.table import ListenerLabel, RouteEntry, RuleLabel, VirtualHost
+from gatewayproxy.routing.match import Request, query_params
+from gatewayproxy.routing.nearest import Placed, Predicate, failure, n_common, placed
+from gatewayproxy.routing.table import RouteEntry, RuleLabel
 
 __all__ = ["Asked", "Contender", "Miss", "Predicate", "contenders", "match_text", "misses"]
-
-
-class Predicate(IntEnum):
-    """What a match was found wanting in, in the order in which it is asked. The higher, the nearer the miss."""
-
-    PORT = 0
-    LISTENER = 1
-    HOST = 2
-    PATH = 3  # of a GRPCRoute: the service
-    METHOD = 4
-    HEADER = 5
-    QUERY = 6
-    PRECEDENCE = 7  # it fits, and another one goes before it
 
 
 class Contender(NamedTuple):
@@ -140,75 +125,44 @@ def _covers(hostname: str, host: str) -> bool:
 
 def _host_miss(contender: Contender, asked: Asked) -> Miss:
     names = [effective or "any host" for effective, _ in contender.hostnames] or [contender.listener.hostname]
-    alike = max(_n_common(name[::-1], asked.host[::-1]) for name in names)
+    alike = max(n_common(name[::-1], asked.host[::-1]) for name in names)
     return Miss(contender, Predicate.HOST, f"its hostnames are {', '.join(names)}", (alike,))
-
-
-def _n_common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many items both begin with."""
-    same = (mine == theirs for mine, theirs in zip(one, other, strict=False))
-    return sum(1 for _ in takewhile(bool, same))
 
 
 # --- one match, piece by piece
 
-_LABEL: Final = ListenerLabel(0, "-")
 _ENTRY: Final = RouteEntry(index=0, label=RuleLabel("-", "-", "-", 0), fingerprint=b"")
-
-
-def _passes(match: Match | GRPCMatch, request: Request) -> bool:
-    """Return whether *match*, were it the only one, would take *request*."""
-    if isinstance(match, GRPCMatch):
-        layers = call_layers([Claimed(Claim(match, 0.0, "", 0, 0), _ENTRY)])
-    else:
-        layers = (path_index([Claimed(Claim(match, 0.0, "", 0, 0), _ENTRY)]),)
-    return find_entry(VirtualHost(listener=_LABEL, layers=layers), request) is not None
 
 
 def _match_miss(contender: Contender, request: Request) -> Miss | None:
     match = contender.match
-    if _passes(match, request):
+    call = isinstance(match, GRPCMatch)
+    found = failure(_alone(match), request)
+    if found is None:
         return None
-    bare: Match | GRPCMatch
+    match found.failed:
+        case Predicate.PATH:
+            detail = f"the {'call' if call else 'path'} is {_text(request.path)}"
+        case Predicate.METHOD:
+            detail = f"the call is {_text(request.path)}" if call else f"the method is {_text(request.method)}"
+        case Predicate.HEADER:
+            detail = _field_detail("header", found.name, request.field(found.name))
+        case _:
+            detail = _field_detail("query parameter", found.name, query_params(request.query).get(found.name))
+    return Miss(contender, found.failed, detail, found.nearness)
+
+
+def _alone(match: Match | GRPCMatch) -> Placed:
+    """Return what *match* is lowered to, were it the only one."""
     if isinstance(match, GRPCMatch):
-        bare = replace(match, headers=())
-        if not _passes(replace(bare, method=b""), request):
-            return Miss(
-                contender, Predicate.PATH, f"the call is {_text(request.path)}", (_alike(match.service, request),)
-            )
-        if not _passes(bare, request):
-            return Miss(contender, Predicate.METHOD, f"the call is {_text(request.path)}", ())
-        return _field_miss(contender, bare, request, 0)
-    bare = replace(match, method=None, headers=(), query=())
-    if not _passes(bare, request):
-        return Miss(contender, Predicate.PATH, f"the path is {_text(request.path)}", (_alike(match.path[1:], request),))
-    if match.method is not None and not _passes(replace(bare, method=match.method), request):
-        return Miss(contender, Predicate.METHOD, f"the method is {_text(request.method)}", (len(match.path),))
-    return _field_miss(contender, bare, request, len(match.path))
+        layers = call_layers([Claimed(Claim(match, 0.0, "", 0, 0), _ENTRY)])
+        return next(placed(layers, call=True))
+    return next(placed([path_index([Claimed(Claim(match, 0.0, "", 0, 0), _ENTRY)])]))
 
 
-def _field_miss(contender: Contender, bare: Match | GRPCMatch, request: Request, size: int) -> Miss | None:
-    """Return the miss of the first header or query test that fails; of two such misses more passed tests are nearer."""
-    match = contender.match
-    failed = [test for test in match.headers if not _passes(replace(bare, headers=(test,)), request)]
-    if failed:
-        detail = _field_detail("header", failed[0], request.field(failed[0].name))
-        return Miss(contender, Predicate.HEADER, detail, (-len(failed), size))
-    if isinstance(match, Match) and isinstance(bare, Match):
-        lacking = [test for test in match.query if not _passes(replace(bare, query=(test,)), request)]
-        if lacking:
-            detail = _field_detail("query parameter", lacking[0], query_params(request.query).get(lacking[0].name))
-            return Miss(contender, Predicate.QUERY, detail, (-len(lacking), size))
-    return None
-
-
-def _alike(wanted: bytes, request: Request) -> int:
-    return _n_common(wanted, request.path[1:])
-
-
-def _field_detail(what: str, test: HeaderTest | QueryTest, value: bytes | None) -> str:
+def _field_detail(what: str, name: bytes, value: bytes | None) -> str:
     said = "is absent" if value is None else f'is "{_text(value)}"'
-    return f"{what} {_text(test.name)} {said}"
+    return f"{what} {_text(name)} {said}"
 
 
 # --- precedence, in words
