@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments
+from gatewayproxy.cli import arguments, testing
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
 from gatewayproxy.insight import check, completion, get
@@ -90,13 +90,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    report = _compile(options, options.config)
-    if options.output == "json":
-        print(check.to_json(report.problems), end="")
-    else:
-        print(check.to_text(report.problems), end="")
-        print(check.count(report.problems, len(report.objects)), file=sys.stderr)
-    return int(check.has_errors(report.problems))
+    from gatewayproxy.insight.lint import LINTS, lint
+    from gatewayproxy.insight.lint.sarif import to_sarif
+
+    read, compile_options = _read(options, options.config)
+    config, judged = lint(read.sources, compile_options, read_files)
+    told = (*read.problems, *judged.told)
+    titles = {code: each.title for code, each in LINTS.items()}
+    match options.output:
+        case "json":
+            print(check.to_json(told), end="")
+        case "sarif":
+            print(to_sarif(told, judged.silenced, LINTS, importlib.metadata.version(PROGRAM)), end="")
+        case "github":
+            print(check.to_workflow(told, titles), end="")
+        case _:
+            print(check.to_text(told), end="")
+            print(check.count(told, len(config.status.objects), len(judged.silenced)), file=sys.stderr)
+    return int(check.has_errors(told) or (options.strict and bool(told)))
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -119,6 +130,10 @@ def _explain(options: argparse.Namespace) -> int:
     if check.has_errors(problems):
         print(f"{PROGRAM}: the manifests have errors: see {PROGRAM} check", file=sys.stderr)
     return int(not explain.answers_well(decision))
+
+
+def _test(options: argparse.Namespace) -> int:
+    return testing.command(options, *_read(options, options.config))
 
 
 def _write(path: str, text: str) -> None:
@@ -162,6 +177,7 @@ COMMANDS: Final = {
     "run": _run,
     "check": _check,
     "explain": _explain,
+    "test": _test,
     "get": _get,
     "version": _version,
     "completion": _completion,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
+from gatewayproxy.cli import testing
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -53,9 +54,14 @@ signals:
 CHECK_EPILOG: Final = """\
 examples:
   gatewayproxy check manifests/            one problem a paragraph: file:line, what is wrong, -> what to write
-  gatewayproxy check manifests/ -o json    for programs
+  gatewayproxy check manifests/ --strict   warnings are errors, too: for CI
+  gatewayproxy check manifests/ -o sarif   for code scanning; -o github: beside the lines of a pull request
 
-exit status: 0 without errors (warnings are allowed), 1 with errors, 2 if the command itself is wrong"""
+docs/lint.md says what each code in brackets means. To silence one on one object, annotate it:
+  gatewayproxy.io/lint-ignore: "GW102, GW109"
+
+exit status: 0 without errors (warnings are allowed), 1 with errors (--strict: or warnings), 2 if the command itself
+is wrong"""
 
 EXPLAIN_EPILOG: Final = """\
 examples:
@@ -155,6 +161,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _run_arguments(add("run", "serve manifests until told to stop", RUN_EPILOG))
     _check_arguments(add("check", "list what is wrong with manifests", CHECK_EPILOG))
     _explain_arguments(add("explain", "tell what becomes of a request, and why", EXPLAIN_EPILOG))
+    test = add("test", "run the RouteTests of manifests, without sockets", testing.EPILOG)
+    testing.add_arguments(test)
+    _compile_arguments(test)
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
     add("version", "print versions")
     shell = add("completion", "print a completion script: source <(gatewayproxy completion bash)")
@@ -233,7 +242,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(rest="config")
     parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
+    formats = ("text", "json", "sarif", "github")
+    parser.add_argument("-o", "--output", choices=formats, default="text", help="(%(default)s)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings, too")
     _compile_arguments(parser)
 
 

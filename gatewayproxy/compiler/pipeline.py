@@ -48,6 +48,11 @@ class Compiler:
         self._files: list[ReadFile] = []  # of the last call, accepted versions in place
         self._accepted: dict[ResourceKey, Accepted] = {}
 
+    @property
+    def resources(self) -> Resources:
+        """The objects of the last call, as they were read."""
+        return gather_files(self._files)
+
     def adopt(self, generation: int) -> None:
         """Take what was compiled last as accepted: it serves, as *generation*."""
         self._accepted = accepted_of(self._files, generation)

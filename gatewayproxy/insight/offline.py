@@ -6,13 +6,14 @@ Reading files is the caller's part, so that this stays testable with values: *re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.pipeline import Compiled, Compiler
-from gatewayproxy.model.source import CompileOptions, Source
+from gatewayproxy.model.source import CompileOptions, HeldObject, Source
 from gatewayproxy.model.status import StatusReport
 
-__all__ = ["Read", "compiled", "report"]
+__all__ = ["Compiled", "Read", "compiled", "examined", "report", "restored"]
 
 Read = Callable[[frozenset[str]], Mapping[str, bytes | None]]
 
@@ -23,6 +24,22 @@ def compiled(sources: Sequence[Source], options: CompileOptions, read: Read) -> 
     return compiler.compile(sources, options, read(compiler.wanted_files(sources)))
 
 
+def examined(sources: Sequence[Source], options: CompileOptions, read: Read) -> tuple[Compiled, Resources]:
+    """Return what *sources* mean, and the objects in them as they were read."""
+    compiler = Compiler()
+    done = compiler.compile(sources, options, read(compiler.wanted_files(sources)))
+    return done, compiler.resources
+
+
 def report(sources: Sequence[Source], options: CompileOptions, read: Read) -> StatusReport:
     """Return the status and the problems of *sources*; never raises for their content."""
     return compiled(sources, options, read).status
+
+
+def restored(
+    sources: Sequence[Source], held: Iterable[HeldObject], options: CompileOptions, read: Read
+) -> Compiled:
+    """Return what *sources* came to while *held*, accepted before, stood in for objects with errors."""
+    compiler = Compiler()
+    compiler.recall(sources, held)
+    return compiler.compile(sources, options, read(compiler.wanted_files(sources)))

@@ -29,6 +29,7 @@ def test_json_has_every_part() -> None:
         "file": "b.yaml",
         "line": 3,
         "severity": "warning",
+        "code": "",
         "object": {"kind": "HTTPRoute", "namespace": "shop", "name": "api"},
         "field": "spec.rules[0]",
         "message": "shadowed",
