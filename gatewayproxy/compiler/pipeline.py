@@ -15,6 +15,7 @@ from gatewayproxy.compiler.lower import lower
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.accepted import Accepted, accepted_of, held_objects, hold, recalled
 from gatewayproxy.compiler.manifests.reader import ReadFile, gather_files, read_source
+from gatewayproxy.compiler.manifests.routetest import RouteTest
 from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.compiler.patches import apply_patches
 from gatewayproxy.compiler.resolve.secrets import wanted_files
@@ -34,6 +35,7 @@ class Compiled:
     plan: Plan
     table: RoutingTable
     status: StatusReport
+    tests: tuple[RouteTest, ...] = ()  # in source order
 
 
 class Compiler:
@@ -77,7 +79,7 @@ class Compiler:
         resources = self._resources(sources)
         resolved = FRONTENDS["gateway_api"](resources, options, files)
         table = lower(resolved.plan, options)
-        return Compiled(plan=resolved.plan, table=table, status=resolved.status)
+        return Compiled(plan=resolved.plan, table=table, status=resolved.status, tests=resources.of(RouteTest))
 
     def _resources(self, sources: Sequence[Source]) -> Resources:
         known, self._read = self._read, {}

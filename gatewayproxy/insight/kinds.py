@@ -293,6 +293,10 @@ KINDS: Final = (
         kind="Patch", plural="patches", group="gatewayproxy.io",
         columns=(Column("TARGET", _target), Column("FILES", _patch_files)),
     ),
+    KindInfo(
+        kind="RouteTest", plural="routetests", group="gatewayproxy.io",
+        columns=(Column("TESTS", lambda tree: str(len(_items(tree, "spec", "tests")))),),
+    ),
     KindInfo(kind="ConfigMap", plural="configmaps", short=("cm",), columns=(Column("DATA", _data_count),)),
     KindInfo(
         kind="Namespace", plural="namespaces", short=("ns",), namespaced=False,

@@ -22,6 +22,7 @@ from gatewayproxy.compiler.manifests import (
     namespace,
     patch,
     referencegrant,
+    routetest,
     secret,
     service,
     tcproute,
@@ -72,5 +73,6 @@ KINDS: Final[dict[tuple[str, str], Kind]] = {  # by (API group, kind)
     ("", "Secret"): Kind(read=secret.read, annotations=(secret.CERT_FILE, secret.KEY_FILE)),
     ("", "ConfigMap"): Kind(read=configmap.read),
     ("gatewayproxy.io", "Patch"): Kind(read=patch.read, versions=("v1alpha1",)),
+    ("gatewayproxy.io", "RouteTest"): Kind(read=routetest.read, versions=("v1alpha1",)),
     ("", "Namespace"): Kind(read=namespace.read, namespaced=False, name=LABEL),
 }

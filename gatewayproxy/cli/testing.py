@@ -1,0 +1,143 @@
+"""`gatewayproxy test`: its words, and what it prints. What tests are and mean is `insight.routetests`'."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatewayproxy.errors import ConfigError
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.sources import ReadSet, read_files
+
+if TYPE_CHECKING:
+    from gatewayproxy.insight.routetests.recording import Recorder
+    from gatewayproxy.insight.routetests.running import Report
+
+__all__ = ["EPILOG", "add_arguments", "command"]
+
+MAX_LINE_BYTES: Final = 65_536  # of a log: of a longer one the rest is a line of its own, of no form
+OUTPUTS: Final = ("text", "json", "junit")
+
+EPILOG: Final = """\
+examples:
+  gatewayproxy test manifests/                             run every RouteTest there, no socket opened
+  gatewayproxy test manifests/ tests/ --require-coverage 90     and those of tests/; 90 % of the rules need a test
+  gatewayproxy test manifests/ -o junit > report.xml       for CI systems
+  gatewayproxy test manifests/ --record access.log > manifests/tests.yaml     write tests from traffic
+
+a test says what is to become of a request; write your first one:
+  apiVersion: gatewayproxy.io/v1alpha1
+  kind: RouteTest
+  metadata: {name: shop}
+  spec:
+    tests:
+      - name: the cart has its own backend
+        request: {url: "https://shop.example/cart"}
+        expect: {route: shop, backends: [{name: cart}]}
+
+exit status: 0 if all tests pass, 1 if one fails or cannot be read, or too few rules are tested, 2 if the command itself
+is wrong"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of `test` but those that say what manifests mean."""
+    parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder, of manifests, tests, or both")
+    parser.add_argument("-o", "--output", choices=OUTPUTS, default="text", help="(%(default)s)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name the tests that pass, too")
+    parser.add_argument(
+        "--require-coverage",
+        metavar="PERCENT",
+        type=_percent,
+        help="fail if fewer of the rules have a test that passes",
+    )
+    parser.add_argument(
+        "--record", metavar="LOG", action="append", default=[],
+        help="print tests made of an access log instead, - or *.gz too; one for each rule and outcome; may be repeated",
+    )  # fmt: skip
+    parser.set_defaults(rest="config")
+
+
+def command(options: argparse.Namespace, read: ReadSet, compile_options: CompileOptions) -> int:
+    """Run the tests, or record some; return the exit status."""
+    from gatewayproxy.insight import offline
+
+    compiled = offline.compiled(read.sources, compile_options, read_files)
+    if any(problem.severity.value == "error" for problem in (*read.problems, *compiled.status.problems)):
+        _tell("the manifests have errors: see gatewayproxy check")
+    if options.record:
+        from gatewayproxy.insight.routetests.recording import Recorder
+
+        return _record(options.record, Recorder(compiled))
+    from gatewayproxy.insight.routetests.running import has_tests, run_tests
+
+    if not has_tests(compiled):
+        hint = "write a RouteTest (gatewayproxy test --help shows one), or --record an access log"
+        raise ConfigError("no tests found", where=", ".join(options.config), hint=hint)
+    begun_at = time.monotonic()
+    report = run_tests(compiled, read.sources)
+    sys.stdout.write(_shown(report, options, time.monotonic() - begun_at))
+    required = options.require_coverage
+    short = required is not None and report.coverage.percent < required
+    if short:
+        told = f"{report.coverage.tested} of {report.coverage.total} rules are tested, {required:g} % are required"
+        _tell(told)
+    return int(short or not report.passed)
+
+
+def _tell(text: str) -> None:
+    """Tell a person something that is no part of the output."""
+    sys.stderr.write(f"gatewayproxy: {text}\n")
+
+
+def _shown(report: Report, options: argparse.Namespace, elapsed_s: float) -> str:
+    from gatewayproxy.insight.routetests.junit import to_junit
+    from gatewayproxy.insight.routetests.reports import to_json, to_text
+
+    config = " ".join(options.config)
+    if options.output == "json":
+        return to_json(report, config, elapsed_s)
+    if options.output == "junit":
+        return to_junit(report, config, elapsed_s, require=options.require_coverage)
+    return to_text(report, config, every=options.verbose)
+
+
+def _record(logs: Sequence[str], recorder: Recorder) -> int:
+    for path in logs:
+        for line in _lines(path):
+            recorder.take(line)
+    sys.stdout.write(recorder.to_yaml())
+    _tell(recorder.summary())
+    return int(not recorder.n_tests)
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """Yield the lines of a log without their ends; raise ConfigError where it cannot be read."""
+    try:
+        with _opened(path) as stream:
+            while line := stream.readline(MAX_LINE_BYTES):
+                yield line.rstrip(b"\r\n")
+    except (OSError, EOFError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read: {why}", where=path, hint="name an access log, - or a *.gz of one") from error
+
+
+def _opened(path: str) -> gzip.GzipFile | BufferedReader:
+    if path == "-":
+        return open(0, "rb", closefd=False)
+    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number from 0 to 100")
+    return value
