@@ -53,6 +53,9 @@ class Kind(IntEnum):
     COMPILE = 15  # supervisor -> compiler; compiler -> supervisor: the outcome, after its slices
     STATUS = 16  # compiler -> supervisor: the objects as JSON, before the outcome
     MEMORY = 17  # compiler -> supervisor, before the outcome; supervisor -> compiler that starts anew: `ops.memory`
+    DOCUMENTS = 18  # supervisor -> compiler: `ops.memory`, for the next COMPILE or TELL
+    EXPLAIN = 20  # supervisor -> explaining child: a question; back: that it is ready, then answers
+    TELL = 19  # supervisor -> compiler: what do the documents say; compiler -> supervisor: the answer, as text
 
 
 class ChannelError(GatewayProxyError):

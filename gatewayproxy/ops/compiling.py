@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,36 +48,57 @@ class CompilerProcess:
         self._adopted = Answer()  # the one that serves
         self._n_bytes = 0
         self._done: asyncio.Future[Answer] | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
         """Return the child's process id, if there is one."""
         return self._child.pid if self._child is not None else None
 
-    async def compile(self, request: dict[str, Any]) -> Answer:
-        """Compile; raise ConfigError with the reason where there is no table.
+    @property
+    def memory(self) -> bytes:
+        """Return the texts of what serves, see `ops.memory`."""
+        return self._adopted.memory
+
+    async def compile(self, request: dict[str, Any], documents: bytes = b"") -> Answer:
+        """Compile what is on disk, or *documents*; raise ConfigError with the reason where there is no table.
 
         `Refused` where the sources are at fault, otherwise the deadline, the memory bound, or a crash.
         """
+        async with self._turn:
+            self._n_requests += 1
+            numbered = {**request, "number": self._n_requests, "adopted": self._adopted.number}
+            answer = await self._ask(Kind.COMPILE, numbered, [documents] if documents else [])
+        if not answer.head["ok"]:
+            raise Refused(answer.head)
+        return answer
+
+    async def tell(self, question: dict[str, Any], documents: Sequence[bytes]) -> bytes:
+        """Return what the child has to say of *documents*: `history_texts.tell`. Raise ConfigError as `compile`."""
+        async with self._turn:
+            return (await self._ask(Kind.TELL, question, documents)).status
+
+    async def _ask(self, kind: Kind, question: dict[str, Any], documents: Sequence[bytes]) -> Answer:
         if self._child is None:
             self._child = self._start()
-        self._n_requests += 1
         self._answer = Answer(self._n_requests)
         self._n_bytes = 0
         self._done = asyncio.get_running_loop().create_future()
-        self._child.send(Kind.COMPILE, {**request, "number": self._n_requests, "adopted": self._adopted.number})
+        for each in documents:
+            self._child.send_bytes(Kind.DOCUMENTS, each)
+        self._child.send(kind, question)
         try:
             async with asyncio.timeout(self._options.compile_deadline_s):
-                answer = await self._done
+                return await self._done
         except TimeoutError as error:
             await self.close()
             message = f"compiling took longer than {self._options.compile_deadline_s:g} s"
             raise ConfigError(message, hint="name fewer or smaller manifests") from error
+        except asyncio.CancelledError:
+            self._give_up()  # what it would still say is no answer to what is asked next
+            raise
         finally:
             self._done = None
-        if not answer.head["ok"]:
-            raise Refused(answer.head)
-        return answer
 
     def adopt(self, answer: Answer) -> None:
         """Take note that *answer* serves: its objects are what later ones with errors are held at."""
@@ -87,6 +109,11 @@ class CompilerProcess:
         if self._child is not None:
             child, self._child = self._child, None
             await child.end()
+
+    def _give_up(self) -> None:
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.kill()
 
     def _start(self) -> Child:
         options = self._options
@@ -115,8 +142,7 @@ class CompilerProcess:
             self._n_bytes += len(payload)
             self._answer.slices.append(payload)
             if self._n_bytes > MAX_TABLE_BYTES:
-                self._child = None
-                child.kill()
+                self._give_up()
                 self._fail(f"the table takes more than {MAX_TABLE_BYTES >> 20} MiB")
         elif kind is Kind.STATUS:
             self._answer.status = payload
@@ -126,6 +152,8 @@ class CompilerProcess:
             self._answer.head = from_json(payload)
             self._done.set_result(self._answer)
             self._answer = Answer()
+        elif kind is Kind.TELL and self._done is not None and not self._done.done():
+            self._done.set_result(Answer(status=payload))
 
     def _on_exit(self, child: Child, status: int) -> None:
         if self._child is child:

@@ -11,22 +11,24 @@ import json
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from gatewayproxy.compiler.pipeline import Compiled, Compiler
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.names import BindKey
-from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
 from gatewayproxy.ops import memory
-from gatewayproxy.ops.sources import SOURCES, read_files
+from gatewayproxy.ops.sources import SOURCES, ReadSet, read_files
 from gatewayproxy.routing.handover import slices
 from gatewayproxy.routing.table import HostIndex, PathIndex, RouteEntry, RoutingTable
 
 __all__ = ["Outcome", "Reloader", "changes"]
 
 MAX_LISTED: Final = 200  # problems, or names of changed rules, told one by one; the rest is a number
+MAX_TOUCHED: Final = 20_000  # names of changed rules for the guard; beyond, it watches all rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,9 @@ class Reloader:
 
     def __init__(self, paths: Iterable[str], options: CompileOptions) -> None:
         self._paths = tuple(paths)
-        self._options = options
+        self.options = options
         self._compiler = Compiler()
+        self._latest = self._compiler  # what compiled last: another one for documents of the history
         self._compiled = 0  # number of the request that was compiled last
         self._outlines: list[_Outline] = []  # the table in force, if it is ours, and the newest one
 
@@ -64,8 +67,8 @@ class Reloader:
         self._compiler.recall(last.sources, last.held)
         self._compiled = last.number
 
-    def compile(self, request: Mapping[str, Any]) -> Outcome:
-        """Compile what is on disk now.
+    def compile(self, request: Mapping[str, Any], documents: bytes = b"") -> Outcome:
+        """Compile what is on disk now, or *documents*, the `Outcome.memory` of a generation that is to come back.
 
         A document of which not even the object's name can be read fails the compilation, unless nothing serves yet.
         *request*: its `number`, the number whose outcome was `adopted` last (0 = none), `generation` to give,
@@ -73,60 +76,95 @@ class Reloader:
         """
         begun_at = time.monotonic()
         if self._compiled and self._compiled == request["adopted"]:
+            self._compiler = self._latest
             self._compiler.adopt(request["serving"])
         try:
-            read = SOURCES["directory"](self._paths)
+            read = self._recollect(documents) if documents else self._read()
         except ConfigError as error:
             return Outcome(head={"ok": False, "error": str(error), "where": error.where, "hint": error.hint})
         read_at = time.monotonic()
-        files = read_files(sorted(self._compiler.wanted_files(read.sources)))  # parses: the greater part of compiling
-        compiled = self._compiler.compile(read.sources, self._options_for(request), files)
+        compiler = self._latest
+        files = read_files(sorted(compiler.wanted_files(read.sources)))  # parses: the greater part of compiling
+        compiled = compiler.compile(read.sources, self._options_for(request), files)
         self._compiled = request["number"]
         head = _head(compiled, read.problems)
+        head["input"] = _input_digest(read.sources, files)
         if request["serving"] and head["unreadable"]:
             return Outcome(head=_refused(head))
         head["read_ms"] = round((read_at - begun_at) * 1e3, 1)
-        head["changes"] = self._changes(compiled.table, request["serving"])
+        head["changes"], head["touched"] = self._changes(compiled.table, request["serving"])
         same = compiled.table.digest == request["digest"]
         status = _status_json(compiled.status)
         head["compile_ms"] = round((time.monotonic() - read_at) * 1e3, 1)
-        remembered = memory.pack(request["number"], read.sources, self._compiler.held_objects())
+        remembered = memory.pack(request["number"], read.sources, compiler.held_objects())
         parts = () if same else slices(compiled.table)
         return Outcome(head=head, slices=parts, status=status, memory=remembered)
 
+    def _read(self) -> ReadSet:
+        self._latest = self._compiler
+        return SOURCES["directory"](self._paths)
+
+    def _recollect(self, documents: bytes) -> ReadSet:
+        # In a compiler of its own: if this does not come to serve, what was accepted before is what counts.
+        then = memory.unpack(documents)
+        self._latest = Compiler()
+        self._latest.recall(then.sources, then.held)
+        return ReadSet(then.sources, ())
+
     def _options_for(self, request: Mapping[str, Any]) -> CompileOptions:
         return CompileOptions(
-            controller_name=self._options.controller_name,
-            cluster_domain=self._options.cluster_domain,
-            port_map=self._options.port_map,
-            address_pool=self._options.address_pool,
+            controller_name=self.options.controller_name,
+            cluster_domain=self.options.cluster_domain,
+            port_map=self.options.port_map,
+            address_pool=self.options.address_pool,
             now=datetime.datetime.now(datetime.UTC).timestamp(),
             generation=request["generation"],
             unbindable={BindKey(*key): why for key, why in request["unbindable"]},
         )
 
-    def _changes(self, table: RoutingTable, serving: int) -> dict[str, Any] | None:
-        """Return the changes against the table in force; None if this process did not make it."""
+    def _changes(self, table: RoutingTable, serving: int) -> tuple[dict[str, Any] | None, dict[str, list[str]] | None]:
+        """Return the changes against the table in force, and all names for the guard, None where they are too many.
+
+        None and None if this process did not make that table.
+        """
         outline = _outline(table)
         base = next((x for x in self._outlines if x.generation == serving), None)
         self._outlines = [outline] if base is None else [base, outline]
         if base is None and serving:
-            return None
-        return changes(base or _Outline(0, frozenset(), {}), outline)
+            return None, None
+        found = _found(base or _Outline(0, frozenset(), {}), outline)
+        touched = {name: found[name] for name in ("rules_added", "rules_removed", "rules_changed")}
+        return _told(found), touched if sum(map(len, touched.values())) <= MAX_TOUCHED else None
 
 
 def changes(old: _Outline, new: _Outline) -> dict[str, Any]:
     """Return listeners and rules that came, went or behave otherwise; at most `MAX_LISTED` names each."""
+    return _told(_found(old, new))
+
+
+def _found(old: _Outline, new: _Outline) -> dict[str, list[str]]:
     both = old.rules.keys() & new.rules.keys()
-    found = {
+    return {
         "listeners_added": sorted(new.listeners - old.listeners),
         "listeners_removed": sorted(old.listeners - new.listeners),
         "rules_added": sorted(new.rules.keys() - old.rules.keys()),
         "rules_removed": sorted(old.rules.keys() - new.rules.keys()),
         "rules_changed": sorted(name for name in both if old.rules[name] != new.rules[name]),
     }
+
+
+def _told(found: Mapping[str, list[str]]) -> dict[str, Any]:
     counts = {name: len(names) for name, names in found.items()}
     return {"counts": counts, **{name: names[:MAX_LISTED] for name, names in found.items()}}
+
+
+def _input_digest(sources: Iterable[Source], files: Mapping[str, bytes | None]) -> str:
+    """Return 16 hex digits over names and contents of everything read."""
+    total = blake2b(digest_size=8)
+    for name, content in (*sources, *files.items()):
+        for part in (name.encode("utf-8", "surrogateescape"), content if content is not None else b"\0"):
+            total.update(len(part).to_bytes(8, "big") + part)
+    return total.hexdigest()
 
 
 def _outline(table: RoutingTable) -> _Outline:

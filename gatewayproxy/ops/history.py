@@ -1,0 +1,165 @@
+"""The history: every generation that was accepted, with the documents it was compiled from, oldest first.
+
+Bounded by number and bytes; beyond, the oldest goes, but never the newest. Documents are opaque bytes (`ops.memory`),
+kept here or, with a `HistoryFolder`, in files: writing and reading those is the caller's to do beside the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from gatewayproxy.errors import GatewayProxyError
+
+__all__ = ["Bounds", "Generation", "History", "Shelf", "UnknownGenerationError"]
+
+IN_MEMORY: Final = 10  # generations without --history-dir
+IN_FOLDER: Final = 100
+
+
+class UnknownGenerationError(GatewayProxyError):
+    """The history has no such generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What is known of one that was accepted. Plain data."""
+
+    number: int
+    reason: str  # "start", "SIGHUP", "rollback", "guard", "promote"
+    accepted: float  # Unix seconds
+    input: str  # hex, over names and contents of all that was read
+    digest: str  # of the table
+    of: int = 0  # the generation whose documents these are, of a rollback
+    objects: int = 0
+    rules: int = 0
+    errors: int = 0
+    warnings: int = 0
+    held: int = 0
+    changes: Mapping[str, Any] | None = None  # against the one before, as `/status/reload` has them; None: not known
+    reverted: Mapping[str, Any] | None = None  # by the guard: generation that followed, time, figures
+    document_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a tree."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Generation:
+        """Return what `to_json` was given, without fields of other versions; raise TypeError for another tree."""
+        known = {name: value for name, value in tree.items() if name in cls.__slots__}
+        if not isinstance(known.get("number"), int):
+            raise TypeError("a generation without a number")
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much history there may be."""
+
+    generations: int
+    n_bytes: int  # of documents
+
+
+class Shelf(Protocol):
+    """Where documents outlive the process. Every method may raise OSError."""
+
+    def put(self, generation: Generation, documents: bytes) -> None:
+        """Write both, in the place of what was there of that number."""
+
+    def get(self, number: int) -> bytes:
+        """Return the documents."""
+
+    def drop(self, number: int) -> None:
+        """Remove both."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    generation: Generation
+    documents: bytes | None  # None: on the shelf
+
+
+@dataclass(slots=True)
+class History:
+    """Generations by number, ascending."""
+
+    bounds: Bounds
+    shelf: Shelf | None = None
+    _entries: dict[int, _Entry] = field(default_factory=dict)
+
+    def recall(self, generations: list[Generation]) -> None:
+        """Take what the shelf holds already, and drop what is beyond the bounds."""
+        for each in sorted(generations, key=lambda each: each.number):
+            self._entries[each.number] = _Entry(each, None)
+        self._trim()
+
+    @property
+    def generations(self) -> list[Generation]:
+        """Return what is known of all, oldest first."""
+        return [entry.generation for entry in self._entries.values()]
+
+    @property
+    def newest(self) -> int:
+        """Return the highest number, 0 where there is none."""
+        return max(self._entries, default=0)
+
+    def find(self, number: int) -> Generation:
+        """Return what is known of *number*; raise UnknownGenerationError."""
+        entry = self._entries.get(number)
+        if entry is None:
+            kept = f"{min(self._entries)} to {self.newest} are kept" if self._entries else "none is kept"
+            raise UnknownGenerationError(f"there is no generation {number}: {kept}")
+        return entry.generation
+
+    def documents(self, number: int) -> bytes:
+        """Return the documents of *number*; raise UnknownGenerationError, or OSError where the shelf has lost them."""
+        self.find(number)
+        kept = self._entries[number].documents
+        if kept is not None:
+            return kept
+        assert self.shelf is not None
+        return self.shelf.get(number)
+
+    def add(self, generation: Generation, documents: bytes) -> None:
+        """Keep *generation*, in the place of one with its number.
+
+        Raise OSError where the shelf fails: it is kept in memory then.
+        """
+        self._entries[generation.number] = entry = _Entry(generation, documents)
+        try:
+            if self.shelf is not None:
+                self.shelf.put(generation, documents)
+                entry.documents = None
+        finally:
+            self._trim()
+
+    def mark_reverted(self, number: int, how: Mapping[str, Any]) -> None:
+        """Take note that the guard took *number* back: its input is not tried again. OSError as `add`."""
+        if number in self._entries:
+            self.add(replace(self.find(number), reverted=how), self.documents(number))
+
+    def unmark(self, number: int) -> None:
+        """Forget that *number* was reverted: somebody wants it nevertheless. OSError as `add`."""
+        if self.find(number).reverted is not None:
+            self.add(replace(self.find(number), reverted=None), self.documents(number))
+
+    def reverted_with(self, digest: str) -> Generation | None:
+        """Return the newest generation with input *digest* if the guard took it back."""
+        same = [each for each in self.generations if each.input == digest]
+        return same[-1] if same and same[-1].reverted is not None else None
+
+    def last_good(self) -> Generation | None:
+        """Return the newest generation that the guard did not take back."""
+        return next((each for each in reversed(self.generations) if each.reverted is None), None)
+
+    def _trim(self) -> None:
+        """Let go of the oldest until all fits; the newest stays."""
+        total = sum(each.document_bytes for each in self.generations)
+        for number in sorted(self._entries)[:-1]:
+            if len(self._entries) <= self.bounds.generations and total <= self.bounds.n_bytes:
+                return
+            total -= self._entries.pop(number).generation.document_bytes
+            if self.shelf is not None:
+                self.shelf.drop(number)
