@@ -293,7 +293,7 @@ class Fields:
             if type(item) is str and not (flaw := rule.flaw(item)):
                 out[key] = item
             elif type(item) is str:
-                self._reading.add((*self.path, name, key), flaw, f"write {rule.expect}")
+                self._reading.add((*self.path, name, key), flaw, f"write {rule.expect}", code=rule.code)
             else:
                 shown = None if secret else item
                 hint = f"quote it: {key}: {quote(spelled(shown))}"
@@ -320,7 +320,7 @@ class Fields:
             if type(value) is not str:
                 self._wrong_item(name, index, value, "a string")
             elif flaw := rule.flaw(value):
-                self.error_at(name, index, flaw, f"write {rule.expect}")
+                self._reading.add((*self.path, name, index), flaw, f"write {rule.expect}", code=rule.code)
             elif unique and value in out:
                 self.error_at(name, index, f"{quote(value)} is listed twice", "remove one of the two")
             else:

@@ -7,6 +7,7 @@ fires it, docs/lint/<code>.yaml. What the compilation finds by itself has codes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gatewayproxy.insight.lint import certificates, listeners, manifests, references, routing, rules
@@ -54,12 +55,18 @@ def lint(sources: Sequence[Source], options: CompileOptions, read: Read) -> tupl
 
 def judge(config: Config) -> Judged:
     """Return what is wrong with *config*, by place: what its compilation found, and what lints find."""
-    found = dict.fromkeys((*config.status.problems, *_found(config)))
+    found = dict.fromkeys(map(_whole, (*config.status.problems, *_found(config))))
     judged = apply_silences(config, list(found), LINTS)
     return Judged(
         tuple(sorted(judged.told, key=lambda each: each.origin)),
         tuple(sorted(judged.silenced, key=lambda each: each.origin)),
     )
+
+
+def _whole(problem: Problem) -> Problem:
+    """Return *problem* with what to do about it."""
+    lint = LINTS.get(problem.code)
+    return replace(problem, hint=lint.fix) if lint is not None and not problem.hint else problem
 
 
 def _found(config: Config) -> Iterator[Problem]:
