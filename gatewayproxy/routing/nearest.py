@@ -166,14 +166,17 @@ class Nearest:
 
     def match(self, vhost: VirtualHost, request: Request) -> Near | None:
         """Return the match of *vhost* that came closest to *request*, which none took; None if there is no match."""
+        asked: set[Placed] = set()
         best: tuple[Failure, Placed] | None = None
-        for each in islice(self._candidates(vhost, request.path), MAX_EXAMINED):
-            found = failure(each, request)
-            if found is not None and (best is None or found[:2] > best[0][:2]):
-                best = found, each
-        if best is None:
-            return None
-        return Near(best[1], best[0], self._count(vhost))
+        for stage in (self._fitting, self._beside):
+            for each in islice(stage(vhost, request.path), MAX_EXAMINED - len(asked)):
+                found = failure(each, request) if each not in asked else None
+                asked.add(each)
+                if found is not None and (best is None or found[:2] > best[0][:2]):
+                    best = found, each
+            if best is not None and best[0].failed >= Predicate.HEADER:
+                break  # what stands beside the path fails before that
+        return Near(best[1], best[0], self._count(vhost)) if best is not None else None
 
     def host(self, host: bytes) -> NearHost | None:
         """Return the host with rules whose end is most like that of *host* (`host_key` form); None: there is none."""
@@ -188,19 +191,22 @@ class Nearest:
         name = near[0][::-1].decode("latin-1")
         return NearHost("*" + name if name[:1] == "." else name, near[1])
 
-    def _candidates(self, vhost: VirtualHost, path: bytes) -> Iterator[Placed]:
-        """Yield what may be near, what is most likely to be so first."""
+    def _fitting(self, vhost: VirtualHost, path: bytes) -> Iterator[Placed]:
+        """Yield what has *path*, and what its patterns may have."""
         for layer in vhost.layers:
             yield from _behind(layer, [path])
             yield from _behind(layer, _prefixes(path, layer.depth))
         for layer in vhost.layers:
+            yield from (_pattern(each, each.entry.grpc) for each in layer.regexes)
+
+    def _beside(self, vhost: VirtualHost, path: bytes) -> Iterator[Placed]:
+        """Yield what has the paths beside which *path* would stand in their order, or any method of its service."""
+        for layer in vhost.layers:
             keys = self._ordered(layer)
-            for wanted in (path, path[: path.find(b"/", 1) + 1] or path):  # of a call: any method of its service
+            for wanted in (path, path[: path.find(b"/", 1) + 1] or path):
                 at = bisect_left(keys, wanted)
                 yield from _behind(layer, keys[max(at - 1, 0) : at + 1])
                 yield from _behind(layer, keys[max(at - _BESIDE, 0) : at + _BESIDE])
-        for layer in vhost.layers:
-            yield from (_pattern(each, each.entry.grpc) for each in layer.regexes)
 
     def _ordered(self, layer: PathIndex) -> tuple[bytes, ...]:
         known = self._layers.get(layer)
