@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, testing
+from gatewayproxy.cli import arguments, replay, testing
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
 from gatewayproxy.insight import check, completion, get
@@ -143,6 +143,10 @@ def _write(path: str, text: str) -> None:
         raise ConfigError(f"cannot be written: {error.strerror}", where=path) from error
 
 
+def _replay(options: argparse.Namespace) -> int:
+    return replay.command(options, _read)
+
+
 def _get(options: argparse.Namespace) -> int:
     names, config = _names_and_config(options.words)
     config += options.filename
@@ -178,6 +182,7 @@ COMMANDS: Final = {
     "check": _check,
     "explain": _explain,
     "test": _test,
+    "replay": _replay,
     "get": _get,
     "version": _version,
     "completion": _completion,

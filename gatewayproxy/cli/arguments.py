@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import testing
+from gatewayproxy.cli import replay, testing
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -36,6 +36,7 @@ EPILOG: Final = """\
 start here:
   gatewayproxy check manifests/            are they right? what is wrong, where, and what to write instead
   gatewayproxy explain manifests/ -- https://shop.example/cart   what becomes of a request, and why
+  gatewayproxy replay manifests/ access.log   what becomes of the requests of a log: hits, misses, changes
   gatewayproxy run manifests/              serve them
   gatewayproxy get all -A                  what the running gateway makes of them
   kill -HUP PID                            read them again; connections live on"""
@@ -164,6 +165,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     test = add("test", "run the RouteTests of manifests, without sockets", testing.EPILOG)
     testing.add_arguments(test)
     _compile_arguments(test)
+    _replay_arguments(add("replay", "tell what becomes of the requests of access logs", replay.EPILOG))
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
     add("version", "print versions")
     shell = add("completion", "print a completion script: source <(gatewayproxy completion bash)")
@@ -255,6 +257,11 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all matches that missed, not just the nearest")
     _compile_arguments(parser)
     parser.set_defaults(rest="config", request=[])
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    replay.add_arguments(parser)
+    _compile_arguments(parser)
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:

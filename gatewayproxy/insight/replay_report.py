@@ -1,0 +1,296 @@
+"""A replay's Counts into a Report: rules with their hits, requests that nothing takes, decisions that change. Pure.
+
+With two configurations, *now* is the first and *then* the second. With one, what changes is what the log says became of
+a request: of a log of ours its rule, or the reason of its answer; of any other, a good answer that nothing gives now.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gatewayproxy.insight.decision import Decision, decide
+from gatewayproxy.insight.misses import match_text
+from gatewayproxy.insight.offline import Compiled
+from gatewayproxy.insight.ports import PortTable
+from gatewayproxy.insight.replay import candidates_of
+from gatewayproxy.insight.replay_counts import Case, Counts, Tally, Verdict
+from gatewayproxy.insight.replay_fixes import fix_for
+from gatewayproxy.insight.requests import describe
+from gatewayproxy.routing.table import RouteEntry, RoutingTable, RuleLabel
+
+__all__ = ["Change", "Missing", "Report", "RuleUse", "report", "shape_of"]
+
+_IDENTIFIER: Final = re.compile(rb"(?<=/)(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|$)")
+_GOOD: Final = ("1xx", "2xx", "3xx")
+Named = tuple[str, str, int]  # kind, route, index of the rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleUse:
+    """A rule, on all of its listeners: what it got of the log."""
+
+    name: str  # "HTTPRoute shop/cart rule 2 (checkout)"
+    n: int = 0
+    last_at: float = 0.0  # Unix seconds
+    n_then: int = 0  # by the second configuration
+    reachable: bool = True  # False: other rules take all that it could match
+    here: bool = True  # in the first configuration
+    there: bool = False  # in the second
+    said_n: int = 0  # lines that, as the log says, this rule took
+    said_at: float = 0.0  # the last of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A request that nothing takes."""
+
+    request: str
+    alike: int  # so many other paths differ by no more than identifiers
+    answer: str  # "404 no_rule"
+    n: int  # of all of them
+    last_at: float
+    where: str  # file:line of one
+    nearest: str  # the match that came nearest, and what it lacked; "" without any
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Lines whose decision is another one."""
+
+    was: str
+    now: str
+    n: int
+    last_at: float
+    witness: str
+    where: str
+    same_backends: bool = False  # another rule, which leads to the same backends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All there is to tell of a replay. Shares are of *decided*."""
+
+    decided: int
+    unread: int
+    unread_at: str  # "file:line: how it begins", "" where every line was read
+    hostless: int
+    unsaid: tuple[tuple[str, int], ...]  # header fields that rules ask for and lines do not say, and how many lines
+    two: bool  # there is a second configuration
+    rules: tuple[RuleUse, ...]
+    missing: tuple[Missing, ...]  # the most frequent ones
+    n_missing: int  # lines that nothing takes
+    missing_low: int  # a count of `missing` may be so much too low
+    changes: tuple[Change, ...]
+
+    @property
+    def n_changed(self) -> int:
+        """Return how many lines have another decision."""
+        return sum(change.n for change in self.changes)
+
+    @property
+    def never_hit(self) -> tuple[RuleUse, ...]:
+        """Return the rules of the first configuration that no line hits."""
+        return tuple(use for use in self.rules if use.here and not use.n)
+
+
+def report(counts: Counts, here: Compiled, there: Compiled | None, *, top: int) -> Report:
+    """Return what *counts* say; *top*: how many missing requests to look into."""
+    tallies = [tally for tally in (*counts.cases.values(), *counts.missed.values()) if tally.n]
+    at = counts.unread_at
+    return Report(
+        decided=counts.decided,
+        unread=counts.unread,
+        unread_at=f"{at[0]}:{at[1]}: {at[2].decode('utf-8', 'backslashreplace')}" if at is not None else "",
+        hostless=counts.hostless,
+        unsaid=_unsaid(tallies),
+        two=there is not None,
+        rules=tuple(_rules(tallies, here, there)),
+        missing=tuple(_missing(counts, here, top)),
+        n_missing=sum(tally.n for tally in tallies if tally.case.now.refused),
+        missing_low=counts.missed_low,
+        changes=tuple(_changes(tallies)),
+    )
+
+
+def _unsaid(tallies: Sequence[Tally]) -> tuple[tuple[str, int], ...]:
+    found: dict[bytes, int] = {}
+    for tally in tallies:
+        for name in tally.case.unsaid:
+            found[name] = found.get(name, 0) + tally.n
+    return tuple((name.decode("latin-1"), n) for name, n in sorted(found.items()))
+
+
+# --- rules
+
+
+def _rules(tallies: Sequence[Tally], here: Compiled, there: Compiled | None) -> Iterator[RuleUse]:
+    mine, others = _names(here), _names(there) if there is not None else {}
+    reachable = _reachable(here.table)
+    now, then, said = _Use(), _Use(), _Use()
+    for tally in tallies:
+        case = tally.case
+        now.note(_named(case.now), tally)
+        then.note(_named(case.then), tally)
+        said.note(case.said.text if case.said.ours else None, tally)
+    for named in {**mine, **others}:
+        name = mine.get(named) or others[named]
+        yield RuleUse(
+            name=name,
+            n=now.n.get(named, 0),
+            last_at=now.last_at.get(named, 0.0),
+            n_then=then.n.get(named, 0),
+            reachable=named in reachable or named not in mine,
+            here=named in mine,
+            there=named in others,
+            said_n=said.n.get(name, 0),
+            said_at=said.last_at.get(name, 0.0),
+        )
+
+
+class _Use:
+    """Lines and last times by what was used."""
+
+    def __init__(self) -> None:
+        self.n: dict[object, int] = {}
+        self.last_at: dict[object, float] = {}
+
+    def note(self, name: object, tally: Tally) -> None:
+        self.n[name] = self.n.get(name, 0) + tally.n
+        self.last_at[name] = max(self.last_at.get(name, 0.0), tally.last_at)
+
+
+def _named(verdict: Verdict | None) -> Named | None:
+    return _of(verdict.rule) if verdict is not None and verdict.rule is not None else None
+
+
+def _of(label: RuleLabel) -> Named:
+    return label.kind, label.route, label.rule
+
+
+def _names(compiled: Compiled) -> dict[Named, str]:
+    """Return every rule of the plan that is attached to a listener, in plan order."""
+    names: dict[Named, str] = {}
+    for listener in compiled.plan.listeners:
+        for route, _ in listener.attachments:
+            for rule in route.rules:
+                label = RuleLabel("", route.key.kind, route.key.full_name, rule.index, rule.name)
+                names[_of(label)] = f"{label.route_text} rule {label.rule_text}"
+    return names
+
+
+def _reachable(table: RoutingTable) -> set[Named]:
+    entries: list[RouteEntry | None] = [candidate.entry for candidate in candidates_of(table)]
+    for port in table.ports:
+        entries += [port.tcp, port.udp]
+        if port.sni is not None:
+            targets = (*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default)
+            entries += [target.entry for target in targets if target is not None]
+    return {_of(entry.label) for entry in entries if entry is not None}
+
+
+# --- what nothing takes
+
+
+def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
+    groups: dict[tuple[object, ...], _Group] = {}
+    for key, tally in counts.missed.items():
+        alike = (key.listener, key.host, key.method, shape_of(key.path), key.case.now)
+        groups.setdefault(alike, _Group(tally)).add(key.path, tally)
+    ranked = sorted(groups.values(), key=lambda group: group.total.n, reverse=True)
+    ports = PortTable(here.table)
+    for group in ranked[:top]:
+        witness, verdict = group.witness, group.total.case.now
+        decision = decide(ports, witness.request, here.plan)
+        nearest = decision.missed[0] if decision.missed else None
+        yield Missing(
+            request=describe(witness.request._replace(port=0, address="")),
+            alike=len(group.paths) - 1,
+            answer=verdict.text,
+            n=group.total.n,
+            last_at=group.total.last_at,
+            where=f"{witness.file}:{witness.line}",
+            nearest=_nearest_text(decision),
+            fix=fix_for(nearest, witness.request, verdict.reason),
+        )
+
+
+class _Group:
+    """Requests that differ by no more than identifiers in their paths."""
+
+    def __init__(self, first: Tally) -> None:
+        self.total = Tally(first.case, first.witness)
+        self.paths: dict[bytes, int] = {}
+        self.witness = first.witness  # of the most frequent path
+        self._most = 0
+
+    def add(self, path: bytes, tally: Tally) -> None:
+        self.total.add(tally)
+        n = self.paths[path] = self.paths.get(path, 0) + tally.n
+        if n > self._most:
+            self._most, self.witness = n, tally.witness
+
+
+def shape_of(path: bytes) -> bytes:
+    """Return *path* with "*" for every segment that looks like an identifier: digits, or long and hexadecimal."""
+    return _IDENTIFIER.sub(b"*", path)
+
+
+def _nearest_text(decision: Decision) -> str:
+    if not decision.missed:
+        return ""
+    miss = decision.missed[0]
+    contender = miss.contender
+    rule = f"{contender.route.key.kind} {contender.route.key.full_name} rule {contender.rule.index}"
+    return f"{rule}: {match_text(contender.match)}; {miss.failed.name.lower()}: {miss.detail}"
+
+
+# --- what changes
+
+
+def _changes(tallies: Sequence[Tally]) -> Iterator[Change]:
+    merged: dict[tuple[str, str, bool], Tally] = {}
+    for tally in tallies:
+        found = _change(tally.case)
+        if found is not None:
+            merged.setdefault(found, Tally(tally.case, tally.witness)).add(tally)
+    for (was, now, same), tally in sorted(merged.items(), key=lambda item: (item[0][2], -item[1].n, item[0])):
+        witness = tally.witness
+        yield Change(
+            was=was,
+            now=now,
+            n=tally.n,
+            last_at=tally.last_at,
+            witness=describe(witness.request._replace(port=0, address="")),
+            where=f"{witness.file}:{witness.line}",
+            same_backends=same,
+        )
+
+
+def _change(case: Case) -> tuple[str, str, bool] | None:
+    """Return from what to what lines of *case* change, and whether the backends stay; None: they do not."""
+    now, then, said = case.now, case.then, case.said
+    if then is not None:
+        return _between(now, then)
+    if not said.text:
+        return None
+    if said.ours:
+        return None if said.text == now.text else (said.text, now.text, False)
+    return (f"answered with {said.text}", now.text, False) if said.text in _GOOD and now.refused else None
+
+
+def _between(now: Verdict, then: Verdict) -> tuple[str, str, bool] | None:
+    if now.rule is None or then.rule is None:
+        return None if now.text == then.text else (now.text, then.text, False)
+    if now.fingerprint == then.fingerprint and now.reason == then.reason:
+        return None
+    if now.text != then.text:
+        return now.text, then.text, bool(now.goes_to) and now.goes_to == then.goes_to
+    if now.rule.listener != then.rule.listener:
+        return f"{now.text} on {now.rule.listener}", f"on {then.rule.listener}", now.goes_to == then.goes_to
+    if now.goes_to != then.goes_to:
+        return f"{now.text} to {now.goes_to}", f"to {then.goes_to}", False
+    return now.text, "the same rule, with other filters, timeouts or endpoints", True
