@@ -68,6 +68,18 @@ def test_every_gateway_is_programmed_and_every_listener_has_a_route_or_a_reason(
         assert idle in ([], ["http"], ["cluster-http"])  # novaedge and genestack leave a plain listener unused
 
 
+@pytest.mark.parametrize("copied", FOLDERS, ids=lambda folder: folder.name, indirect=True)
+def test_the_route_tests_of_a_folder_pass_and_leave_no_rule_out(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (copied / "tests.yaml").exists()
+    assert main(["test", str(copied), "-o", "json", "--require-coverage", "100"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passed"]
+    assert told["coverage"]["untested"] == []
+    assert told["elapsedMs"] < 2_000  # 2 ms of work, on a machine with other things to do
+
+
 def test_every_folder_has_a_page_and_is_listed() -> None:
     listing = (CONFIG / "README.md").read_text()
     for folder in FOLDERS:

@@ -59,7 +59,7 @@ def coverage_text(coverage: Coverage) -> Iterator[str]:
     """Yield how many rules have a test, then those that have none."""
     percent = f"{int(coverage.percent * 10) / 10:g} %"  # never rounded up to 100
     yield f"{coverage.tested} of {coverage.total} rules tested ({percent})"
-    yield from (f"    no test: {name}" for name in coverage.untested)
+    yield from (f"    untested: {name}" for name in coverage.untested)
 
 
 def _printable(text: str) -> str:
