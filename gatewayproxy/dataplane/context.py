@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from gatewayproxy.dataplane.gates import Gate, HandshakeGate
+from gatewayproxy.dataplane.misses import Misses
 from gatewayproxy.dataplane.stats import AccessRecord, Stats
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
@@ -22,6 +23,7 @@ class Context:
     registry: Registry
     limits: Limits = field(default_factory=Limits)
     stats: Stats = field(default_factory=Stats)
+    misses: Misses = field(default_factory=Misses)
     access: Callable[[AccessRecord], None] | None = None  # None: no access log, build no record
     generation: int = 0
     draining: bool = False  # answer "Connection: close" from now on

@@ -70,7 +70,7 @@ def text_line(record: AccessRecord, timestamp: str) -> str:
     """Return *record* as one line of space-separated fields, "-" where there is none.
 
     time client protocol "method target" host status reason bytes_in bytes_out duration_ms connect_ms upstream_ms
-    listener route rule backend endpoint generation request_id grpc_status
+    listener route rule backend endpoint generation request_id grpc_status "detail"
     """
     r = record
     request = f'"{_bytes(r.method)[1:-1]} {_bytes(r.target)[1:-1]}"' if r.method else "-"
@@ -78,7 +78,8 @@ def text_line(record: AccessRecord, timestamp: str) -> str:
         f"{timestamp} {_word(r.client)} {r.protocol} {request} {_byte_word(r.host)} {r.status or '-'}"
         f" {_word(r.reason)} {r.bytes_in} {r.bytes_out} {r.duration_s * 1e3:.3f} {r.connect_s * 1e3:.3f}"
         f" {r.upstream_s * 1e3:.3f} {_word(r.listener)} {_word(r.route)} {_word(r.rule)} {_word(r.backend)}"
-        f" {_word(r.endpoint)} {r.generation} {_byte_word(r.request_id)} {r.grpc_status or '-'}\n"
+        f" {_word(r.endpoint)} {r.generation} {_byte_word(r.request_id)} {r.grpc_status or '-'}"
+        f" {_text(r.detail) if r.detail else '-'}\n"
     )
 
 

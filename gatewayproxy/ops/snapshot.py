@@ -7,13 +7,15 @@ worker to what replaced workers had last shown, so a sum never goes back when a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from gatewayproxy.dataplane.misses import MAX_MISSES, MAX_PATH_BYTES, Miss
 from gatewayproxy.dataplane.stats import BUCKETS, RuleStats, Stats
+from gatewayproxy.routing.causes import Cause, printable
 from gatewayproxy.routing.table import RuleLabel
 
-__all__ = ["BUCKETS", "Row", "RowName", "Snapshot", "Totals", "parts"]
+__all__ = ["BUCKETS", "MissName", "MissRow", "Row", "RowName", "Snapshot", "Totals", "parts"]
 
 MAX_GONE_ROWS: Final = 100_000  # names kept of replaced workers; beyond, they start anew, as after a restart
 _ROWS_PER_PART: Final = 200
@@ -41,6 +43,31 @@ class Row(NamedTuple):
     active: int
     retries: int
 
+    @property
+    def hits(self) -> int:
+        """Return how many exchanges and streams have begun."""
+        return sum(self.classes) + self.active
+
+
+class MissName(NamedTuple):
+    """What ended in 404, printable; see `dataplane.misses`."""
+
+    listener: str
+    reason: str
+    host: str
+    method: str
+    path: str
+
+
+class MissRow(NamedTuple):
+    """How often that was, at most *over* too much; when last (monotonic), by which generation, and why."""
+
+    n: int
+    over: int
+    last_at: float
+    generation: int
+    cause: Cause | None  # None: not looked for
+
 
 class Snapshot:
     """Counters of one worker, or a sum of several."""
@@ -52,6 +79,7 @@ class Snapshot:
         self.connections_total: Counter[str] = Counter()
         self.datagrams: dict[str, list[int]] = {}  # UDP listener -> [from clients, to clients]
         self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
+        self.misses: dict[MissName, MissRow] = {}
         self.dropped_lines = 0
 
     def take(self, part: Mapping[str, Any]) -> None:
@@ -66,6 +94,9 @@ class Snapshot:
             _add_to(self.datagrams, listener, counts)
         for endpoint, values in part.get("upstream", {}).items():
             _add_to(self.upstream, endpoint, values)
+        for name, row in part.get("misses", ()):
+            missed = MissRow(*row)
+            self._add_miss(MissName(*name), missed._replace(cause=Cause(*missed.cause) if missed.cause else None))
         self.dropped_lines += part.get("dropped_lines", 0)
 
     def add(self, other: Snapshot) -> None:
@@ -79,6 +110,8 @@ class Snapshot:
             _add_to(self.datagrams, listener, counts)
         for endpoint, values in other.upstream.items():
             _add_to(self.upstream, endpoint, values)
+        for missed, known in other.misses.items():
+            self._add_miss(missed, known)
         self.dropped_lines += other.dropped_lines
 
     @property
@@ -87,10 +120,24 @@ class Snapshot:
         return len(self.rows) + len(self.reasons) + len(self.connections_total) + len(self.upstream)
 
     def settle(self) -> None:
-        """Forget the gauges: what is left has happened, and stays counted."""
-        self.rows = {name: row._replace(active=0) for name, row in self.rows.items()}
+        """Forget the gauges: what is left has happened, and stays counted. What was under way has been cut."""
+        self.rows = {name: _cut(row) for name, row in self.rows.items()}
         self.connections.clear()
         self.upstream = {name: [0, 0, *values[2:]] for name, values in self.upstream.items()}
+
+    def keep_misses(self, most: int) -> None:
+        """Keep the *most* frequent of the misses."""
+        if len(self.misses) > most:
+            self.misses = dict(sorted(self.misses.items(), key=lambda each: -each[1].n)[:most])
+
+    def _add_miss(self, name: MissName, row: MissRow) -> None:
+        mine = self.misses.get(name)
+        if mine is None:
+            self.misses[name] = row
+            return
+        newer, older = (row, mine) if row.last_at > mine.last_at else (mine, row)
+        told = newer.cause or (older.cause if older.generation == newer.generation else None)
+        self.misses[name] = newer._replace(n=row.n + mine.n, over=row.over + mine.over, cause=told)
 
     def _add_row(self, name: RowName, row: Row) -> None:
         mine = self.rows.get(name)
@@ -106,6 +153,10 @@ class Snapshot:
             mine.active + row.active,
             mine.retries + row.retries,
         )
+
+
+def _cut(row: Row) -> Row:
+    return row._replace(active=0, classes=[row.classes[0] + row.active, *row.classes[1:]]) if row.active else row
 
 
 def _add_to(sums: dict[str, list[int]], name: str, values: list[int]) -> None:
@@ -132,6 +183,7 @@ class Totals:
             if self._gone.size > MAX_GONE_ROWS:
                 self._gone = Snapshot()
             self._gone.add(snapshot)
+            self._gone.keep_misses(MAX_MISSES)
 
     def sum(self) -> Snapshot:
         """Return a new sum."""
@@ -142,7 +194,7 @@ class Totals:
         return total
 
 
-def parts(stats: Stats, dropped_lines: int) -> Iterator[dict[str, Any]]:
+def parts(stats: Stats, misses: Iterable[Miss], dropped_lines: int) -> Iterator[dict[str, Any]]:
     """Yield the counters of a worker in JSON-ready parts, the last one with `last` set."""
     rows = list(stats.rows.items())
     for start in range(0, len(rows), _ROWS_PER_PART):
@@ -156,6 +208,7 @@ def parts(stats: Stats, dropped_lines: int) -> Iterator[dict[str, Any]]:
         "connections_total": stats.connections_total,
         "datagrams": stats.datagrams,
         "upstream": stats.upstream,
+        "misses": [_miss(each) for each in misses],
         "dropped_lines": dropped_lines,
     }
 
@@ -166,3 +219,9 @@ def _label(label: RuleLabel) -> tuple[str, str, str, int, str]:
 
 def _values(row: RuleStats) -> list[Any]:
     return [row.classes, row.buckets, row.duration_sum, row.bytes_in, row.bytes_out, row.active, row.retries]
+
+
+def _miss(miss: Miss) -> list[Any]:
+    listener, reason, host, method, path = miss.asked
+    name = [listener, reason, printable(host, MAX_PATH_BYTES), printable(method), printable(path, MAX_PATH_BYTES)]
+    return [name, [miss.n, miss.over, miss.last_at, miss.generation, miss.cause]]

@@ -163,7 +163,7 @@ class Worker:
             context = self._plane.context
             context.registry.collect()
             dropped = self._writer.dropped if self._writer is not None else 0
-            self._send_part(snapshot.parts(context.stats, dropped))
+            self._send_part(snapshot.parts(context.stats, context.misses, dropped))
 
     def _send_part(self, parts: Iterator[dict[str, Any]]) -> None:
         part = next(parts)

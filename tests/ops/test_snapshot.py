@@ -27,14 +27,14 @@ def _stats(n_rows: int, *, active: int = 0) -> Stats:
 
 def _travelled(stats: Stats, dropped: int = 0) -> Snapshot:
     snapshot = Snapshot()
-    for part in parts(stats, dropped):
+    for part in parts(stats, (), dropped):
         snapshot.take(json.loads(json.dumps(part)))
     return snapshot
 
 
 def test_counters_travel_in_parts_and_arrive_whole() -> None:
     stats = _stats(1001)
-    sent = list(parts(stats, 5))
+    sent = list(parts(stats, (), 5))
     assert max(len(part["rows"]) for part in sent) <= 200
     assert ["last" in part for part in sent] == [False] * 6 + [True]
     snapshot = _travelled(stats, 5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-__all__ = ["ANSWERS", "answer_body", "answer_bytes"]
+__all__ = ["ANSWERS", "answer_body", "answer_bytes", "meaning"]
 
 # reason -> (status, what it means to an operator)
 ANSWERS: Final[dict[str, tuple[int, str]]] = {
@@ -66,7 +66,13 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "internal_error": (500, "a fault of the gateway itself"),
 }
 
+_UNKNOWN: Final = (0, "")
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def meaning(reason: str) -> str:
+    """Return what *reason* means to an operator, "" where it is no reason of an answer."""
+    return ANSWERS.get(reason, _UNKNOWN)[1]
 
 
 def answer_body(status: int, reason: str) -> bytes:

@@ -25,6 +25,7 @@ from gatewayproxy.dataplane.protocols import (
     grpc_web,
     mirror,
     retries,
+    trail,
     upgrade,
     waiting,
 )
@@ -229,7 +230,8 @@ class Exchange:
             return self._dispatch(vhost, listener)
         entry = find_entry(vhost, head)
         if entry is None:
-            self.answer(unmatched(vhost))
+            reason = unmatched(vhost)
+            self.answer(reason, trail.detail(self, reason))
         return entry
 
     def _dispatch(self, vhost: VirtualHost | None, listener: ListenerLabel | None) -> RouteEntry | None:
@@ -240,7 +242,7 @@ class Exchange:
         if reason == PREFLIGHT and entry is not None:
             cors.answer_preflight(self, entry)
         else:
-            self.answer(reason, detail)
+            self.answer(reason, detail or trail.detail(self, reason))
         return None
 
     def on_connection(self, upstream: Upstream) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from gatewayproxy.dataplane.protocols.answers import meaning
 from gatewayproxy.dataplane.protocols.forwarded import client_of
 from gatewayproxy.dataplane.stats import AccessRecord
 
@@ -33,7 +34,7 @@ def access_record(exchange: Exchange, now: float) -> AccessRecord:
         target=head.target,
         status=exchange.status,
         reason=exchange.reason,
-        detail=exchange.detail,
+        detail=exchange.detail or (meaning(exchange.reason) if exchange.reason else ""),
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,
         started_at=exchange.started_at,

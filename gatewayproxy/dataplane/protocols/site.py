@@ -16,6 +16,7 @@ from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.deadlines import Deadlines
 from gatewayproxy.dataplane.protocols.disclosure import Disclosure, is_within
 from gatewayproxy.dataplane.protocols.targets import EntryState, GuardedState, TunedState
+from gatewayproxy.routing.nearest import Nearest
 from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
 
 __all__ = ["Site", "Watched"]
@@ -49,6 +50,7 @@ class Site:
         self.draining = False
         self.port = port
         self.index: HostIndex = port.http or HostIndex()
+        self.nearest = Nearest(self.index)
         self.entries: dict[RouteEntry, EntryState] = {}
         self.label = port.label
         self.ids = count(1 << 44)  # twelve hexadecimal digits each
@@ -71,6 +73,7 @@ class Site:
         """Serve new requests by *port*."""
         self.port = port
         self.index = port.http or HostIndex()
+        self.nearest = Nearest(self.index)
         self.entries = {}
         self.label = port.label
         if self.trusted is not None:
