@@ -71,7 +71,7 @@ class TunnelStream(Http2Stream):
         """Take more bytes of the tunnel; *end*: the last of this direction."""
         exchange = self.exchange
         if exchange is None:
-            self._carrier.codec.consumed(self.stream, len(data))
+            self.discard(data, end)
             return
         self._moved_at = now
         self._received_all = end
