@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from gatewayproxy.dataplane.gates import Gate, HandshakeGate
 from gatewayproxy.dataplane.misses import Misses
+from gatewayproxy.dataplane.shadow import Shadow
 from gatewayproxy.dataplane.stats import AccessRecord, Stats
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.model.limits import Limits
@@ -32,6 +33,7 @@ class Context:
     explain_from: tuple[IPv4Network | IPv6Network, ...] = ()  # whose answers say what took them: protocols.disclosure
     reactor: object | None = None  # the worker's one Reactor; protocols.splice_reactor keeps it here
     flows: object | None = None  # the worker's one FlowGate; protocols.udp_gate keeps it here
+    shadow: Shadow | None = None  # another table, on which requests are decided as well
     connections: Gate = field(init=False)  # downstream connections of this worker, Limits.connections
     handshakes: HandshakeGate = field(init=False)  # TLS handshakes under way, Limits.handshakes
 

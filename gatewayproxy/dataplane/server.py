@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners import LISTENERS, Listener
+from gatewayproxy.dataplane.shadow import Shadow
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.routing.handover import dismantle
 from gatewayproxy.routing.table import Port, PortKind, RoutingTable
@@ -23,6 +24,7 @@ __all__ = ["Applied", "DataPlane", "Drained"]
 
 log = logging.getLogger(__name__)
 
+_WITH_HTTP: Final = frozenset((PortKind.HTTP, PortKind.HTTPS, PortKind.TLS))
 _POLL_S: Final = 0.05  # how often a draining listener is looked at
 
 
@@ -56,6 +58,7 @@ class DataPlane:
         self.context = context
         self.table: RoutingTable | None = None
         self._loop = asyncio.get_running_loop()
+        self._shadow: RoutingTable | None = None
         self._open: dict[BindKey, _Open] = {}
         self._retiring: list[Listener] = []
 
@@ -102,6 +105,17 @@ class DataPlane:
         self.context.registry.retain(table)
         n_kept = sum(self._open[key].listener.connections for key in kept)
         return Applied(len(opened) - len(failed), len(kept), len(retired), n_kept, draining, tuple(failed))
+
+    def shadow(self, table: RoutingTable | None) -> None:
+        """Decide each HTTP request on *table*, too, and count what differs; None: no longer. Traffic is not touched."""
+        old, self._shadow = self._shadow, table
+        self.context.shadow = Shadow(table) if table is not None else None
+        for port in self.table.ports if self.table is not None else ():
+            opened = self._open.get(port.bound)
+            if opened is not None and port.kind in _WITH_HTTP:
+                opened.listener.update(port)  # its entries are opened anew, with or without the way to the shadow
+        if old is not None:
+            self._dismantle(dismantle(old))
 
     def drain(self, on_drained: Callable[[Drained], None]) -> None:
         """Stop accepting, let exchanges and streams end within `Limits.drain_s`, then call *on_drained*."""

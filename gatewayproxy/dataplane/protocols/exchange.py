@@ -25,6 +25,7 @@ from gatewayproxy.dataplane.protocols import (
     grpc_web,
     mirror,
     retries,
+    shadowed,
     trail,
     upgrade,
     waiting,
@@ -102,6 +103,7 @@ class Exchange:
         site = connection.site
         entry = self._find(connection)
         if entry is None:
+            shadowed.compare_refused(self)
             return
         state = site.entries.get(entry) or site.open_entry(entry)
         self.target = target = state.only or state.pick(self)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.deadlines import Deadlines
 from gatewayproxy.dataplane.protocols.disclosure import Disclosure, is_within
+from gatewayproxy.dataplane.protocols.shadowed import ShadowedState
 from gatewayproxy.dataplane.protocols.targets import EntryState, GuardedState, TunedState
 from gatewayproxy.routing.nearest import Nearest
 from gatewayproxy.routing.table import HostIndex, Port, RouteEntry
@@ -90,6 +91,8 @@ class Site:
             state = EntryState(entry, self.context)
         if entry.auths:
             state = GuardedState(entry, self.context, state)
+        if self.context.shadow is not None:
+            state = ShadowedState(asked, self.context, self.context.shadow, state)
         self.entries[asked] = state
         return state
 
