@@ -31,8 +31,9 @@ from gatewayproxy.routing.match import host_key, query_params
 from gatewayproxy.routing.table import Candidate
 
 __all__ = [
-    "EMPTY", "EVERYTHING", "HOST", "METHOD", "PATH", "UNKNOWN", "Condition", "Dim", "How", "Nothing", "Part", "Region",
-    "Test", "Texts", "candidate_conditions", "example_of", "host_test", "region_of", "region_where", "text_of",
+    "ABSENT", "ANY", "EMPTY", "EVERYTHING", "HOST", "METHOD", "PATH", "UNKNOWN", "Condition", "Dim", "How", "Nothing",
+    "Part", "Region", "Test", "Texts", "candidate_conditions", "example_of", "host_test", "region_of", "region_where",
+    "text_of",
 ]  # fmt: skip
 
 

@@ -1,0 +1,383 @@
+"""Where one port treats requests otherwise in two tables: by host and by region, each with a witness. Pure.
+
+Hosts and server names are parted like paths: by the names that either table has, and by what lies below a wildcard
+and below no narrower one. A witness was decided on both tables by `insight.ports.decide_entry`, the code of the data
+plane, and came to two outcomes; a difference without one may be none, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.insight.diff_cells import Cell, End, Side, TooMany, cells
+from gatewayproxy.insight.diff_outcomes import NOTHING, Fact, Outcome, outcome_of, outcome_of_entry
+from gatewayproxy.insight.examples import Nothing, example
+from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, route_on
+from gatewayproxy.insight.regions import (
+    ABSENT,
+    ANY,
+    EMPTY,
+    EVERYTHING,
+    HOST,
+    How,
+    Region,
+    Test,
+    Texts,
+    example_of,
+    text_of,
+)
+from gatewayproxy.insight.requests import Kind, Request, server_name_for
+from gatewayproxy.routing.match import host_key
+from gatewayproxy.routing.table import HostIndex, Port, PortKind, RouteEntry, RoutingTable, SniAction, SniIndex
+
+__all__ = ["Difference", "Pair", "Tables", "differences", "hosts_text", "pairs"]
+
+_CLEAR: Final = frozenset((PortKind.HTTP,))
+_SHAKING: Final = frozenset((PortKind.HTTPS, PortKind.TLS))
+_ELSEWHERE: Final = "192.0.2.1"  # RFC 5737: an address that no listener has, so that one of all addresses is meant
+_NOT_FOUND: Final = Outcome("404", (Fact("answer", "404"),))
+
+
+class Pair(NamedTuple):
+    """A port before and after; *places*: the addresses that are bound to the same."""
+
+    old: Port | None
+    new: Port | None
+    places: tuple[str, ...]
+    address: str  # to ask at
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """Return the names of the listeners of either, each once."""
+        ports = [port for port in (self.old, self.new) if port is not None]
+        return tuple(dict.fromkeys(label.name for port in ports for label in port.listeners))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Difference:
+    """Requests that were met with *old* and are met with *new*: those of *region* for one of *hosts*."""
+
+    kind: Kind  # TLS: of what a ClientHello meets, whose server name is one of *hosts*
+    pair: Pair
+    hosts: tuple[Texts, ...]
+    region: Region
+    old: Outcome
+    new: Outcome
+    rules: tuple[str, str] = ("", "")  # that take the witness
+    witness: Request | None = None  # None: none was found
+    examined: bool = True  # False: there may be requests in it that are treated as before
+
+    def has(self, request: Request) -> bool:
+        """Return whether *request*, which came to this port, is one of these."""
+        name = request.server_name if self.kind is Kind.TLS else host_key(request.authority)
+        return request.kind is self.kind and any(texts.has(name) for texts in self.hosts) and self.region.has(request)
+
+
+class Tables:
+    """Two tables, to ask what becomes of a request in each."""
+
+    def __init__(self, old: RoutingTable, new: RoutingTable) -> None:
+        self.old, self.new = PortTable(old), PortTable(new)
+        self._known: dict[RouteEntry, Outcome] = {}
+        self._numbers: dict[tuple[Fact, ...], int] = {}
+
+    def key(self, end: End) -> int:
+        """Return a number that is equal for what does the same."""
+        outcome = self._entry(end) if isinstance(end, RouteEntry) else end
+        return self._numbers.setdefault(outcome.facts, len(self._numbers))
+
+    def ask(self, request: Request) -> tuple[Routed, Routed]:
+        """Return how each table routes *request*."""
+        return decide_entry(self.old, request), decide_entry(self.new, request)
+
+    def outcome(self, routed: Routed, request: Request) -> Outcome:
+        """Return what becomes of *request*."""
+        if routed.entry is not None and not routed.reason and request.kind is Kind.HTTP:
+            target = routed.target
+            if target is None or target.action is SniAction.HTTP:
+                return self._entry(routed.entry)
+        return outcome_of(routed, request)
+
+    def _entry(self, entry: RouteEntry) -> Outcome:
+        outcome = self._known.get(entry)
+        if outcome is None:
+            outcome = self._known[entry] = outcome_of_entry(entry)
+        return outcome
+
+
+def pairs(old: RoutingTable, new: RoutingTable) -> list[Pair]:
+    """Return the ports of both tables, side by side, those that are the same on several addresses made one."""
+    before, after = ({port.bound: port for port in table.ports} for table in (old, new))
+    found: dict[tuple[object, ...], Pair] = {}
+    for bound in dict.fromkeys((*before, *after)):
+        anywhere = bound._replace(address="")  # whose socket gets what no narrower one takes
+        one, other = before.get(bound, before.get(anywhere)), after.get(bound, after.get(anywhere))
+        shared = any(port.bind_port == bound.bind_port and port.address for port in (*old.ports, *new.ports))
+        address = bound.address or (_ELSEWHERE if shared else "")
+        pair = Pair(one, other, (str(bound),), address)
+        key = (_content(one), _content(other))
+        known = found.get(key)
+        found[key] = pair if known is None else known._replace(places=(*known.places, *pair.places))
+    return list(found.values())
+
+
+def _content(port: Port | None) -> object:
+    return None if port is None else (port.kind, port.port, port.http, port.sni, port.tcp, port.udp)
+
+
+def differences(pair: Pair, tables: Tables) -> list[Difference]:
+    """Return where *pair* treats requests otherwise."""
+    return list(_Comparison(pair, tables).all())
+
+
+class _Comparison:
+    """One pair, with the requests that are made for it."""
+
+    def __init__(self, pair: Pair, tables: Tables) -> None:
+        self.pair, self.tables = pair, tables
+        port = pair.new or pair.old
+        assert port is not None
+        self.port = port
+        self.kinds = {each.kind for each in pair[:2] if isinstance(each, Port)}
+
+    def all(self) -> Iterator[Difference]:
+        if self.pair.old is None or self.pair.new is None or not self._one_language():
+            yield self._whole()
+        elif self.kinds <= _CLEAR:
+            yield from self._http(tls=False)
+        elif self.kinds <= _SHAKING:
+            yield from self._handshakes()
+            yield from self._http(tls=True)
+        else:
+            yield from self._constant(_KINDS[self.port.kind], [((ANY,), None)])
+
+    def _one_language(self) -> bool:
+        return len(self.kinds) == 1 or self.kinds <= _SHAKING
+
+    def _request(self, kind: Kind, *, tls: bool | None = False, name: bytes | None = None) -> Request:
+        return Request(kind=kind, port=self.port.port, address=self.pair.address, tls=tls, server_name=name)
+
+    def _whole(self) -> Difference:
+        """Return the difference of a port that is opened, closed, or speaks another protocol."""
+        old, new = (_spoken(port) for port in self.pair[:2] if port is None or isinstance(port, Port))
+        port = self.pair.old or self.port
+        kind = _KINDS[port.kind]
+        names = [*(port.http.exact if port.http else ()), *(port.sni.exact if port.sni else ())]
+        name = next(iter(names), b"other.example")
+        secure = port.kind in _SHAKING
+        witness = self._request(kind, tls=secure, name=name if secure else None)._replace(port=port.port)
+        witness = witness._replace(authority=name) if kind is Kind.HTTP else witness
+        routed = self.tables.ask(witness)
+        differ = self.tables.outcome(routed[0], witness) != self.tables.outcome(routed[1], witness)
+        return Difference(
+            kind=kind,
+            pair=self.pair,
+            hosts=(ANY,),
+            region=EVERYTHING,
+            old=old,
+            new=new,
+            rules=_rules(routed),
+            witness=witness if differ else None,
+        )
+
+    # --- TLS, TCP, UDP: one outcome for all of a server name, or of a port
+
+    def _handshakes(self) -> Iterator[Difference]:
+        indexes = [port.sni for port in self.pair[:2] if isinstance(port, Port) and port.sni is not None]
+        tests = {test for index in indexes for test in (*_named(index), *_certified(index))}
+        found = [(texts, name) for texts, name in _parted(tests) if name is not None]
+        yield from self._constant(Kind.TLS, [((texts,), name) for texts, name in found] + [((ABSENT,), None)])
+
+    def _constant(self, kind: Kind, parts: Iterable[tuple[tuple[Texts, ...], bytes | None]]) -> Iterator[Difference]:
+        groups: dict[tuple[int, int], list[tuple[tuple[Texts, ...], Request]]] = {}
+        for hosts, name in parts:
+            request = self._request(kind, tls=kind is Kind.TLS, name=name)
+            outcomes = self._outcomes(request)
+            if outcomes[0].facts != outcomes[1].facts:
+                groups.setdefault((self.tables.key(outcomes[0]), self.tables.key(outcomes[1])), []).append(
+                    (hosts, request)
+                )
+        for members in groups.values():
+            witness = members[0][1]
+            routed = self.tables.ask(witness)
+            old, new = self._outcomes(witness)
+            yield Difference(
+                kind=kind,
+                pair=self.pair,
+                hosts=tuple(texts for hosts, _ in members for texts in hosts),
+                region=EVERYTHING,
+                old=old,
+                new=new,
+                rules=_rules(routed),
+                witness=witness,
+            )
+
+    def _outcomes(self, request: Request) -> tuple[Outcome, Outcome]:
+        old, new = self.tables.ask(request)
+        return self.tables.outcome(old, request), self.tables.outcome(new, request)
+
+    # --- HTTP: by host, then by region
+
+    def _http(self, *, tls: bool) -> Iterator[Difference]:
+        tests: set[Test] = set()
+        for port in self.pair[:2]:
+            if isinstance(port, Port):
+                tests.update(_named(port.http) if port.http else ())
+                tests.update(_named(port.sni) if port.sni else ())
+        groups: dict[tuple[tuple[Region, int, int], ...], tuple[list[Texts], Sequence[Cell], bool]] = {}
+        compared: dict[tuple[object, ...], tuple[Sequence[Cell], bool]] = {}
+        for texts, host in _parted(tests):
+            if host is None:
+                continue
+            request = self._request(Kind.HTTP, tls=tls, name=server_name_for(host) if tls else None)
+            sides = [self._side(port, request._replace(authority=host)) for port in self.pair[:2]]
+            key = tuple((side.vhost, side.otherwise.facts) for side in sides)
+            if key not in compared:
+                compared[key] = self._cells(*sides)
+            found, examined = compared[key]
+            name = tuple((cell.region, self.tables.key(cell.old), self.tables.key(cell.new)) for cell in found)
+            groups.setdefault(name, ([], found, examined))[0].append(texts)
+        for hosts, found, examined in groups.values():
+            for cell in found:
+                yield from self._difference(tuple(_joined(hosts)), cell, tls=tls, examined=examined)
+
+    def _side(self, port: object, request: Request) -> Side:
+        assert isinstance(port, Port)
+        routed = route_on(port, request)
+        ruled = routed.vhost is not None and routed.reason != "misdirected"
+        if routed.target is not None and routed.target.action is not SniAction.HTTP:
+            ruled = False
+        return Side(routed.vhost, _NOT_FOUND) if ruled else Side(None, self.tables.outcome(routed, request))
+
+    def _cells(self, old: Side, new: Side) -> tuple[Sequence[Cell], bool]:
+        try:
+            return cells(old, new, self.tables.key), True
+        except TooMany:
+            return (Cell(EVERYTHING, old.otherwise, new.otherwise),), False
+
+    def _difference(self, hosts: tuple[Texts, ...], cell: Cell, *, tls: bool, examined: bool) -> Iterator[Difference]:
+        witness = self._witness(hosts[0], cell.region, tls=tls) if examined else None
+        if witness is EMPTY:
+            return
+        made = witness if isinstance(witness, Request) else None
+        routed = self.tables.ask(made) if made is not None else None
+        old, new = (end if isinstance(end, Outcome) else outcome_of_entry(end) for end in cell[1:])
+        yield Difference(
+            kind=Kind.HTTP,
+            pair=self.pair,
+            hosts=hosts,
+            region=cell.region,
+            old=old if examined else _MANY,
+            new=new if examined else _MANY,
+            rules=_rules(routed) if routed is not None else (_rule(cell.old), _rule(cell.new)),
+            witness=made,
+            examined=examined,
+        )
+
+    def _witness(self, host: Texts, region: Region, *, tls: bool) -> Request | Nothing | None:
+        """Return a request of *region* with two outcomes; EMPTY: the region is; None: none was found."""
+        whole = Region({**region.parts, HOST: host})
+        made = example_of(whole, self._request(Kind.HTTP, tls=tls))
+        if isinstance(made, Nothing):
+            return EMPTY if made is EMPTY else None
+        if tls:
+            made = made._replace(server_name=server_name_for(made.authority))
+        try:
+            if made.odd:
+                return EMPTY  # regions are of paths with one reading
+        except RemoteProtocolError:
+            return EMPTY
+        old, new = self._outcomes(made)
+        return made if old.facts != new.facts else None
+
+
+_MANY: Final = Outcome("many outcomes", (Fact("answer", "they differ in too many ways to be told apart"),))
+_KINDS: Final = {
+    PortKind.HTTP: Kind.HTTP, PortKind.HTTPS: Kind.HTTP, PortKind.TLS: Kind.TLS, PortKind.TCP: Kind.TCP,
+    PortKind.UDP: Kind.UDP,
+}  # fmt: skip
+
+
+def _spoken(port: Port | None) -> Outcome:
+    if port is None:
+        return NOTHING
+    names = ", ".join(label.name for label in port.listeners)
+    return Outcome(f"{port.kind.value} of {names}", (Fact("listener", f"{port.kind.value} of {names}"),))
+
+
+def _rules(routed: tuple[Routed, Routed]) -> tuple[str, str]:
+    return (_rule(routed[0].entry), _rule(routed[1].entry))
+
+
+def _rule(end: End | None) -> str:
+    return f"{end.label.route_text} rule {end.label.rule_text}" if isinstance(end, RouteEntry) else ""
+
+
+# --- names
+
+
+def _named(index: HostIndex | SniIndex) -> Iterator[Test]:
+    yield from (Test(How.EQUALS, name) for name in index.exact)
+    yield from (Test(How.BELOW, suffix) for suffix in index.wildcard)
+
+
+def _certified(index: SniIndex) -> Iterator[Test]:
+    """Yield the names by which a listener chooses between its certificates."""
+    targets = [*index.exact.values(), *index.wildcard.values(), *([index.default] if index.default else [])]
+    for target in {id(target): target for target in targets if len(target.certificates) > 1}.values():
+        for name in {name for certificate in target.certificates for name in certificate.names}:
+            raw = name.encode("ascii", "replace")
+            yield Test(How.LABEL, raw[1:]) if raw.startswith(b"*.") else Test(How.EQUALS, raw)
+
+
+def _parted(tests: Iterable[Test]) -> Iterator[tuple[Texts, bytes | None]]:
+    """Yield the parts of all names that *tests* make, wider ones first, each with a name of it; None: it is empty."""
+    ordered = sorted(tests, key=lambda test: (test.how is How.EQUALS, test.how is How.LABEL, len(test.text), test.text))
+    narrower: dict[Test | None, list[Test]] = {None: [], **{test: [] for test in ordered}}
+    for test in ordered:
+        narrower[next((each for each in _wider(test) if each in narrower), None)].append(test)
+    for part, within in narrower.items():
+        texts = Texts((part,) if part is not None else (), tuple(within))
+        name = example("HOST", texts)
+        yield texts, name if isinstance(name, bytes) else None
+
+
+def _wider(test: Test) -> Iterator[Test]:
+    """Yield the tests that *test* lies within, narrowest first."""
+    text = test.text
+    if test.how is How.LABEL:
+        yield Test(How.BELOW, text)
+    dot = text.find(b".", 1)
+    if test.how is How.EQUALS and dot > 0:
+        yield Test(How.LABEL, text[dot:])
+    while dot > 0:
+        yield Test(How.BELOW, text[dot:])
+        dot = text.find(b".", dot + 1)
+
+
+def _joined(parts: Sequence[Texts]) -> Iterator[Texts]:
+    """Yield *parts*, those that lie within another of them made part of it."""
+    known = {part.holds[0] if part.holds else None: part for part in parts}
+    inner = {test for part in parts for test in part.fails if test in known}
+    for test, part in known.items():
+        if test not in inner:
+            yield part._replace(fails=tuple(_outside(part, known)))
+
+
+def _outside(part: Texts, known: dict[Test | None, Texts]) -> Iterator[Test]:
+    for test in part.fails:
+        within = known.get(test)
+        if within is None:
+            yield test
+        else:
+            yield from _outside(within, known)
+
+
+def hosts_text(hosts: Sequence[Texts], *, most: int = 4) -> str:
+    """Return *hosts* in words: "a.example, *.b.example but not c.b.example"."""
+    told = [text_of(HOST, texts).removeprefix("host").strip().removeprefix("= ") or "any host" for texts in hosts]
+    more = [f"and {len(told) - most} more"] if len(told) > most else []
+    return ", ".join([*told[:most], *more])
