@@ -10,7 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gatewayproxy.insight.lint import certificates, listeners, manifests, references, routing, rules
+from gatewayproxy.insight.lint import (
+    actions,
+    certificates,
+    listeners,
+    manifests,
+    matching,
+    places,
+    references,
+    routing,
+    rules,
+    unused,
+)
 from gatewayproxy.insight.lint.config import Config, path_of
 from gatewayproxy.insight.lint.rule import Lint
 from gatewayproxy.insight.lint.silence import LINT_IGNORE, USELESS, Judged, apply_silences
@@ -35,6 +46,10 @@ LINTS: Final[Mapping[str, Lint]] = {
     **references.LINTS,
     **rules.LINTS,
     **listeners.LINTS,
+    **actions.LINTS,
+    **matching.LINTS,
+    **places.LINTS,
+    **unused.LINTS,
     **_SILENCES,
 }
 

@@ -1,0 +1,140 @@
+"""What is written and that nothing uses: certificates, grants, listeners. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from gatewayproxy.compiler.manifests.referencegrant import GrantFrom, GrantTo, ReferenceGrant
+from gatewayproxy.compiler.manifests.secret import Secret
+from gatewayproxy.insight.lint.config import Config, mappings
+from gatewayproxy.insight.lint.rule import Finding, Lint
+from gatewayproxy.insight.lint.walk import (
+    Reference,
+    listener_fields,
+    parent_of,
+    references,
+    routes,
+    secret_references,
+)
+from gatewayproxy.model.codes import Code
+from gatewayproxy.model.names import ResourceKey
+
+__all__ = ["LINTS"]
+
+_TLS: Final = "kubernetes.io/tls"
+# Codes of routes that found no listener: what is wrong with them is told of them.
+_UNATTACHED: Final = frozenset((
+    Code.PARENT, Code.SECTION, Code.NOT_ALLOWED, Code.NO_HOSTNAME, Code.HOST_CONFLICT, Code.HOST_OUTSIDE,
+))  # fmt: skip
+
+
+def unused_secrets(config: Config) -> Iterator[Finding]:
+    """Yield Secrets of type kubernetes.io/tls that nothing names."""
+    named = {(ref.namespace or key.namespace, ref.name) for key, ref in secret_references(config)}
+    if any(key.kind in ("Gateway", "ListenerSet") for key in _fenced(config)):
+        return  # which Secrets those name is not known
+    for secret in config.resources.of(Secret):
+        if secret.type == _TLS and (secret.meta.namespace, secret.meta.name) not in named:
+            message = "no listener, Gateway or XBackend names this certificate"
+            hint = "name it in tls.certificateRefs of a listener, or remove it"
+            yield Finding(secret.meta.key, "", message, hint)
+
+
+def unused_grants(config: Config) -> Iterator[Finding]:
+    """Yield ReferenceGrants, or entries of them, without a reference that needs them."""
+    crossing = {each for each in references(config) if each.namespace != each.to_namespace}
+    for grant in config.resources.of(ReferenceGrant):
+        here = [each for each in crossing if each.to_namespace == grant.meta.namespace]
+        needed = [(f, t) for f in grant.from_ for t in grant.to if any(_permits(f, t, each) for each in here)]
+        key = grant.meta.key
+        if not needed:
+            hint = "remove it, or correct from and to: both are exact in group, kind and namespace"
+            yield Finding(key, "", f"nothing needs it: no {_whom(grant)} refers to {_what(grant)}", hint)
+            continue
+        used_from, used_to = {f for f, _ in needed}, {t for _, t in needed}
+        for index, source in enumerate(grant.from_):
+            if source not in used_from and not _unreadable(config, source):
+                message = f"no {source.kind} of namespace {source.namespace} refers to what the grant permits"
+                yield Finding(key, f"spec.from[{index}]", message, "remove the entry, or correct it")
+        for index, target in enumerate(grant.to):
+            if target not in used_to:
+                what = f"{target.kind} {target.name}" if target.name else f"any {target.kind} of this namespace"
+                message = f"nobody whom the grant permits to refers to {what}"
+                yield Finding(key, f"spec.to[{index}]", message, "remove the entry, or correct it")
+
+
+def _permits(source: GrantFrom, target: GrantTo, ref: Reference) -> bool:
+    return source == (ref.group, ref.kind, ref.namespace) and target in (
+        (ref.to_group, ref.to_kind, ref.to_name),
+        (ref.to_group, ref.to_kind, None),
+    )
+
+
+def _whom(grant: ReferenceGrant) -> str:
+    return " or ".join(f"{source.kind} of namespace {source.namespace}" for source in grant.from_)
+
+
+def _what(grant: ReferenceGrant) -> str:
+    names = (f"{to.kind} {grant.meta.namespace}/{to.name or '*'}" for to in grant.to)
+    return " or ".join(names)
+
+
+def _unreadable(config: Config, source: GrantFrom) -> bool:
+    """Tell whether an object that the grant may be for has errors: what it refers to is not known."""
+    return any((key.kind, key.namespace) == (source.kind, source.namespace) for key in _fenced(config))
+
+
+def _fenced(config: Config) -> Collection[ResourceKey]:
+    return {meta.key for meta in config.resources.fenced}
+
+
+def idle_listeners(config: Config) -> Iterator[Finding]:
+    """Yield listeners that serve and have no route, where no route tried in vain."""
+    fields = listener_fields(config)
+    awaited = set(_sought_in_vain(config))
+    for listener in config.plan.listeners:
+        parent = parent_of(listener.key)
+        field = fields.get((parent, listener.key.name))
+        if not listener.attachments and field is not None and parent not in awaited:
+            what = "connections end at once" if listener.protocol.value in ("TCP", "TLS", "UDP") else "all is 404"
+            message = f"listener {listener.key.name} has no routes: {what}"
+            yield Finding(parent, field, message, "attach a route (parentRefs), or remove the listener")
+
+
+def _sought_in_vain(config: Config) -> Iterator[ResourceKey]:
+    """Yield the parents of routes that have a problem with them, or errors."""
+    lost = {problem.key for problem in config.status.problems if problem.code in _UNATTACHED}
+    for route in routes(config):
+        if route.meta.key in lost:
+            for ref in route.parent_refs:
+                yield ResourceKey(ref.kind, ref.namespace or route.meta.namespace, ref.name)
+    for meta in config.resources.fenced:
+        spec = meta.manifest.get("spec")
+        for written in mappings(spec.get("parentRefs") if isinstance(spec, Mapping) else None):
+            kind, namespace, name = (written.get(field) for field in ("kind", "namespace", "name"))
+            yield ResourceKey(str(kind or "Gateway"), str(namespace or meta.namespace), str(name))
+
+
+LINTS: Final[Mapping[str, Lint]] = {
+    "GW205": Lint(
+        title="certificate that nothing uses",
+        meaning="A Secret of type kubernetes.io/tls is named by no listener, Gateway or XBackend. It is not served; "
+        "a listener that was to serve it has another, or its name is written otherwise there.",
+        fix="Name it in certificateRefs, or remove it: a private key that nobody needs only waits to be lost.",
+        find=unused_secrets,
+    ),
+    "GW307": Lint(
+        title="grant that nobody uses",
+        meaning="No object of the kind and namespace in `from` refers to one in `to`. Either it is left over, or it "
+        "was meant for a reference that it does not permit.",
+        fix="Remove it, or correct kind and namespace: HTTPRoute, GRPCRoute and TCPRoute each need an entry.",
+        find=unused_grants,
+    ),
+    "GW504": Lint(
+        title="listener without routes",
+        meaning="It binds its port and answers every request with 404, or ends every connection.",
+        fix="Attach a route to it, or remove it. A listener that only holds a certificate for later is one to silence.",
+        find=idle_listeners,
+    ),
+}
