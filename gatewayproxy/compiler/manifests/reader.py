@@ -23,7 +23,7 @@ __all__ = ["LINT_IGNORE", "ReadFile", "gather_files", "read_document", "read_fil
 _LATER: Final = ("XBackend", "XListenerSet", "XMesh")
 _OWN_PREFIX: Final = "gatewayproxy.io/"  # of annotations
 LINT_IGNORE: Final = "gatewayproxy.io/lint-ignore"  # of any object: see `insight.lint.silence`
-_GATEWAY_GROUPS: Final = (GATEWAY_GROUP, EXPERIMENTAL_GROUP)
+_GROUPS: Final = (GATEWAY_GROUP, EXPERIMENTAL_GROUP, "gatewayproxy.io")  # whose kinds we know, all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +138,10 @@ def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | N
 
     Return group and kind that a slip of the pen may have hidden.
     """
-    if group in _GATEWAY_GROUPS and name in _LATER:
+    if group in _GROUPS and name in _LATER:
         hint = "nothing serves it here: do not rely on it"
         root.warn("kind", f"{name} is not implemented yet, passed over", hint, Code.PASSED_OVER)
-    elif group in _GATEWAY_GROUPS:
+    elif group in _GROUPS:
         known_here = [known for known_group, known in KINDS if known_group == group]
         close = close_match(name, [*known_here, *_LATER])
         hint = f"did you mean {close}?" if close else f"known: {', '.join(known_here)}"
