@@ -2,10 +2,10 @@
 
 Space-Saving (Metwally, Agrawal, El Abbadi 2005): `MAX_MISSES` counters, and what is new takes the place of the smallest
 and begins where that one ended. So no count is too low, none is too high by more than its *over*, and whatever makes
-up more than 1/MAX_MISSES of all is in the list, whatever else a flood of random names brings. Memory is bounded, and a
-404 costs the same, however many there are.
+up more than 1/MAX_MISSES of all is in the list, whatever else a flood of random names brings.
 
-What came closest is looked for at most EXPLAINED_PER_S times a second; what depends on nothing but host, method and
+Memory and time are bounded: of each second the first COUNTED_PER_S are counted, so that a list of a flood is one of its
+samples, and for the first EXPLAINED_PER_S what came closest is looked for. What depends on nothing but host, method and
 path is looked for once.
 """
 
@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.routing.causes import Cause
 
-__all__ = ["EXPLAINED_PER_S", "MAX_MISSES", "MAX_PATH_BYTES", "Asked", "Miss", "Misses"]
+__all__ = ["COUNTED_PER_S", "EXPLAINED_PER_S", "MAX_MISSES", "MAX_PATH_BYTES", "Asked", "Miss", "Misses"]
 
 MAX_MISSES: Final = 128
 MAX_PATH_BYTES: Final = 256  # longer paths count as one, by their beginning
+COUNTED_PER_S: Final = 1_000
 EXPLAINED_PER_S: Final = 50
 
 
@@ -49,14 +50,14 @@ class Miss:
 class Misses:
     """The list of one worker."""
 
-    __slots__ = ("_by_count", "_entries", "_explained", "_least", "_window_at")
+    __slots__ = ("_by_count", "_counted", "_entries", "_explained", "_least", "_window_at")
 
     def __init__(self) -> None:
         self._entries: dict[Asked, Miss] = {}
         self._by_count: dict[int, dict[Asked, Miss]] = {}
         self._least = 0  # the smallest count, once the list is full
         self._window_at = 0.0
-        self._explained = 0
+        self._counted = self._explained = 0
 
     def __iter__(self) -> Iterator[Miss]:
         return iter(self._entries.values())
@@ -76,11 +77,16 @@ class Misses:
         self._by_count.setdefault(miss.n, {})[asked] = miss
         return miss
 
-    def may_explain(self, now: float) -> bool:
-        """Return whether there is time to look for what came closest, and count that."""
+    def may_count(self, now: float) -> bool:
+        """Return whether there is time to count one more; *now* is monotonic."""
         if now - self._window_at >= 1.0:
             self._window_at = now
-            self._explained = 0
+            self._counted = self._explained = 0
+        self._counted += 1
+        return self._counted <= COUNTED_PER_S
+
+    def may_explain(self) -> bool:
+        """Return whether there is time to look for what came closest to one that may be counted."""
         self._explained += 1
         return self._explained <= EXPLAINED_PER_S
 

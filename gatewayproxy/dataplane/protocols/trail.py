@@ -35,6 +35,9 @@ def detail(exchange: Exchange, reason: str) -> str:
 
 def _missed(exchange: Exchange, reason: str) -> str:
     head, site, vhost = exchange.head, exchange.connection.site, exchange.vhost
+    misses, now = site.context.misses, exchange.started_at
+    if not misses.may_count(now):
+        return UNEXAMINED
     host = host_key(head.authority)
     asked = Asked(
         vhost.listener.name if vhost is not None else site.label,
@@ -43,11 +46,10 @@ def _missed(exchange: Exchange, reason: str) -> str:
         head.method,
         head.path[:MAX_PATH_BYTES],
     )
-    misses, now = site.context.misses, exchange.started_at
     miss = misses.count(asked, now, exchange.generation)
     cause = miss.cause
     if cause is None or not cause.lasting or (asked.host, asked.path) != (host, head.path):
-        if not misses.may_explain(now):
+        if not misses.may_explain():
             return UNEXAMINED
         cause = miss.cause = _cause(exchange, host)
     return cause.text
