@@ -14,14 +14,13 @@ import os
 import platform
 import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, replay, testing
+from gatewayproxy.cli import arguments, explaining, replay, testing
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
+from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
 from gatewayproxy.insight import check, completion, get
 from gatewayproxy.insight.objects import objects_of
@@ -32,9 +31,6 @@ from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.sources import ReadSet, read_files, read_paths
 
 __all__ = ["limit_flag", "main"]
-
-SERVER_TIMEOUT_S: Final = 30.0
-MAX_STATUS_BYTES: Final = 512 << 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,36 +107,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from gatewayproxy.insight import explain, offline
-    from gatewayproxy.insight.command_line import parse_words
-    from gatewayproxy.insight.decision import decide
-    from gatewayproxy.insight.picture import to_svg
-    from gatewayproxy.insight.ports import PortTable
-
-    request = parse_words(options.request)
-    read, compile_options = _read(options, options.config)
-    compiled = offline.compiled(read.sources, compile_options, read_files)
-    decision = decide(PortTable(compiled.table), request, compiled.plan)
-    print(
-        explain.to_json(decision) if options.output == "json" else explain.to_text(decision, every=options.all), end=""
-    )
-    if options.svg:
-        _write(options.svg, to_svg(decision))
-    problems = (*read.problems, *compiled.status.problems)
-    if check.has_errors(problems):
-        print(f"{PROGRAM}: the manifests have errors: see {PROGRAM} check", file=sys.stderr)
-    return int(not explain.answers_well(decision))
+    return explaining.command(options, _read, DEFAULT_SERVER)
 
 
 def _test(options: argparse.Namespace) -> int:
     return testing.command(options, *_read(options, options.config))
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror}", where=path) from error
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -214,19 +185,14 @@ def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport
 
 def _status(server: str) -> list[Mapping[str, Any]]:
     """Fetch the objects of the gateway whose admin address is *server*."""
-    url = server if "://" in server else f"http://{server}"
-    # Mostly a loopback address, whatever http_proxy says.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    body = fetch(server, "/status")
     try:
-        with direct.open(f"{url.rstrip('/')}/status", timeout=SERVER_TIMEOUT_S) as response:
-            items: list[Mapping[str, Any]] = json.loads(response.read(MAX_STATUS_BYTES))["items"]
-            return items
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", error)
-        hint = "is it running? --server names its --admin address; or give CONFIG to read files"
-        raise ConfigError(f"no answer: {reason}", where=url, hint=hint) from error
+        items: list[Mapping[str, Any]] = json.loads(body)["items"]
+        return items
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError("this is not a gatewayproxy admin address", where=url, hint="see --admin of run") from error
+        raise ConfigError(
+            "this is not a gatewayproxy admin address", where=server, hint="see --admin of run"
+        ) from error
 
 
 def _names_and_config(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import replay, testing
+from gatewayproxy.cli import explaining, replay, testing
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -63,18 +63,6 @@ docs/lint.md says what each code in brackets means. To silence one on one object
 
 exit status: 0 without errors (warnings are allowed), 1 with errors (--strict: or warnings), 2 if the command itself
 is wrong"""
-
-EXPLAIN_EPILOG: Final = """\
-examples:
-  gatewayproxy explain manifests/ -- https://shop.example/cart             who takes it, and why nobody else does
-  gatewayproxy explain manifests/ -- -X POST -H 'X-Beta: 1' http://shop.example/cart --resolve shop.example:80:10.0.0.7
-  gatewayproxy explain manifests/ -- grpc://api.example:80/shop.v1.Cart/Add
-  gatewayproxy explain manifests/ -- tls://db.example:5432                  a server name; or tcp://:5432, udp://:53
-  gatewayproxy explain manifests/ -- "$(tail -n 1 access.log)"             ours, nginx's, Envoy's or HAProxy's
-
-behind --: a request as curl would have it; what curl adds by itself (User-Agent, Accept) is not there
-
-exit status: 0 if it reaches a backend or gets an answer that is no error, 1 if not, 2 if the command itself is wrong"""
 
 GET_EPILOG: Final = """\
 examples:
@@ -161,7 +149,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _run_arguments(add("run", "serve manifests until told to stop", RUN_EPILOG))
     _check_arguments(add("check", "list what is wrong with manifests", CHECK_EPILOG))
-    _explain_arguments(add("explain", "tell what becomes of a request, and why", EXPLAIN_EPILOG))
+    _explain_arguments(add("explain", "tell what becomes of a request, and why", explaining.EPILOG))
     test = add("test", "run the RouteTests of manifests, without sockets", testing.EPILOG)
     testing.add_arguments(test)
     _compile_arguments(test)
@@ -251,12 +239,8 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="+", metavar="CONFIG", help="file or folder")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
-    parser.add_argument("--svg", metavar="FILE", help="draw the way of the request, too")
-    parser.add_argument("--all", action="store_true", help="all matches that missed, not just the nearest")
+    explaining.add_arguments(parser, DEFAULT_SERVER)
     _compile_arguments(parser)
-    parser.set_defaults(rest="config", request=[])
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:

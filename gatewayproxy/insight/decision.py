@@ -1,23 +1,29 @@
 """decide(): all there is to say about one request: who takes it, what becomes of it, and why nobody else does. Pure.
 
-In: a routing table, a Request, and the Plan the table was made of, if it is at hand: a table alone knows neither the
-matches that can never win nor what filters were written. Out: a Decision, for `insight.explain` to print and for tests,
-diffs and pictures to look into. For the entry alone, and fast, there is `insight.ports.decide_entry`.
+In: a routing table, a Request, and the Plan and the status of the compilation that made the table, if they are at hand:
+a table alone knows neither the matches that can never win, nor what filters were written, nor routes that nobody has.
+Out: a Decision, for `insight.explain` to print and for tests, diffs and pictures to look into. For the entry alone, and
+fast, there is `insight.ports.decide_entry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
+from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.insight.misses import Asked, Contender, Miss, misses
 from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream, outcomes_of
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, read_head
 from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.stream_misses import connection_of, stream_kinds, stream_misses
+from gatewayproxy.insight.unaccepted import Unaccepted, unaccepted
 from gatewayproxy.model.names import widening
 from gatewayproxy.model.plan import Certificate, Listener, Plan, Rule
 from gatewayproxy.model.protocols import PROTOCOLS
+from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.server_names import certificates_for
@@ -54,6 +60,7 @@ class Decision:
     outcomes: tuple[Outcome, ...] = ()
     answer: Answer | None = None
     missed: tuple[Miss, ...] = ()  # needs a plan
+    unaccepted: tuple[Unaccepted, ...] = ()  # needs the status
 
     @property
     def entry(self) -> RouteEntry | None:
@@ -84,18 +91,23 @@ class Decision:
         return host if self.certificates and not named else ""
 
 
-def decide(ports: PortTable, request: Request, plan: Plan | None = None) -> Decision:
-    """Return what becomes of *request*; *plan*: that of the table of *ports*."""
+def decide(
+    ports: PortTable, request: Request, plan: Plan | None = None, status: StatusReport | None = None
+) -> Decision:
+    """Return what becomes of *request*; *plan* and *status*: those of the table of *ports*."""
     routed = decide_entry(ports, request)
+    head = _head(request)
+    winner, missed = _matches(plan, request, head, routed)
+    nowhere = _unaccepted(status, request)
     if routed.port is None:
         return Decision(
             request=request,
             routed=routed,
             answer=answer_for(routed.reason, _spoken(ports, request), stream=True),
             listeners=tuple(_verdicts(plan, request, routed)),
+            missed=missed,
+            unaccepted=nowhere,
         )
-    head = _head(request)
-    winner, missed = _matches(plan, request, head, routed)
     outcomes = outcomes_of(routed, request, head)
     return Decision(
         request=request,
@@ -108,6 +120,7 @@ def decide(ports: PortTable, request: Request, plan: Plan | None = None) -> Deci
         outcomes=outcomes,
         answer=None if outcomes else _answer(request, routed, head),
         missed=missed,
+        unaccepted=nowhere,
     )
 
 
@@ -155,13 +168,36 @@ def _certificates(request: Request, routed: Routed) -> tuple[Certificate, ...]:
 def _matches(
     plan: Plan | None, request: Request, head: RequestHead | None, routed: Routed
 ) -> tuple[Contender | None, tuple[Miss, ...]]:
-    if plan is None or head is None or routed.port is None:
+    """Return what took the request, and what else could have: matches of requests, and rules of connections."""
+    if plan is None:
         return None, ()
+    here = frozenset(label.name for label in routed.port.listeners) if routed.port is not None else frozenset()
+    target = routed.target
+    winner, missed = stream_misses(
+        plan, connection_of(request, here, target.listener.name if target is not None else ""), routed.entry
+    )
+    if head is None:
+        return winner, missed
     host = host_key(head.authority).decode("latin-1")
-    here = frozenset(label.name for label in routed.port.listeners)
     owner = routed.vhost.listener.name if routed.vhost is not None else ""
-    winner, missed = misses(plan, Asked(head, host, here, owner), routed.entry)
-    return winner, tuple(missed)
+    asked = Asked(head, host, here, owner, frozenset(widening(host)))
+    own, of_requests = misses(plan, asked, routed.entry)
+    return own or winner, tuple(merge(of_requests, missed, key=_nearness, reverse=True))
+
+
+def _nearness(miss: Miss) -> tuple[int, tuple[int, ...]]:
+    return miss.failed, miss.nearness
+
+
+def _unaccepted(status: StatusReport | None, request: Request) -> tuple[Unaccepted, ...]:
+    if status is None:
+        return ()
+    kinds = {*stream_kinds(request), *(_OF_REQUESTS if request.kind is Kind.HTTP else ())}
+    name = request.authority if request.kind is Kind.HTTP else request.server_name or b""
+    return unaccepted(status, kinds, host_key(name).decode("latin-1"))
+
+
+_OF_REQUESTS: Final = ("HTTPRoute", "GRPCRoute")
 
 
 # --- why the other listeners lost

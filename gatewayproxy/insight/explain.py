@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from gatewayproxy.insight.decision import Decision
 from gatewayproxy.insight.effects import cluster_text, effects, filter_steps
-from gatewayproxy.insight.misses import Contender, Miss, match_text
+from gatewayproxy.insight.misses import Contender, Miss
 from gatewayproxy.insight.outcomes import Answer, Outcome
 from gatewayproxy.insight.requests import describe
+from gatewayproxy.insight.stream_misses import contender_text
+from gatewayproxy.insight.unaccepted import Unaccepted
 from gatewayproxy.model.plan import Certificate
 
 __all__ = ["answers_well", "reason_text", "route_text", "to_json", "to_text", "to_tree"]
@@ -35,6 +37,7 @@ def to_text(decision: Decision, *, every: bool = False) -> str:
     rest = len(decision.missed) - len(shown)
     more = [f"and {rest} more: --all"] if rest else []
     lines += _section("OTHER MATCHES, nearest miss first", [*_misses(shown), *more])
+    lines += _section("ROUTES THAT NO LISTENER HAS", _unaccepted(decision.unaccepted, every=every))
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
@@ -56,7 +59,7 @@ def _facts(decision: Decision) -> Iterator[tuple[str, str]]:
         yield "certificate", "\n".join([*map(_certificate, decision.certificates), *missing])
     yield "route", route_text(decision)
     if decision.winner is not None:
-        yield "match", f"{decision.winner.position}: {match_text(decision.winner.match)}"
+        yield "match", f"{decision.winner.position}: {contender_text(decision.winner)}"
     steps = filter_steps(decision)
     if steps:
         yield "filters", "\n".join(steps)
@@ -120,9 +123,19 @@ def _listeners(decision: Decision) -> list[str]:
 
 def _misses(missed: Sequence[Miss]) -> list[str]:
     """Return two lines for each: what it is, and why it did not take the request."""
-    rules = [(_rule_of(each.contender), match_text(each.contender.match)) for each in missed]
+    rules = [(_rule_of(each.contender), contender_text(each.contender)) for each in missed]
     why = (f"    {each.failed.name.lower()}: {each.detail}" for each in missed)
     return [line for pair in zip(_aligned(rules), why, strict=True) for line in pair]
+
+
+def _unaccepted(found: Sequence[Unaccepted], *, every: bool) -> Iterator[str]:
+    """Yield two lines for each: the route, and what its status says."""
+    shown = found if every else found[:MISSES_SHOWN]
+    for each in shown:
+        yield f"{each.kind} {each.name}  {each.reason}"
+        yield f"    by {each.parent}{f': {each.message}' if each.message else ''}"
+    if len(found) > len(shown):
+        yield f"and {len(found) - len(shown)} more: --all"
 
 
 def _rule_of(contender: Contender) -> str:
@@ -158,6 +171,7 @@ def to_tree(decision: Decision) -> dict[str, Any]:
     entry, port, winner = decision.entry, decision.port, decision.winner
     return {
         "request": describe(decision.request),
+        "ok": answers_well(decision),
         "assumed": decision.assumed,
         "port": str(port.bound) if port is not None else None,
         "listener": decision.listener or None,
@@ -177,12 +191,13 @@ def to_tree(decision: Decision) -> dict[str, Any]:
         "route": entry.label.route if entry is not None else None,
         "rule": entry.label.rule if entry is not None else None,
         "ruleName": entry.label.rule_name if entry is not None else None,
-        "match": {"index": winner.position, "text": match_text(winner.match)} if winner is not None else None,
+        "match": {"index": winner.position, "text": contender_text(winner)} if winner is not None else None,
         "filters": list(filter_steps(decision)),
         "effects": [{"name": name, "text": text} for name, text in effects(decision)],
         "backends": [_outcome_tree(each) for each in decision.outcomes],
         "answer": _answer_tree(decision.answer),
         "missed": [_miss_tree(each) for each in decision.missed],
+        "unaccepted": [_unaccepted_tree(each) for each in decision.unaccepted],
     }  # fmt: skip
 
 
@@ -211,10 +226,16 @@ def _answer_tree(answer: Answer | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _unaccepted_tree(each: Unaccepted) -> dict[str, Any]:
+    return {
+        "kind": each.kind, "route": each.name, "parent": each.parent, "reason": each.reason, "message": each.message,
+    }  # fmt: skip
+
+
 def _miss_tree(miss: Miss) -> dict[str, Any]:
     kind, name, rule = miss.contender.is_of
     return {
         "kind": kind, "route": name, "rule": rule, "match": miss.contender.position,
-        "text": match_text(miss.contender.match), "listener": str(miss.contender.listener.key),
+        "text": contender_text(miss.contender), "listener": str(miss.contender.listener.key),
         "failed": miss.failed.name.lower(), "detail": miss.detail,
     }  # fmt: skip

@@ -29,7 +29,7 @@ class Contender(NamedTuple):
     route: Route
     rule: Rule
     position: int  # of the match within its rule
-    match: Match | GRPCMatch
+    match: Match | GRPCMatch | None  # None: of a route of connections, which have no matches
     hostnames: tuple[tuple[str, str], ...]
 
     @property
@@ -54,6 +54,7 @@ class Asked(NamedTuple):
     host: str  # in `host_key` form
     here: frozenset[str]  # names of the listeners of the port
     owner: str  # name of the listener of the host, "" where there is none
+    covering: frozenset[str]  # every hostname that has the host
 
 
 def contenders(plan: Plan) -> Iterator[Contender]:
@@ -109,9 +110,10 @@ def _miss(contender: Contender, asked: Asked) -> Miss | None:
     """Return why *contender* cannot take the request, None where it can."""
     listener, name = contender.listener, str(contender.listener.key)
     if name not in asked.here:
-        return Miss(contender, Predicate.PORT, f"{name} is on port {listener.port}", ())
-    hosts = [own for _, own in contender.hostnames if own in set(widening(asked.host))]
-    if not hosts or not _covers(listener.hostname, asked.host):
+        return Miss(
+            contender, Predicate.PORT, f"{name} is on port {listener.port}", (int(_has_host(contender, asked)),)
+        )
+    if not _has_host(contender, asked):
         return _host_miss(contender, asked)
     if name != asked.owner:
         detail = f"the host belongs to {asked.owner}, whose hostname is narrower" if asked.owner else f"not on {name}"
@@ -119,8 +121,9 @@ def _miss(contender: Contender, asked: Asked) -> Miss | None:
     return _match_miss(contender, asked.request)
 
 
-def _covers(hostname: str, host: str) -> bool:
-    return hostname in set(widening(host))
+def _has_host(contender: Contender, asked: Asked) -> bool:
+    covering = asked.covering
+    return contender.listener.hostname in covering and any(own in covering for _, own in contender.hostnames)
 
 
 def _host_miss(contender: Contender, asked: Asked) -> Miss:
@@ -136,6 +139,7 @@ _ENTRY: Final = RouteEntry(index=0, label=RuleLabel("-", "-", "-", 0), fingerpri
 
 def _match_miss(contender: Contender, request: Request) -> Miss | None:
     match = contender.match
+    assert match is not None
     call = isinstance(match, GRPCMatch)
     found = failure(_alone(match), request)
     if found is None:
@@ -193,6 +197,7 @@ def _order(contender: Contender, host: str) -> tuple[object, ...]:
     route = contender.route
     ties = (route.created, route.key.full_name, contender.rule.index, contender.position)
     match = contender.match
+    assert match is not None
     if isinstance(match, GRPCMatch):
         return own, 1, call_rank(Claim(match, *ties))
     return own, 0, rank(Claim(match, *ties))
@@ -215,9 +220,11 @@ def _why_beaten(winner: Contender | None, beaten: Contender, host: str) -> str:
     return f"it fits, but {by} goes before it: {clauses[at]}"
 
 
-def match_text(match: Match | GRPCMatch) -> str:
-    """Return *match* in one line: `PathPrefix /cart, method GET, header x-beta = 1`."""
+def match_text(match: Match | GRPCMatch | None) -> str:
+    """Return *match* in one line: `path under /cart, method GET, header x-beta = 1`."""
     parts: Sequence[str]
+    if match is None:
+        return "whatever comes"
     if isinstance(match, GRPCMatch):
         how = "~" if match.regex else "="
         parts = [f"{what} {how} {_text(name)}" for what, name in _names(match) if name] or ["any call"]

@@ -36,9 +36,7 @@ def report(sources: Sequence[Source], options: CompileOptions, read: Read) -> St
     return compiled(sources, options, read).status
 
 
-def restored(
-    sources: Sequence[Source], held: Iterable[HeldObject], options: CompileOptions, read: Read
-) -> Compiled:
+def restored(sources: Sequence[Source], held: Iterable[HeldObject], options: CompileOptions, read: Read) -> Compiled:
     """Return what *sources* came to while *held*, accepted before, stood in for objects with errors."""
     compiler = Compiler()
     compiler.recall(sources, held)

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from gatewayproxy.insight.decision import Decision
 from gatewayproxy.insight.effects import cluster_text, filter_steps
 from gatewayproxy.insight.explain import answers_well, reason_text, route_text
-from gatewayproxy.insight.misses import match_text
 from gatewayproxy.insight.requests import describe
+from gatewayproxy.insight.stream_misses import contender_text
 
 __all__ = ["to_svg"]
 
@@ -88,7 +88,7 @@ def _way(decision: Decision) -> list[_Box]:
     names = [f"certificate {', '.join(each.names)}" for each in decision.certificates]
     boxes.append(_Box("Listener", [line for line in (decision.listener or "none", why, *names) if line]))
     if decision.entry is not None:
-        match = [match_text(decision.winner.match)] if decision.winner is not None else []
+        match = [contender_text(decision.winner)] if decision.winner is not None else []
         boxes.append(_Box("Route", [route_text(decision), *match]))
     steps = filter_steps(decision)
     if steps:
@@ -122,7 +122,7 @@ def _beside(decision: Decision) -> list[_Box]:
     missed = []
     for miss in decision.missed[:_MISSES]:
         kind, name, rule = miss.contender.is_of
-        missed += [f"{kind} {name} rule {rule}: {match_text(miss.contender.match)}"]
+        missed += [f"{kind} {name} rule {rule}: {contender_text(miss.contender)}"]
         missed += [f"      {miss.failed.name.lower()}: {miss.detail}"]
     rest = len(decision.missed) - _MISSES
     if missed:

@@ -27,6 +27,7 @@ gatewayproxy {version}
 /metrics        counters, for Prometheus
 /status         every object with its status, as `gatewayproxy get all -A -o json` prints it
 /status/reload  generation in force, the last reload, listeners, workers
+/explain        what becomes of a request, and why: /explain?request=https://shop.example/cart&format=text
 gRPC            grpc.health.v1.Health: service "" as /readyz, "namespace/name" for a Gateway
 """
 

@@ -21,10 +21,11 @@ import uvloop
 
 from gatewayproxy import __version__
 from gatewayproxy.ops import logs
-from gatewayproxy.ops.admin import AdminServer
+from gatewayproxy.ops.admin import AdminServer, Desk
 from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
+from gatewayproxy.ops.explaining import Explainer, InForce
 from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.pages import Pages
 from gatewayproxy.ops.session_key import session_secret
@@ -85,7 +86,11 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set)
-        self._admin = AdminServer(pages.by_path(), partial(_make_health, pages), remote=options.admin_allow_remote)
+        self._explainer = Explainer(options, self._in_force)
+        desks = {"/explain": Desk(answer=self._explainer.answer, private=True)}
+        self._admin = AdminServer(
+            {**pages.by_path(), **desks}, partial(_make_health, pages), remote=options.admin_allow_remote
+        )
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status."""
@@ -100,6 +105,7 @@ class Supervisor:
                 life.cancel()
         await self._compiler.close()
         await self._admin.close()
+        await self._explainer.close()
         log.info("stopped", extra=logs.fields(status=status))
         return status
 
@@ -139,6 +145,12 @@ class Supervisor:
             on_retired=self._control.retired,
             on_gone=self._totals.bury,
         )
+
+    def _in_force(self) -> InForce | None:
+        table = self._control.table
+        if table is None:
+            return None
+        return InForce(table.generation, table.digest, self._control.unbound, self._compiler.memory)
 
     def _can_log_access(self) -> bool:
         """Try the access log once, before workers find out one by one."""
