@@ -19,13 +19,16 @@ from gatewayproxy.insight.lint.walk import (
 )
 from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.protocols import Protocol
 
 __all__ = ["LINTS"]
 
 _TLS: Final = "kubernetes.io/tls"
-# Codes of routes that found no listener: what is wrong with them is told of them.
+_STREAMS: Final = (Protocol.TCP, Protocol.TLS, Protocol.UDP)
+# Codes of routes that are on no listener: what is wrong with them is told of them.
 _UNATTACHED: Final = frozenset((
-    Code.PARENT, Code.SECTION, Code.NOT_ALLOWED, Code.NO_HOSTNAME, Code.HOST_CONFLICT, Code.HOST_OUTSIDE,
+    Code.SECTION, Code.NOT_ALLOWED, Code.NO_HOSTNAME, Code.HOST_CONFLICT, Code.HOST_OUTSIDE, Code.UNSUPPORTED,
+    Code.NO_RULES,
 ))  # fmt: skip
 
 
@@ -93,13 +96,18 @@ def idle_listeners(config: Config) -> Iterator[Finding]:
     """Yield listeners that serve and have no route, where no route tried in vain."""
     fields = listener_fields(config)
     awaited = set(_sought_in_vain(config))
+    strays = any(problem.code == Code.PARENT for problem in config.status.problems)
+    busy = {parent_of(listener.key) for listener in config.plan.listeners if listener.attachments}
     for listener in config.plan.listeners:
         parent = parent_of(listener.key)
         field = fields.get((parent, listener.key.name))
-        if not listener.attachments and field is not None and parent not in awaited:
-            what = "connections end at once" if listener.protocol.value in ("TCP", "TLS", "UDP") else "all is 404"
-            message = f"listener {listener.key.name} has no routes: {what}"
-            yield Finding(parent, field, message, "attach a route (parentRefs), or remove the listener")
+        if listener.attachments or field is None or parent in awaited:
+            continue
+        if strays and parent not in busy:  # a route that names no Gateway there is may have meant this one
+            continue
+        what = "connections end at once" if listener.protocol in _STREAMS else "every request gets 404"
+        message = f"listener {listener.key.name} has no routes: {what}"
+        yield Finding(parent, field, message, "attach a route (parentRefs), or remove the listener")
 
 
 def _sought_in_vain(config: Config) -> Iterator[ResourceKey]:
