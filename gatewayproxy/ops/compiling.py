@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gatewayproxy.errors import ConfigError
@@ -104,6 +104,12 @@ class CompilerProcess:
         """Take note that *answer* serves: its objects are what later ones with errors are held at."""
         self._adopted = Answer(answer.number, memory=answer.memory)
 
+    async def move(self, paths: Sequence[str]) -> None:
+        """Have later compilations read *paths*; what serves stays what it is."""
+        async with self._turn:
+            self._options = replace(self._options, paths=tuple(paths))
+            await self.close()
+
     async def close(self) -> None:
         """End the child."""
         if self._child is not None:
@@ -129,6 +135,7 @@ class CompilerProcess:
             "port_map": list(options.port_map.items()),
             "address_pool": list(options.address_pool),
             "memory_bytes": options.compile_memory_bytes,
+            "require_tests": options.require_tests,
         }
         child.send(Kind.CONFIGURE, settings)
         if self._adopted.memory:

@@ -69,6 +69,7 @@ class Slot:
         self.index = index
         self.restarts = 0
         self.serving: TableBytes | None = None  # what the present worker has applied
+        self.in_shadow: Callable[[], TableBytes | None] = lambda: None  # what it is to decide on as well
         self._options = options
         self._sockets = sockets
         self._ticket_secret = ticket_secret
@@ -83,6 +84,7 @@ class Slot:
         self._given: set[BindKey] = set()  # ports whose sockets the present worker has
         self._prepared: TableBytes | None = None
         self._stats: asyncio.Future[Snapshot] | None = None
+        self._shadow_counts: asyncio.Future[dict[str, Any]] | None = None
         self._partial = Snapshot()
         self._draining = False
 
@@ -139,6 +141,31 @@ class Slot:
                 await self._load(table)
                 await self._apply()
                 table = self._in_force()
+            if self.in_shadow() is not None and not self._draining:
+                await self._cast_shadow()
+
+    async def cast_shadow(self) -> str:
+        """Have the worker decide on `in_shadow`, or no longer; return why it does not, "" if it does or will."""
+        async with self._loading:
+            try:
+                return await self._cast_shadow()
+            except WorkerDied:
+                return ""  # the next one catches up
+
+    async def _cast_shadow(self) -> str:
+        table = self.in_shadow()
+        if self._child is None or self._draining:
+            return ""
+        if table is not None:
+            try:
+                await self._send_table(table, shadow=True)
+            except HandoverError as error:
+                log.error("shadow_failed", extra=logs.fields(slot=self.index, error=str(error)))
+                return str(error)
+        if self._child is not None:
+            self._child.send(Kind.SHADOW, {"on": table is not None})
+            await self._wait_answer()
+        return ""
 
     async def prepare(self, table: TableBytes) -> bool:
         """Have the worker assemble *table* beside its traffic; False if there is no worker (it will catch up).
@@ -178,12 +205,16 @@ class Slot:
             if key in table.keys and key not in self._given:
                 self._child.send(Kind.SOCKETS, list(key), sockets)
                 self._given.add(key)
-        self._child.send(Kind.TABLE_BEGIN)
+        await self._send_table(table)
+        self._prepared = table
+
+    async def _send_table(self, table: TableBytes, *, shadow: bool = False) -> None:
+        assert self._child is not None
+        self._child.send(Kind.TABLE_BEGIN, {"shadow": shadow})
         for part in table.slices:
             self._child.send_bytes(Kind.TABLE_SLICE, part)
         self._child.send(Kind.TABLE_END, {"generation": table.generation})
         await self._wait_answer()
-        self._prepared = table
 
     async def _apply(self) -> dict[str, Any]:
         table, self._prepared = self._prepared, None
@@ -220,6 +251,16 @@ class Slot:
         done, _ = await asyncio.wait([self._stats], timeout=timeout_s)
         return next(iter(done)).result() if done and not next(iter(done)).cancelled() else None
 
+    async def count_shadow(self, timeout_s: float) -> dict[str, Any]:
+        """Return what differed on the shadow table, {} if there is none or the worker does not tell in time."""
+        if self._child is None:
+            return {}
+        if self._shadow_counts is None or self._shadow_counts.done():
+            self._shadow_counts = asyncio.get_running_loop().create_future()
+            self._child.send(Kind.SHADOW_COUNTS)
+        done, _ = await asyncio.wait([self._shadow_counts], timeout=timeout_s)
+        return next(iter(done)).result() if done and not next(iter(done)).cancelled() else {}
+
     def reopen(self) -> None:
         """Have the worker reopen its log files."""
         if self._child is not None:
@@ -248,6 +289,9 @@ class Slot:
                     self._answer.set_exception(HandoverError(value["error"]))
             case Kind.STATS:
                 self._take_part(value)
+            case Kind.SHADOW_COUNTS:
+                if self._shadow_counts is not None and not self._shadow_counts.done():
+                    self._shadow_counts.set_result(value)
             case Kind.RETIRED:
                 self._on_retired(value["finished"], value["cut"])
             case _:
@@ -268,5 +312,7 @@ class Slot:
             self._answer.set_exception(WorkerDied("the worker died"))
         if self._stats is not None and not self._stats.done():
             self._stats.cancel()
+        if self._shadow_counts is not None and not self._shadow_counts.done():
+            self._shadow_counts.cancel()
         if self._exited is not None:
             self._exited.set_result(status)

@@ -55,6 +55,8 @@ class Worker:
         self._sockets: dict[BindKey, list[socket.socket]] = {}
         self._assembler: Assembler | None = None
         self._pending: RoutingTable | None = None
+        self._for_shadow = False  # what is assembled
+        self._pending_shadow: RoutingTable | None = None
         self._begun_at = 0.0
         self._failure = ""
         self._actions: dict[Kind, Callable[[dict[str, Any]], None]] = {
@@ -66,6 +68,8 @@ class Worker:
             Kind.STATS: self._count,
             Kind.REOPEN: self._reopen,
             Kind.DRAIN: self._drain,
+            Kind.SHADOW: self._cast_shadow,
+            Kind.SHADOW_COUNTS: self._count_shadow,
         }
         self._channel = Channel(sock, on_frame=self._on_frame, on_close=self._on_lost)
 
@@ -97,12 +101,13 @@ class Worker:
         )
         self._plane = DataPlane(context)
 
-    def _begin(self, _: dict[str, Any]) -> None:
+    def _begin(self, head: dict[str, Any]) -> None:
         # A table lives long and has no cycles. Collections would walk it again and again while it grows, some for
         # 70 ms at 10,000 routes; so there are none until it is frozen, which leaves it out of them for good.
         gc.collect(1)
         gc.disable()
         self._assembler = Assembler()
+        self._for_shadow = head.get("shadow", False)
         self._begun_at = self._loop.time()
         self._failure = ""
 
@@ -117,7 +122,10 @@ class Worker:
     def _assembled(self, head: dict[str, Any]) -> None:
         if self._assembler is not None and not self._failure:
             try:
-                self._pending = self._assembler.table
+                if self._for_shadow:
+                    self._pending_shadow = self._assembler.table
+                else:
+                    self._pending = self._assembler.table
             except Exception as error:
                 self._fail(error)
         self._assembler = None
@@ -174,6 +182,18 @@ class Worker:
     def _reopen(self, _: dict[str, Any]) -> None:
         if self._writer is not None:
             self._writer.reopen()
+
+    def _cast_shadow(self, asked: dict[str, Any]) -> None:
+        table, self._pending_shadow = self._pending_shadow, None
+        if self._plane is not None:
+            self._plane.shadow(table if asked["on"] else None)
+        gc.freeze()
+        gc.enable()
+        self._channel.send(Kind.APPLIED, to_json({}))
+
+    def _count_shadow(self, _: dict[str, Any]) -> None:
+        shadow = self._plane.context.shadow if self._plane is not None else None
+        self._channel.send(Kind.SHADOW_COUNTS, to_json(shadow.told() if shadow is not None else {}))
 
     def _drain(self, _: dict[str, Any]) -> None:
         if self._plane is None:
