@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in LIMITS}),
             session_key_file=options.session_key_file,
             explain_header_from=tuple(options.explain_header_from),
+            require_tests=options.require_tests,
             drain_delay_s=options.drain_delay,
         )
     )

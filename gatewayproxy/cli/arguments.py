@@ -207,6 +207,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain-header-from", metavar="CIDR", type=_network, action="append", default=[],
         help="tell clients of these addresses, in x-gatewayproxy-explain, which rule took a request; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--require-tests", action="store_true",
+        help="serve only what passes its RouteTests: a reload that fails one keeps what serves, a start ends",
+    )  # fmt: skip
     logs = parser.add_argument_group("logs")
     logs.add_argument("--access-log", metavar="FILE", help="one line per request or stream; -: standard output (none)")
     logs.add_argument("--access-log-format", choices=("json", "text"), default="json", help="(%(default)s)")

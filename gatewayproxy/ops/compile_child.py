@@ -44,7 +44,7 @@ def _serve(sock: socket.socket) -> None:
         port_map=dict(settings["port_map"]),
         address_pool=tuple(settings["address_pool"]),
     )
-    reloader = Reloader(settings["paths"], options)
+    reloader = Reloader(settings["paths"], options, require_tests=settings["require_tests"])
     documents: list[bytes] = []  # what the next request is about, in the place of what is on disk
     # PERF: compiling makes millions of objects and no cycles; collecting took 1.2 of 5.4 CPU s for 10,000 HTTPRoutes.
     gc.disable()

@@ -136,6 +136,7 @@ class CompilerProcess:
             "address_pool": list(options.address_pool),
             "memory_bytes": options.compile_memory_bytes,
             "require_tests": options.require_tests,
+            "require_tests": options.require_tests,
         }
         child.send(Kind.CONFIGURE, settings)
         if self._adopted.memory:

@@ -35,6 +35,7 @@ class RunOptions:
     limits: Limits = field(default_factory=Limits)  # limits.drain_s bounds SIGTERM and removed listeners
     session_key_file: str | None = None  # signs persistent sessions; None = a key that ends with this run
     explain_header_from: tuple[str, ...] = ()  # networks whose requests are told what took them
+    require_tests: bool = False  # what fails a RouteTest, or has none, does not come to serve
     drain_delay_s: float = 0.0  # SIGTERM: not ready for this long before accepting ends
     compile_deadline_s: float = 120.0  # a compilation that takes longer fails, the table in force stays
     compile_memory_bytes: int = 2 << 30  # address space of the compiling child; more and the reload fails

@@ -17,10 +17,12 @@ from typing import Any, Final
 from gatewayproxy.compiler.pipeline import Compiled, Compiler
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.objects import objects_of
+from gatewayproxy.insight.routetests.running import Report, problems_of, run_tests
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import Held, Problem, Severity, StatusReport
 from gatewayproxy.ops import memory
+from gatewayproxy.ops.rules import listed
 from gatewayproxy.ops.sources import SOURCES, ReadSet, read_files
 from gatewayproxy.routing.handover import slices
 from gatewayproxy.routing.table import HostIndex, PathIndex, RouteEntry, RoutingTable
@@ -53,8 +55,9 @@ class _Outline:
 class Reloader:
     """Compiles again and again, for one run of the gateway."""
 
-    def __init__(self, paths: Iterable[str], options: CompileOptions) -> None:
+    def __init__(self, paths: Iterable[str], options: CompileOptions, *, require_tests: bool = False) -> None:
         self._paths = tuple(paths)
+        self._require_tests = require_tests
         self.options = options
         self._compiler = Compiler()
         self._latest = self._compiler  # what compiled last: another one for documents of the history
@@ -91,8 +94,14 @@ class Reloader:
         head["input"] = _input_digest(read.sources, files)
         if request["serving"] and head["unreadable"]:
             return Outcome(head=_refused(head))
+        # Not of what served already, and not again where only ports were busy.
+        if self._require_tests and not (documents or request["unbindable"]):
+            report = run_tests(compiled, read.sources)
+            if not report.passed:
+                return Outcome(head=_failing(head, report))
         head["read_ms"] = round((read_at - begun_at) * 1e3, 1)
         head["changes"], head["touched"] = self._changes(compiled.table, request["serving"])
+        head["rule_list"] = listed(_claims(compiled.table))
         same = compiled.table.digest == request["digest"]
         status = _status_json(compiled.status)
         head["compile_ms"] = round((time.monotonic() - read_at) * 1e3, 1)
@@ -205,7 +214,7 @@ def _matches(layer: PathIndex, hosts: Hashable) -> Iterator[tuple[Hashable, Rout
     for kind, items in paths:
         for path, candidates in items:
             for each in candidates:
-                yield (hosts, kind, path, each.regex, each.method, each.headers, each.query), each.entry
+                yield (hosts, kind, path, each.regex, each.call, each.method, each.headers, each.query), each.entry
 
 
 def _head(compiled: Compiled, unread: tuple[Problem, ...]) -> dict[str, Any]:
@@ -253,6 +262,21 @@ def _refused(head: dict[str, Any]) -> dict[str, Any]:
         "where": first["origin"],
         "hint": first.get("hint") or "mend it, then reload",
     }
+
+
+def _failing(head: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Return the head of a compilation whose tests do not all pass."""
+    found = problems_of(report)
+    said = [_problem(problem) for problem in found[:MAX_LISTED]]
+    if not found:
+        error, where, hint = "no RouteTest among the manifests", "", "add some, or run without --require-tests"
+    elif report.failed:
+        first = found[len(report.unread)]
+        error = f"{len(report.failed)} of {len(report.results)} tests fail: {first.message}"
+        where, hint = str(first.origin), "gatewayproxy test tells all that fail, and why"
+    else:
+        error, where, hint = "a RouteTest cannot be read", str(found[0].origin), "gatewayproxy check tells why"
+    return {**head, "ok": False, "error": error, "where": where, "hint": hint, "problems": said}
 
 
 def _held(held: Held) -> dict[str, Any]:
