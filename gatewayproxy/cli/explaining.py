@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, UsageError
+from gatewayproxy.insight.command_line import parse_words
+from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.sources import ReadSet, read_files
 
@@ -50,22 +52,19 @@ def command(options: argparse.Namespace, read: Read, server: str) -> int:
     """Print what becomes of the request; return the exit status. *read*: reads manifests, as every command does."""
     if options.config and options.server:
         raise UsageError("what is explained comes from files or from a running gateway: give CONFIG or --server")
-    if not options.request:
-        raise UsageError("no request; write it behind --, like: gatewayproxy explain CONFIG -- https://shop.example/")
+    request = parse_words(options.request)
     if options.config:
-        return _offline(options, read)
+        return _offline(options, request, read)
     return _live(options, options.server or server)
 
 
-def _offline(options: argparse.Namespace, read: Read) -> int:
+def _offline(options: argparse.Namespace, request: Request, read: Read) -> int:
     # The compiler and its libraries: asking a gateway does without.
     from gatewayproxy.insight import check, explain, offline
-    from gatewayproxy.insight.command_line import parse_words
     from gatewayproxy.insight.decision import decide
     from gatewayproxy.insight.picture import to_svg
     from gatewayproxy.insight.ports import PortTable
 
-    request = parse_words(options.request)
     found, compile_options = read(options, options.config)
     compiled = offline.compiled(found.sources, compile_options, read_files)
     decision = decide(PortTable(compiled.table), request, compiled.plan, compiled.status)

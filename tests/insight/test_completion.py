@@ -28,10 +28,10 @@ def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        pytest.param(("gatewayproxy", "r"), ["run"], id="commands"),
+        pytest.param(("gatewayproxy", "ru"), ["run"], id="commands"),
         pytest.param(("gatewayproxy", "get", "httpr"), ["httproutes"], id="kinds"),
         pytest.param(("gatewayproxy", "run", "--map"), ["--map-port"], id="flags"),
-        pytest.param(("gatewayproxy", "explain", "--s"), ["--svg"], id="flags of explain"),
+        pytest.param(("gatewayproxy", "explain", "--s"), ["--server", "--svg"], id="flags of explain"),
         pytest.param(("gatewayproxy", "run", "--log-level", "d"), ["debug"], id="values of a flag"),
         pytest.param(("gatewayproxy", "get", "-o", "js"), ["json", "jsonpath="], id="forms of output"),
         pytest.param(("gatewayproxy", "get", "-A", "-n", "shop", "httpr"), ["httproutes"], id="kinds after flags"),
