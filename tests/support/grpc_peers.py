@@ -29,6 +29,7 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from tests.support import certs
+from tests.support.backend import until
 
 __all__ = ["CLIENTS", "ENDED_IN_TIME", "MESSAGE", "METHODS", "SERVICE", "Bytes", "Client", "Outcome", "serving"]
 
@@ -282,7 +283,18 @@ async def _grpclib(address: tuple[str, int], name: str = "", authority: str = ""
     try:
         yield _GrpclibClient(channel)
     finally:
-        channel.close()
+        await _closed(channel)
+
+
+async def _closed(channel: Channel) -> None:
+    """Close *channel* for good: a transport inside TLS says farewell first, and may outlive the loop."""
+    protocol = channel._protocol
+    transport = protocol.connection._transport if protocol is not None else None
+    channel.close()
+    if transport is not None:
+        socket = transport.get_extra_info("socket")
+        transport.abort()
+        await until(lambda: socket is None or socket.fileno() < 0)
 
 
 # By name: (host and port, server name of TLS or "", :authority where it is neither) -> context manager.
