@@ -33,8 +33,9 @@ unit: $(VENV)/.dev
 bench: $(VENV)/.dev ## Load benchmark beside nginx, HAProxy and Envoy (those that are installed)
 	@$(BIN)/python benchmarks/http/bench.py $(ARGS); http=$$?; $(BIN)/python benchmarks/l4/bench.py; exit $$((http | $$?))
 
-docs: $(VENV)/.run ## Write docs/reference.md and docs/conformance.md anew from the code
+docs: $(VENV)/.run ## Write docs/reference.md, docs/lint.md and docs/conformance.md anew from the code
 	$(BIN)/python docs/reference.py > docs/reference.md
+	$(BIN)/python docs/lint.py > docs/lint.md
 	$(BIN)/python docs/conformance.py $(if $(RESULTS),--results $(RESULTS))
 
 image: ## Build the container image IMAGE (gatewayproxy)

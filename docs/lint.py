@@ -1,4 +1,4 @@
-"""Write docs/lint.md: what each code means, with an example that fires it. `make docs` runs it, a test holds it to be so.
+"""Write docs/lint.md: what each code means, with an example that fires it. `make docs` runs it, a test holds it true.
 
 docs/lint/<code>.yaml has the example: manifests after a line "# fires", then what they should be after "# fixed".
 Certificates are made as they are asked for, by annotations of the Secrets: gatewayproxy.io/cert-file and key-file name
@@ -34,18 +34,19 @@ FAMILIES: Final = {
 HEAD: Final = f"""\
 # What `gatewayproxy check` tells
 
-Written by `make docs` from the code and from docs/lint/; edit those, not this page. `check` reads what `run` reads, opens no
-socket, and tells each problem with file, line, object, field, what to do about it, and a code. Codes are stable: none ever
-comes to mean another problem.
+Written by `make docs` from the code and from docs/lint/; edit those, not this page. `check` reads what `run` reads,
+opens no socket, and tells each problem with file, line, object, field, what to do about it, and a code. Codes are
+stable: none ever comes to mean another problem.
 
-    gatewayproxy check manifests/                      for people
-    gatewayproxy check manifests/ --strict             exit status 1 for warnings, too
-    gatewayproxy check manifests/ -o github            in a workflow of GitHub: beside the lines of a pull request
-    gatewayproxy check manifests/ -o sarif > out.sarif for code scanning (SARIF 2.1.0)
-    gatewayproxy check manifests/ -o json              for programs
+    gatewayproxy check manifests/                        for people
+    gatewayproxy check manifests/ --strict               exit status 1 for warnings, too
+    gatewayproxy check manifests/ -o github              in a workflow of GitHub: beside the lines of a pull request
+    gatewayproxy check manifests/ -o sarif > out.sarif   for code scanning (SARIF 2.1.0)
+    gatewayproxy check manifests/ -o json                for programs
 
-**error**: the text must change; what it says does not serve, or not as it is written. **warning**: it serves, and hardly does
-what it is meant to. Exit status: 0 without errors, 1 with them (`--strict`: or with warnings), 2 if the command is wrong.
+**error**: the text must change; what it says does not serve, or not as it is written. **warning**: it serves, and
+hardly does what it is meant to. Exit status: 0 without errors, 1 with them (`--strict`: or with warnings), 2 if the
+command is wrong.
 
 ## Silence a code on one object
 
@@ -55,6 +56,8 @@ what it is meant to. Exit status: 0 without errors, 1 with them (`--strict`: or 
 
 Say why in a comment beside it. What is silenced stays in SARIF, as suppressed. A silence that silences nothing is told
 itself (GW901).
+
+The examples below are whole in docs/lint/; here they lack the Services and Secrets beside them.
 """
 
 
@@ -113,12 +116,17 @@ def section(code: str, about: Lint) -> str:
     fires, fixed = example(code)
     told = check.to_text(judged(fires).told)
     silence = "" if about.on_object else " It belongs to no object: nothing silences it."
+    shown = "---\n".join(part for part in fires.split("---\n") if part not in fixed or not _is_scenery(part))
     changed = list(difflib.unified_diff(fires.splitlines(), fixed.splitlines(), lineterm="", n=2))[2:]
     diff = "\n".join(line for line in changed if not line.startswith("@@"))
     return (
         f"### {code}\n\n**{about.title[0].upper()}{about.title[1:]}** ({about.severity.value}). {about.meaning}\n\n"
-        f"```yaml\n{fires}```\n\n```text\n{told}```\n\nFix: {about.fix}{silence}\n\n```diff\n{diff}\n```\n"
+        f"```yaml\n{shown}```\n\n```text\n{told}```\n\nFix: {about.fix}{silence}\n\n```diff\n{diff}\n```\n"
     )
+
+
+def _is_scenery(manifest: str) -> bool:
+    return any(f"\nkind: {kind}\n" in manifest for kind in ("Service", "Secret"))
 
 
 def page() -> str:

@@ -33,6 +33,7 @@ class Code(StrEnum):
     UNCERTIFIED = "GW201"
     EXPIRED = "GW202"
     CERTIFICATE = "GW204"
+    PLAIN_TEXT = "GW207"
     PARENT = "GW301"
     SECTION = "GW302"
     NOT_ALLOWED = "GW303"
@@ -54,6 +55,7 @@ class Code(StrEnum):
     LISTENER = "GW502"
     GATEWAY = "GW503"
     NO_ENDPOINTS = "GW505"
+    LISTENER_TWICE = "GW507"
 
 
 BY_REASON: Final[Mapping[str, Code]] = {  # of a condition that is False, or of a refusal

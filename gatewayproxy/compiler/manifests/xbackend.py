@@ -12,6 +12,7 @@ from gatewayproxy.compiler.manifests.meta import Meta
 from gatewayproxy.compiler.manifests.references import ObjectReference, read_secret_reference
 from gatewayproxy.fields import Fields, Text
 from gatewayproxy.fields.shapes import PORT, PRECISE_HOSTNAME
+from gatewayproxy.model.codes import Code
 
 __all__ = ["BackendProtocol", "XBackend", "XBackendTls", "read"]
 
@@ -69,7 +70,8 @@ def read(meta: Meta, root: Fields, version: str) -> XBackend:
     port.text("name", PORT_NAME, "")
     tls = spec.child("tls")
     if tls is None:  # "the lack of TLS for external hostnames should be considered insecure"
-        spec.warn("tls", "is missing: this host outside is reached in plain text", "add tls, if with mode: None")
+        hint = "add tls, if with mode: None"
+        spec.warn("tls", "is missing: this host outside is reached in plain text", hint, Code.PLAIN_TEXT)
     return XBackend(
         meta=meta,
         hostname=hostname,

@@ -26,11 +26,13 @@ from gatewayproxy.insight.lint.config import Config, path_of
 from gatewayproxy.insight.lint.rule import Lint
 from gatewayproxy.insight.lint.silence import LINT_IGNORE, USELESS, Judged, apply_silences
 from gatewayproxy.insight.offline import Read, examined
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import Problem
 
 __all__ = ["LINTS", "LINT_IGNORE", "Config", "Judged", "Lint", "judge", "lint"]
 
+_UNDERSTOOD: Final = "cert-manager.io/"
 _SILENCES: Final = {
     USELESS: Lint(
         title="silence that silences nothing",
@@ -70,12 +72,20 @@ def lint(sources: Sequence[Source], options: CompileOptions, read: Read) -> tupl
 
 def judge(config: Config) -> Judged:
     """Return what is wrong with *config*, by place: what its compilation found, and what lints find."""
-    found = dict.fromkeys(map(_whole, (*config.status.problems, *_found(config))))
+    compiled = (each for each in config.status.problems if not _is_understood(config, each))
+    found = dict.fromkeys(map(_whole, (*compiled, *_found(config))))
     judged = apply_silences(config, list(found), LINTS)
     return Judged(
         tuple(sorted(judged.told, key=lambda each: each.origin)),
         tuple(sorted(judged.silenced, key=lambda each: each.origin)),
     )
+
+
+def _is_understood(config: Config, problem: Problem) -> bool:
+    """Return whether *problem* says that an object is passed over which lints look at all the same."""
+    if problem.code != Code.PASSED_OVER:
+        return False
+    return any(each.key == problem.key and each.api_version.startswith(_UNDERSTOOD) for each in config.foreign)
 
 
 def _whole(problem: Problem) -> Problem:

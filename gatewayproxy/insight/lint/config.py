@@ -18,7 +18,7 @@ from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.table import RoutingTable
 
-__all__ = ["Config", "Foreign"]
+__all__ = ["Config", "Foreign", "mappings", "path_of"]
 
 _STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 

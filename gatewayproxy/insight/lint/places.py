@@ -12,7 +12,7 @@ from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.service import Service
 from gatewayproxy.insight.lint.config import Config
-from gatewayproxy.insight.lint.rule import Finding, Lint
+from gatewayproxy.insight.lint.rule import ERROR, Finding, Lint
 from gatewayproxy.insight.lint.walk import attached, parent_of
 from gatewayproxy.model.names import ResourceKey
 from gatewayproxy.model.plan import Listener, Match, PathKind, Rule
@@ -166,5 +166,12 @@ LINTS: Final[Mapping[str, Lint]] = {
         meaning="Connections to an address go to who names it. The Gateway without addresses has the others.",
         fix="Write spec.addresses in both.",
         find=split_addresses,
+    ),
+    "GW507": Lint(
+        title="listener that is there twice",
+        meaning="Two listeners have one name, or one port, protocol and hostname, as after a patch applied twice. "
+        "An API server refuses such a Gateway, and none of its listeners serves.",
+        fix="Remove one of the two.",
+        severity=ERROR,
     ),
 }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import gatewayproxy.insight.lint as lints
 from gatewayproxy.insight import check
 from gatewayproxy.insight.lint import LINTS
+from gatewayproxy.insight.lint.silence import USELESS
 from gatewayproxy.model.codes import BY_REASON, Code
 
 ROOT = Path(__file__).parents[3]
@@ -51,8 +55,16 @@ def test_codes_have_families_and_one_form() -> None:
     assert {file.stem for file in PAGES.FOLDER.glob("*.yaml")} == set(LINTS)
 
 
+def test_no_family_takes_a_code_of_another() -> None:
+    modules = (
+        importlib.import_module(each.name) for each in pkgutil.iter_modules(lints.__path__, f"{lints.__name__}.")
+    )
+    codes = [code for module in modules for code in getattr(module, "LINTS", ())]
+    assert sorted(codes) == sorted(set(LINTS) - {USELESS})
+
+
 def test_what_the_compilation_finds_is_registered_as_such() -> None:
-    assert {code for code, each in LINTS.items() if each.find is None} - set(Code) == {"GW901"}
+    assert {code for code, each in LINTS.items() if each.find is None} - set(Code) == {USELESS}
     assert set(Code) <= set(LINTS)
     assert set(BY_REASON.values()) <= set(Code)
     assert len(set(Code)) == len(Code.__members__)
