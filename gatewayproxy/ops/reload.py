@@ -271,8 +271,8 @@ def _failing(head: dict[str, Any], report: Report) -> dict[str, Any]:
     if not found:
         error, where, hint = "no RouteTest among the manifests", "", "add some, or run without --require-tests"
     elif report.failed:
-        first = found[len(report.unread)]
-        error = f"{len(report.failed)} of {len(report.results)} tests fail: {first.message}"
+        first, n = found[len(report.unread)], len(report.failed)
+        error = f"{n} of {len(report.results)} tests {'fails' if n == 1 else 'fail'}: {first.message}"
         where, hint = str(first.origin), "gatewayproxy test tells all that fail, and why"
     else:
         error, where, hint = "a RouteTest cannot be read", str(found[0].origin), "gatewayproxy check tells why"

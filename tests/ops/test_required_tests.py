@@ -60,7 +60,7 @@ def test_what_passes_its_tests_is_handed_over(tmp_path: Path) -> None:
     [
         pytest.param(
             [route_test(GOOD, {"backends": [{"name": "other"}]})],
-            "1 of 2 tests fail: test 'test 1' fails: expected default/other, is default/app:80 100 %",
+            "1 of 2 tests fails: test 'test 1' fails: expected default/other, is default/app:80 100 %",
             "backends",
             "gatewayproxy test",
             id="one fails",
