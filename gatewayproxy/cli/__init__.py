@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, explaining, replay, testing
+from gatewayproxy.cli import arguments, explaining, history, replay, testing
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
@@ -80,6 +80,10 @@ def _run(options: argparse.Namespace) -> int:
             limits=Limits(**{limit.name: getattr(options, limit.name) for limit in LIMITS}),
             session_key_file=options.session_key_file,
             explain_header_from=tuple(options.explain_header_from),
+            history_dir=options.history_dir,
+            history_generations=options.history_generations,
+            history_bytes=options.history_bytes,
+            guard_s=options.guard,
             require_tests=options.require_tests,
             drain_delay_s=options.drain_delay,
         )
@@ -156,6 +160,9 @@ COMMANDS: Final = {
     "test": _test,
     "replay": _replay,
     "get": _get,
+    "history": history.command,
+    "show": history.show,
+    "rollback": history.rollback,
     "version": _version,
     "completion": _completion,
 }

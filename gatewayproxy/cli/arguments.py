@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import explaining, replay, testing
+from gatewayproxy.cli import explaining, history, replay, testing
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -155,6 +155,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _compile_arguments(test)
     _replay_arguments(add("replay", "tell what becomes of the requests of access logs", replay.EPILOG))
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
+    history.add_arguments(add("history", "list the generations of a running gateway", history.EPILOG), DEFAULT_SERVER)
+    shown = add("show", "print the manifests of a generation", history.SHOW_EPILOG)
+    back = add("rollback", "have a running gateway serve a generation again", history.ROLLBACK_EPILOG)
+    for parser_of_one in (shown, back):
+        history.add_number_arguments(parser_of_one, DEFAULT_SERVER)
     add("version", "print versions")
     shell = add("completion", "print a completion script: source <(gatewayproxy completion bash)")
     shell.add_argument("shell", choices=completion.SHELLS)
@@ -211,6 +216,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--require-tests", action="store_true",
         help="serve only what passes its RouteTests: a reload that fails one keeps what serves, a start ends",
     )  # fmt: skip
+    history.add_run_arguments(parser)
     logs = parser.add_argument_group("logs")
     logs.add_argument("--access-log", metavar="FILE", help="one line per request or stream; -: standard output (none)")
     logs.add_argument("--access-log-format", choices=("json", "text"), default="json", help="(%(default)s)")

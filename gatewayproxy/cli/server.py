@@ -18,13 +18,20 @@ _NOT_RUNNING: Final = "is it running? --server names its --admin address; or giv
 _NOT_OURS: Final = "this is not a gatewayproxy admin address"
 
 
-def fetch(server: str, path: str) -> bytes:
-    """Return what the gateway whose admin address is *server* has at *path*; raise ConfigError with its own words."""
+def fetch(server: str, path: str, *, act: bool = False, timeout_s: float | None = None) -> bytes:
+    """Return what the gateway whose admin address is *server* has at *path*; raise ConfigError with its own words.
+
+    *act*: have it do what *path* says.
+    """
     url = server if "://" in server else f"http://{server}"
     # Mostly a loopback address, whatever http_proxy says.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"{url.rstrip('/')}{path}", timeout=TIMEOUT_S) as response:
+        request = urllib.request.Request(f"{url.rstrip('/')}{path}")
+        if act:
+            request.data = b""
+            request.add_header("Content-Type", "application/json")
+        with direct.open(request, timeout=timeout_s or TIMEOUT_S) as response:
             body: bytes = response.read(MAX_BYTES)
             return body
     except urllib.error.HTTPError as error:

@@ -13,35 +13,54 @@ import asyncio
 import datetime
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops import logs
+from gatewayproxy.ops.archive import START, Archive, Cause, RevertedError
 from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import Answer, CompilerProcess, Refused
+from gatewayproxy.ops.rules import Ledger
 from gatewayproxy.ops.slots import HandoverError, Slot, TableBytes
 from gatewayproxy.routing.table import PortKind
 
-__all__ = ["EMPTY_STATUS", "Control"]
+__all__ = ["EMPTY_STATUS", "Control", "Watching"]
 
 log = logging.getLogger(__name__)
 
 EMPTY_STATUS: Final = b'{"apiVersion":"v1","kind":"List","items":[]}'
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING}
 _TOLD: Final = (  # of a compilation, in the report
-    "digest", "objects", "rules", "errors", "warnings", "held", "held_objects", "problems", "read_ms", "compile_ms",
-    "changes",
+    "input", "digest", "objects", "rules", "errors", "warnings", "held", "held_objects", "problems", "read_ms",
+    "compile_ms", "changes",
 )  # fmt: skip
 _LOGGED: Final = (  # of a report
-    "generation", "digest", "objects", "rules", "errors", "warnings", "held", "total_ms", "compile_ms", "handover_ms",
+    "generation", "reason", "rolled_back_to", "digest", "objects", "rules", "errors", "warnings", "held", "total_ms",
+    "compile_ms", "handover_ms",
 )  # fmt: skip
+
+
+class Watching(Protocol):
+    """Somebody who compares what happens before and after a reload: `ops.guarding`."""
+
+    reverts: int  # reloads that were taken back
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Return what there is to tell."""
+
+    async def mark(self) -> None:
+        """A table is about to be replaced by another."""
+
+    def watch(self, cause: Cause, head: dict[str, Any], old: int, documents: bytes) -> None:
+        """It has been, that of generation *old*, whose documents are given."""
 
 
 class Control:
     """Knows the table in force and how to replace it. One reload at a time."""
 
-    def __init__(self, compiler: CompilerProcess, sockets: ListeningSockets) -> None:
+    def __init__(self, compiler: CompilerProcess, sockets: ListeningSockets, archive: Archive) -> None:
         self.slots: Sequence[Slot] = ()
         self.table: TableBytes | None = None
         self.status = EMPTY_STATUS  # every object with its status, JSON
@@ -51,8 +70,13 @@ class Control:
         self.succeeded_at = 0.0  # Unix seconds
         self.unbound: dict[BindKey, str] = {}
         self.held = 0  # objects that serve as they were accepted, not as they are written now
+        self.rules = Ledger()  # those of the table in force
+        self.rolled_back_to = 0  # the generation whose documents serve, until a reload reads the sources
+        self.guard: Watching | None = None
         self._compiler = compiler
         self._sockets = sockets
+        self._archive = archive
+        self._turn = asyncio.Lock()
 
     @property
     def serving(self) -> bool:
@@ -61,17 +85,41 @@ class Control:
             return False
         return all(slot.serving is self.table for slot in self.slots)
 
-    async def reload(self) -> None:
-        """Compile and hand over; whatever goes wrong is in the report, and the old table serves on."""
+    async def start(self) -> None:
+        """Serve what is on disk, or the newest good generation of the history where the guard took that back."""
+        report = await self.reload(START)
+        good = self._archive.history.last_good()
+        if report.get("reverted") and good is not None:
+            await self.rollback(good.number, reason="start")
+
+    async def rollback(self, number: int, *, reason: str = "rollback") -> dict[str, Any]:
+        """Serve the documents of generation *number*; return the report.
+
+        Raise UnknownGenerationError where there is none, ConfigError where its documents are lost.
+        """
+        documents = await self._archive.documents(number)
+        return await self.reload(Cause(reason, of=number, documents=documents))
+
+    async def reload(self, cause: Cause) -> dict[str, Any]:
+        """Compile and hand over; return the report. Whatever goes wrong is in it, and the old table serves on."""
+        async with self._turn:
+            if cause.instead_of and (self.table is None or self.table.generation != cause.instead_of):
+                return {"result": "overtaken"}
+            return await self._reload(cause)
+
+    async def _reload(self, cause: Cause) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         started = datetime.datetime.now(datetime.UTC)
-        report: dict[str, Any] = {"attempt": sum(self.results.values()) + 1}
+        report: dict[str, Any] = {"attempt": sum(self.results.values()) + 1, "reason": cause.reason}
+        if cause.of:
+            report["rolled_back_to"] = cause.of
         report["started"] = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
-            await self._compile_and_hand_over(report)
+            await self._compile_and_hand_over(report, cause)
         except ConfigError as error:
             report |= {"result": "failed", "error": str(error), "where": error.where, "hint": error.hint}
+            report["reverted"] = isinstance(error, RevertedError)
             if isinstance(error, Refused):
                 report["problems"] = error.problems
                 _log_problems(error.problems)
@@ -89,6 +137,7 @@ class Control:
         self.results[report["result"]] += 1
         self.report = report
         _log_report(report)
+        return report
 
     def retired(self, finished: int, cut: int) -> None:
         """Take note that connections of removed listeners have ended."""
@@ -102,14 +151,15 @@ class Control:
         if self._sockets.keep(keys):
             asyncio.get_running_loop().call_later(self._sockets.linger_s + 1.0, self._sockets.part)
 
-    async def _compile_and_hand_over(self, report: dict[str, Any]) -> None:
-        answer, unbound = await self._compile_and_bind()
+    async def _compile_and_hand_over(self, report: dict[str, Any], cause: Cause) -> None:
+        answer, unbound = await self._compile_and_bind(cause)
         head = answer.head
+        self._archive.refuse_reverted(head["input"], cause)
         _log_problems(head["problems"], of=head["errors"] + head["warnings"])
         report |= {name: head[name] for name in _TOLD}
         report["unbound"] = [_unbound(key, why) for key, why in unbound.items()]
         keys = _keys(head) - unbound.keys()
-        old = self.table
+        old, documents = self.table, self._compiler.memory
         if old is not None and (old.digest, old.keys) == (head["digest"], keys):
             report["result"] = "unchanged"
         else:
@@ -118,25 +168,31 @@ class Control:
             await self._hand_over(TableBytes(head["generation"], head["digest"], slices, keys), report)
             _log_ports(head["ports"], frozenset() if old is None else old.keys, keys)
             report["result"] = "applied"
+            self.rules.adopt(head["rule_list"], head["generation"], datetime.datetime.now(datetime.UTC).timestamp())
+            if self.guard is not None and old is not None:
+                self.guard.watch(cause, head, old.generation, documents)
         self.unbound = unbound
         self.held = head["held"]
         self.gateways = head["gateways"]
         self.status = answer.status
         self._compiler.adopt(answer)
+        self.rolled_back_to = cause.of
+        keep = self._archive.keep if report["result"] == "applied" else self._archive.confirm
+        await keep(self.table.generation if self.table is not None else 0, cause, head, answer.memory)
 
-    async def _compile_and_bind(self) -> tuple[Answer, dict[BindKey, str]]:
+    async def _compile_and_bind(self, cause: Cause) -> tuple[Answer, dict[BindKey, str]]:
         """Compile and bind; compile again where a port cannot be bound, so that the status says so."""
-        answer = await self._compiler.compile(self._request({}))
+        answer = await self._compiler.compile(self._request({}), cause.documents)
         unbound = self._sockets.bind(_keys(answer.head))
         if unbound:
-            answer = await self._compiler.compile(self._request(unbound))
+            answer = await self._compiler.compile(self._request(unbound), cause.documents)
             unbound |= self._sockets.bind(_keys(answer.head) - unbound.keys())
         return answer, unbound
 
     def _request(self, unbound: dict[BindKey, str]) -> dict[str, Any]:
         serving = self.table.generation if self.table is not None else 0
         return {
-            "generation": serving + 1,
+            "generation": max(serving, self._archive.history.newest) + 1,
             "serving": serving,
             "digest": self.table.digest if self.table is not None else "",
             "unbindable": [[key, why] for key, why in unbound.items()],
@@ -151,6 +207,8 @@ class Control:
             for slot in self.slots:
                 slot.discard()
             raise failure
+        if self.guard is not None:
+            await self.guard.mark()
         self.table = table  # from here on, a replaced worker starts with it
         applied = [each for each in await asyncio.gather(*(slot.commit() for slot in self.slots)) if each is not None]
         self._keep(table.keys)

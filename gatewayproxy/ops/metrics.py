@@ -43,6 +43,9 @@ class ProcessState:
     unbound: int  # addresses and ports that could not be bound
     held: int  # objects whose text has errors, so that their last accepted version serves
     pids: Mapping[str, int] = field(default_factory=dict)  # by process name
+    rolled_back: bool = False  # to documents of the history, not those on disk
+    kept: int = 0  # generations in the history
+    guard_reverts: int = 0
 
 
 def expose(total: Snapshot, state: ProcessState) -> bytes:
@@ -167,6 +170,17 @@ def _process(state: ProcessState, dropped_lines: int) -> Iterator[Metric]:
     yield info
     yield GaugeMetricFamily("gatewayproxy_ready", "1 where /readyz says 200.", value=int(state.ready))
     yield GaugeMetricFamily("gatewayproxy_config_generation", "Generation in force.", value=state.generation)
+    yield GaugeMetricFamily(
+        "gatewayproxy_config_rolled_back",
+        "1 where manifests of the history serve, not those on disk, until the next reload.",
+        value=int(state.rolled_back),
+    )
+    yield GaugeMetricFamily(
+        "gatewayproxy_config_history_generations", "Generations that can be rolled back to.", value=state.kept
+    )
+    yield CounterMetricFamily(
+        "gatewayproxy_config_guard_reverts", "Reloads that the guard took back.", value=state.guard_reverts
+    )
     yield GaugeMetricFamily(
         "gatewayproxy_config_unbound_ports", "Addresses and ports that could not be bound.", value=state.unbound
     )

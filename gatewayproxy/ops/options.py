@@ -9,11 +9,12 @@ from typing import Literal
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.source import CompileOptions
 
-__all__ = ["DEFAULT_ADMIN", "AccessLogFormat", "LogFormat", "RunOptions"]
+__all__ = ["DEFAULT_ADMIN", "HISTORY_BYTES", "AccessLogFormat", "LogFormat", "RunOptions"]
 
 AccessLogFormat = Literal["json", "text"]
 LogFormat = Literal["text", "json"]
 DEFAULT_ADMIN = ("127.0.0.1", 9901)
+HISTORY_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,10 @@ class RunOptions:
     session_key_file: str | None = None  # signs persistent sessions; None = a key that ends with this run
     explain_header_from: tuple[str, ...] = ()  # networks whose requests are told what took them
     require_tests: bool = False  # what fails a RouteTest, or has none, does not come to serve
+    history_dir: str | None = None  # None = the history ends with this run
+    history_generations: int = 0  # kept at most; 0 = ops.history's default
+    history_bytes: int = HISTORY_BYTES  # of their documents
+    guard_s: float = 0.0  # window in which a reload that makes things worse is taken back; 0 = no guard
     drain_delay_s: float = 0.0  # SIGTERM: not ready for this long before accepting ends
     compile_deadline_s: float = 120.0  # a compilation that takes longer fails, the table in force stays
     compile_memory_bytes: int = 2 << 30  # address space of the compiling child; more and the reload fails

@@ -11,6 +11,7 @@ from typing import Final
 from gatewayproxy import __version__
 from gatewayproxy.ops import metrics
 from gatewayproxy.ops.admin import Desk, Page, Reply
+from gatewayproxy.ops.archive import Archive
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.snapshot import Snapshot, Totals
@@ -28,6 +29,8 @@ gatewayproxy {version}
 /status         every object with its status, as `gatewayproxy get all -A -o json` prints it
 /status/reload  generation in force, the last reload, listeners, workers
 /explain        what becomes of a request, and why: /explain?request=https://shop.example/cart&format=text
+/history        generations that were accepted; /history/<n>: manifests of one; /history/diff/<a>/<b>
+/rollback/<n>   POST, Content-Type: application/json: serve generation n again, until the next reload
 gRPC            grpc.health.v1.Health: service "" as /readyz, "namespace/name" for a Gateway
 """
 
@@ -36,12 +39,18 @@ class Pages:
     """The pages of one gateway."""
 
     def __init__(
-        self, control: Control, compiler: CompilerProcess, totals: Totals, stopping: Callable[[], bool]
+        self,
+        control: Control,
+        compiler: CompilerProcess,
+        totals: Totals,
+        stopping: Callable[[], bool],
+        archive: Archive,
     ) -> None:
         self._control = control
         self._compiler = compiler
         self._totals = totals
         self._stopping = stopping
+        self._archive = archive
         self._scraping = asyncio.Lock()
 
     def by_path(self) -> Mapping[str, Page | Desk]:
@@ -96,6 +105,8 @@ class Pages:
             "pid": os.getpid(),
             "generation": table.generation if table is not None else 0,
             "digest": table.digest if table is not None else "",
+            "rolled_back_to": control.rolled_back_to,
+            "guard": control.guard.state if control.guard is not None else None,
             "ready": not self._missing(),
             "draining": self._stopping(),
             "listening": sorted(f"{key.address or '*'} {key.bind_port}{'/udp' if key.udp else ''}" for key in keys),
@@ -115,12 +126,13 @@ class Pages:
 
     async def _metrics(self) -> Reply:
         async with self._scraping:  # scrapes that meet share the workers' attention
-            total = await self._sum()
+            total = await self.count()
             # In a thread: a long exposition must not keep the supervisor from its workers.
             body = await asyncio.to_thread(metrics.expose, total, self._state())
         return Reply(200, metrics.CONTENT_TYPE, body)
 
-    async def _sum(self) -> Snapshot:
+    async def count(self) -> Snapshot:
+        """Return all counters, summed over workers."""
         slots = self._control.slots
         counted = await asyncio.gather(*(slot.count(SCRAPE_S) for slot in slots))
         for slot, snapshot in zip(slots, counted, strict=True):
@@ -141,5 +153,8 @@ class Pages:
             restarts={f"worker-{slot.index}": slot.restarts for slot in control.slots},
             unbound=len(control.unbound),
             held=control.held,
+            rolled_back=control.rolled_back_to != 0,
+            kept=len(self._archive.history.generations),
+            guard_reverts=control.guard.reverts if control.guard is not None else 0,
             pids={name: pid for name, pid in pids.items() if pid is not None},
         )

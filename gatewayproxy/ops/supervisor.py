@@ -22,10 +22,14 @@ import uvloop
 from gatewayproxy import __version__
 from gatewayproxy.ops import logs
 from gatewayproxy.ops.admin import AdminServer, Desk
+from gatewayproxy.ops.archive import SIGHUP, Archive, open_archive
 from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
 from gatewayproxy.ops.explaining import Explainer, InForce
+from gatewayproxy.ops.guarding import Guard
+from gatewayproxy.ops.history import IN_FOLDER, IN_MEMORY, Bounds
+from gatewayproxy.ops.history_pages import HistoryPages
 from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.pages import Pages
 from gatewayproxy.ops.session_key import session_secret
@@ -62,6 +66,11 @@ def _make_health(pages: Pages) -> HealthServer:
     return HealthServer(pages)
 
 
+def _open_archive(options: RunOptions) -> Archive:
+    default = IN_MEMORY if options.history_dir is None else IN_FOLDER
+    return open_archive(options.history_dir, Bounds(options.history_generations or default, options.history_bytes))
+
+
 def _why(error: OSError) -> str:
     # The loop's own message of a failed bind repeats the address; a failed look-up has no errno of the system.
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
@@ -79,17 +88,24 @@ class Supervisor:
         self._sockets = ListeningSockets(n_workers, linger_s)
         self._compiler = CompilerProcess(options)
         self._totals = Totals()
-        self._control = Control(self._compiler, self._sockets)
+        archive = _open_archive(options)
+        self._control = Control(self._compiler, self._sockets, archive)
         self._slots = [self._make_slot(index) for index in range(n_workers)]
         self._control.slots = self._slots
         self._reload_wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
-        pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set)
+        pages = Pages(self._control, self._compiler, self._totals, self._stopping.is_set, archive)
+        self._guard = None
+        if options.guard_s:
+            self._guard = Guard(options.guard_s, count=pages.count, control=self._control, archive=archive)
+            self._control.guard = self._guard
         self._explainer = Explainer(options, self._in_force)
         desks = {"/explain": Desk(answer=self._explainer.answer, private=True)}
         self._admin = AdminServer(
-            {**pages.by_path(), **desks}, partial(_make_health, pages), remote=options.admin_allow_remote
+            {**pages.by_path(), **HistoryPages(self._control, self._compiler, archive).by_path(), **desks},
+            partial(_make_health, pages),
+            remote=options.admin_allow_remote,
         )
 
     async def run(self) -> int:
@@ -100,6 +116,8 @@ class Supervisor:
             return 1
         async with asyncio.TaskGroup() as group:
             lives = [group.create_task(slot.run(), name=f"slot-{slot.index}") for slot in self._slots]
+            if self._guard is not None:
+                lives.append(group.create_task(self._guard.run(), name="guard"))
             status = await self._serve()
             for life in lives:
                 life.cancel()
@@ -128,11 +146,11 @@ class Supervisor:
 
     async def _reload_when_wanted(self) -> None:
         """Load the first configuration, then reload on demand; return only if there is no first one."""
-        await self._control.reload()
+        await self._control.start()
         while self._control.table is not None:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            await self._control.reload()
+            await self._control.reload(SIGHUP)
 
     def _make_slot(self, index: int) -> Slot:
         return Slot(
