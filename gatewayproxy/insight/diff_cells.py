@@ -19,11 +19,12 @@ from gatewayproxy.insight.regions import (
     How,
     Region,
     Test,
+    Texts,
     candidate_conditions,
 )
 from gatewayproxy.routing.table import Candidate, RouteEntry, VirtualHost
 
-__all__ = ["MAX_CELLS", "Cell", "End", "Key", "Place", "Side", "TooMany", "cells", "places"]
+__all__ = ["MAX_CELLS", "Cell", "Chain", "End", "Key", "Place", "Side", "Step", "TooMany", "cells", "parts", "places"]
 
 MAX_CELLS: Final = 20_000  # splits of one virtual host; beyond, its differences are not told apart
 
@@ -99,6 +100,20 @@ def places(sides: Sequence[Side]) -> list[Place]:
         Place(Test(How.UNDER, path), False) for path in sorted(prefixes, key=lambda path: (path.count(b"/"), path))
     ]
     return under + [Place(Test(How.EQUALS, path), True) for path in sorted(exact)]
+
+
+def parts(side: Side) -> Iterator[tuple[Texts, Chain]]:
+    """Yield the parts of all paths that *side* tells apart, with the candidates of each, in order."""
+    narrower: dict[Test, list[Test]] = {}
+    chains: dict[Test, Chain] = {}
+    for place in places((side,)):
+        wider = _around(place.test, narrower)
+        if wider is not None:
+            narrower[wider].append(place.test)
+        narrower[place.test] = []
+        chains[place.test] = _chain(side, place)
+    for test, within in narrower.items():
+        yield Texts((test,), tuple(within)), chains[test]
 
 
 def _around(test: Test, known: dict[Test, list[Test]]) -> Test | None:

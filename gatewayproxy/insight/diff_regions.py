@@ -33,11 +33,11 @@ from gatewayproxy.insight.requests import Kind, Request, server_name_for
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.table import HostIndex, Port, PortKind, RouteEntry, RoutingTable, SniAction, SniIndex
 
-__all__ = ["Difference", "Pair", "Tables", "differences", "hosts_text", "pairs"]
+__all__ = ["ELSEWHERE", "Difference", "Pair", "Tables", "differences", "hosts_text", "pairs"]
 
 _CLEAR: Final = frozenset((PortKind.HTTP,))
 _SHAKING: Final = frozenset((PortKind.HTTPS, PortKind.TLS))
-_ELSEWHERE: Final = "192.0.2.1"  # RFC 5737: an address that no listener has, so that one of all addresses is meant
+ELSEWHERE: Final = "192.0.2.1"  # RFC 5737: an address that no listener has, so that one of all addresses is meant
 _NOT_FOUND: Final = Outcome("404", (Fact("answer", "404"),))
 
 
@@ -116,7 +116,7 @@ def pairs(old: RoutingTable, new: RoutingTable) -> list[Pair]:
         anywhere = bound._replace(address="")  # whose socket gets what no narrower one takes
         one, other = before.get(bound, before.get(anywhere)), after.get(bound, after.get(anywhere))
         shared = any(port.bind_port == bound.bind_port and port.address for port in (*old.ports, *new.ports))
-        address = bound.address or (_ELSEWHERE if shared else "")
+        address = bound.address or (ELSEWHERE if shared else "")
         pair = Pair(one, other, (str(bound),), address)
         key = (_content(one), _content(other))
         known = found.get(key)
