@@ -36,6 +36,7 @@ metadata:
 spec:
   tests:
 """
+_OTHERWISE: Final = "decided otherwise (by header fields no log has, or by another configuration)"
 _NAME_CHARS: Final = 253
 _Key = tuple[object, ...]
 
@@ -90,7 +91,7 @@ class Recorder:
     def to_yaml(self) -> str:
         """Return a RouteTest, "" where there is nothing to test."""
         text = "".join(self._tests())
-        return f"# Recorded from {self._n_lines} lines of traffic.\n{_HEAD}{text}" if text else ""
+        return f"# Recorded from {_count(self._n_lines, 'line')} of traffic.\n{_HEAD}{text}" if text else ""
 
     def _tests(self) -> Iterator[str]:
         names: set[str] = set()
@@ -101,7 +102,7 @@ class Recorder:
                 continue
             self.n_tests += 1
             names.add(tree["name"])
-            yield f"    # {kept.n_lines} {'line' if kept.n_lines == 1 else 'lines'}\n"
+            yield f"    # {_count(kept.n_lines, 'line')}\n"
             yield "".join(f"    {line}\n" for line in to_yaml([tree]).splitlines())
 
     def _test(self, kept: _Kept, names: set[str]) -> dict[str, Any] | None:
@@ -128,13 +129,17 @@ class Recorder:
     def summary(self) -> str:
         """Return what became of the lines, in a sentence."""
         counts = (
-            (self._n_unread, "of no form that is known"),
-            (self._n_hostless, "that say no host"),
-            (self._n_unsure, "that were decided otherwise (by header fields no log has, or by another configuration)"),
-            (self._n_unsaid, "whose request cannot be written as a URL"),
+            (self._n_unread, "of no known form", "of no known form"),
+            (self._n_hostless, "that says no host", "that say no host"),
+            (self._n_unsure, _OTHERWISE, _OTHERWISE),
+            (self._n_unsaid, "whose request no URL can say", "whose requests no URL can say"),
         )
-        left = "".join(f"; {n} lines {what}" for n, what in counts if n)
-        return f"{self._n_lines} lines, {self.n_tests} {'test' if self.n_tests == 1 else 'tests'}{left}"
+        left = "".join(f"; {_count(n, 'line')} {one if n == 1 else many}" for n, one, many in counts if n)
+        return f"{_count(self._n_lines, 'line')}, {_count(self.n_tests, 'test')}{left}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _document(tree: dict[str, Any]) -> str:

@@ -51,7 +51,8 @@ def explain_words(result: Result, config: str) -> str:
 def _summary(report: Report) -> str:
     n_tests, n_failed = len(report.results), len(report.failed)
     failed = f"{n_failed} failed" if n_failed else "none failed" if n_tests else "nothing tested"
-    unread = f", {len(report.unread)} errors in RouteTests" if report.unread else ""
+    n_unread = len(report.unread)
+    unread = f", {n_unread} {'error' if n_unread == 1 else 'errors'} in RouteTests" if n_unread else ""
     return f"{n_tests} {'test' if n_tests == 1 else 'tests'}, {failed}{unread}"
 
 
