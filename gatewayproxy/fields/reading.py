@@ -165,9 +165,9 @@ class Fields:
         """Note a warning: the object stays in use."""
         self._reading.add((*self.path, name) if name else self.path, message, hint, Severity.WARNING, code=code)
 
-    def error_at(self, name: str, index: int, message: str, hint: str = "") -> None:
+    def error_at(self, name: str, index: int, message: str, hint: str = "", code: str = "") -> None:
         """Note an error of item *index* of list *name*."""
-        self._reading.add((*self.path, name, index), message, hint)
+        self._reading.add((*self.path, name, index), message, hint, code=code)
 
     def error_of_key(self, name: str, key: str, message: str, hint: str = "") -> None:
         """Note an error of entry *key* of mapping *name*."""

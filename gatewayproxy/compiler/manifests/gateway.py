@@ -31,6 +31,7 @@ from gatewayproxy.fields.shapes import (
     SECTION_NAME,
     SUBDOMAIN_PATTERN,
 )
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.protocols import TlsMode
 
@@ -224,12 +225,14 @@ def _check_listeners(spec: Fields, listeners: tuple[Listener, ...]) -> None:
     places: dict[tuple[int, str, str], str] = {}
     for index, listener in enumerate(listeners):
         if listener.name in names:
-            spec.error_at("listeners", index, f'the name "{listener.name}" is taken by another listener', "rename one")
+            message = f'the name "{listener.name}" is taken by another listener'
+            spec.error_at("listeners", index, message, "rename one", Code.LISTENER_TWICE)
         names.add(listener.name)
         place = (listener.port, listener.protocol, listener.hostname)
         if place in places:
             message = f'has the port, protocol and hostname of listener "{places[place]}"'
-            spec.error_at("listeners", index, message, "give it another hostname or port, or remove it")
+            hint = "give it another hostname or port, or remove it"
+            spec.error_at("listeners", index, message, hint, Code.LISTENER_TWICE)
         places.setdefault(place, listener.name)
 
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from gatewayproxy.compiler.documents import MAX_FILE_PROBLEMS, ParsedFile, parse
 from gatewayproxy.compiler.manifests import KINDS
+from gatewayproxy.compiler.manifests.foreign import advice
 from gatewayproxy.compiler.manifests.meta import DEFAULT_NAMESPACE, Meta, read_meta
 from gatewayproxy.compiler.manifests.resources import ReadObject, Resources, gather
 from gatewayproxy.fields import Fields, Located, Path, Reading, close_match
@@ -149,7 +150,7 @@ def _report_unserved(root: Fields, name: str, group: str) -> tuple[str, str] | N
         return (group, close) if (group, close) in KINDS else None
     else:
         right = [other for other, known in KINDS if known == name]
-        hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else ""
+        hint = f"did you mean apiVersion {_api_version(right[0], name)}?" if right else advice(name)
         told = f"{name!r:.80} of API group {group!r:.80} is not known here, passed over"
         root.warn("kind", told, hint, Code.PASSED_OVER)
         # Other groups have Gateways and Services of their own: one letter, or no group at all, is a slip.

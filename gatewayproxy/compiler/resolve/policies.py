@@ -131,7 +131,7 @@ class Policies:
             if not _is_service(target):
                 kind = f"{target.group}/{target.kind}".lstrip("/")
                 told = f"targets of kind {kind} are ignored"
-                findings.warn(meta.origin, meta.key, "spec.targetRefs", told, code=Code.TARGET)
+                findings.warn(meta.origin, meta.key, "spec.targetRefs", told, "name a Service", Code.TARGET)
         for condition in draft.flaws.values():
             message = f"{condition.reason}: {condition.message}"
             code = BY_REASON.get(condition.reason, Code.TARGET)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final, NamedTuple
 
+from gatewayproxy.compiler.manifests.foreign import advice
 from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute
 from gatewayproxy.compiler.manifests.httproute import HTTPRoute
 from gatewayproxy.compiler.manifests.meta import Meta
@@ -117,9 +118,9 @@ class Parents:
         meta = draft.spec.meta
         if ref.group != GATEWAY_GROUP or ref.kind not in PARENT_KINDS:
             kind = f"{ref.group}/{ref.kind}".lstrip("/")
-            self._findings.warn(
-                ref.at, meta.key, ref.path, f"parents of kind {kind} are not supported, ignored", code=Code.PARENT
-            )
+            told = f"parents of kind {kind} are not supported, ignored"
+            hint = advice(ref.kind) or f"name a {' or '.join(PARENT_KINDS)} of {GATEWAY_GROUP}"
+            self._findings.warn(ref.at, meta.key, ref.path, told, hint, Code.PARENT)
             return None
         key = ResourceKey(ref.kind, ref.namespace or meta.namespace, ref.name)
         if key not in self._known:

@@ -83,7 +83,7 @@ class TrafficPolicies:
             if (target.group, target.kind) != ("", "Service"):
                 kind = f"{target.group}/{target.kind}".lstrip("/")
                 told = f"targets of kind {kind} are ignored"
-                self._findings.warn(meta.origin, meta.key, "spec.targetRefs", told, code=Code.TARGET)
+                self._findings.warn(meta.origin, meta.key, "spec.targetRefs", told, "name a Service", Code.TARGET)
                 continue
             place = (meta.namespace, target.name)
             winner = self._by_service.setdefault(place, policy)
