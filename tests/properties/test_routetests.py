@@ -1,0 +1,97 @@
+"""Tests that are recorded pass, all of them in one document; and each fails once its rule is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatewayproxy.compiler.lower import lower
+from gatewayproxy.compiler.manifests.reader import read_source
+from gatewayproxy.compiler.manifests.routetest import RouteTest
+from gatewayproxy.compiler.pipeline import Compiled
+from gatewayproxy.insight.access_logs import parse_line
+from gatewayproxy.insight.ports import PortTable, decide_entry
+from gatewayproxy.insight.requests import Request
+from gatewayproxy.insight.routetests.recording import Recorder
+from gatewayproxy.insight.routetests.running import Report, run_tests
+from gatewayproxy.model.plan import Plan
+from gatewayproxy.model.source import CompileOptions, Source
+from gatewayproxy.model.status import StatusReport
+from gatewayproxy.routing.table import RuleLabel
+from tests.properties.test_explain import configurations, requests
+from tests.properties.test_match import plans
+
+
+def of_plan(plan: Plan, tests: tuple[RouteTest, ...] = ()) -> Compiled:
+    return Compiled(plan=plan, table=lower(plan, CompileOptions()), status=StatusReport(), tests=tests)
+
+
+def line_of(request: Request) -> bytes:
+    """Return what Envoy logs of *request*, by default."""
+    asked = b"%b %b HTTP/1.1" % (request.method, request.target)
+    return b'[2026-11-21T10:00:00.000Z] "%b" 200 - 0 0 1 1 "-" "-" "id" "%b" "-"' % (asked, request.authority)
+
+
+LOGS = st.lists(st.builds(line_of, requests()), min_size=1, max_size=8)
+PLANS = st.one_of(plans(), configurations())
+
+
+def recorded(plan: Plan, lines: Sequence[bytes]) -> tuple[RouteTest, ...]:
+    recorder = Recorder(of_plan(plan))
+    for line in lines:
+        recorder.take(line)
+    text = recorder.to_yaml()
+    read = read_source(Source("recorded.yaml", text.encode()))
+    assert read.problems == ()
+    assert all(each.problems == () for each in read.objects)
+    tests = tuple(each.resource for each in read.objects if isinstance(each.resource, RouteTest))
+    assert sum(len(each.cases) for each in tests) == recorder.n_tests
+    return tests
+
+
+def run(plan: Plan, tests: tuple[RouteTest, ...]) -> Report:
+    return run_tests(of_plan(plan, tests), ())
+
+
+def without(plan: Plan, label: RuleLabel) -> Plan:
+    """Return *plan* without a rule, the others with the indices that they had."""
+    listeners = []
+    for listener in plan.listeners:
+        attachments = []
+        for each in listener.attachments:
+            if each.route.key.kind == label.kind and each.route.key.full_name == label.route:
+                left = tuple(rule for rule in each.route.rules if rule.index != label.rule)
+                each = each._replace(route=replace(each.route, rules=left))
+            attachments.append(each)
+        listeners.append(replace(listener, attachments=tuple(attachments)))
+    return Plan(listeners=tuple(listeners))
+
+
+@settings(max_examples=60, deadline=None)
+@given(PLANS, LOGS)
+def test_what_is_recorded_passes_and_fails_without_its_rule(plan: Plan, lines: Sequence[bytes]) -> None:
+    tests = recorded(plan, lines)
+    report = run(plan, tests)
+    assert report.failed == ()
+    for result in report.results:
+        if result.rule is not None:
+            broken = run(without(plan, result.rule), tests)
+            assert next(each for each in broken.results if each.name == result.name).failures != ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(PLANS, LOGS)
+def test_every_rule_that_a_line_comes_to_has_a_test(plan: Plan, lines: Sequence[bytes]) -> None:
+    covered = run(plan, recorded(plan, lines)).coverage.tests
+    ports = PortTable(of_plan(plan).table)
+    for line in lines:
+        logged = parse_line(line)
+        if logged is None or not (logged.request.authority and logged.request.path.startswith(b"/")):
+            continue  # no URL can say it
+        entry = decide_entry(ports, logged.request).entry
+        if entry is not None:
+            label = entry.label
+            assert covered[label.kind, label.route, label.rule] >= 1
