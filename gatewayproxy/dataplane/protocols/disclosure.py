@@ -18,7 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.model.headops import HeadEdit
-from gatewayproxy.routing.table import BackendChoice, RouteEntry
+from gatewayproxy.routing.table import BackendChoice, ListenerLabel, RouteEntry
 from gatewayproxy.wire.grammar import cut_lines, join_kept
 
 if TYPE_CHECKING:
@@ -68,17 +68,22 @@ class Disclosure:
             entry, group=group, resting=tuple(map(dressed, entry.resting)), response=edit(entry.response, "")
         )
 
-    def answer_lines(self, lines: bytes, target: Target | None, listener: str, reason: str, generation: int) -> bytes:
+    def answer_lines(
+        self, lines: bytes, target: Target | None, listener: ListenerLabel | None, reason: str, generation: int
+    ) -> bytes:
         """Return the *lines* of an answer of the gateway's own, for *reason*, with what this site tells.
 
-        *target*: what took the request; None: nothing, on *listener*.
+        *target*: what took the request; None: nothing, on *listener*, if any has its host or server name.
         """
         if FIELD in lines.lower():
             buf = b"\n" + lines
             lines = join_kept(buf, 1, len(buf), cut_lines(buf, 1, len(buf), _NAMES))
         if not self._generous:
             return lines
-        said = {"listener": listener} if target is None else _of_entry(target.entry, target.choice.name)
+        if target is not None:
+            said = _of_entry(target.entry, target.choice.name)
+        else:
+            said = {"listener": listener.name if listener is not None else ""}
         return lines + _line({**said, "reason": reason}, generation)
 
 

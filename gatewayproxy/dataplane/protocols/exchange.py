@@ -451,7 +451,7 @@ class Exchange:
         lines += cors.answer_lines(self)
         site = self.connection.site
         if site.disclosure is not None:
-            listener = self.vhost.listener.name if self.vhost is not None else site.label
+            listener = self.vhost.listener if self.vhost is not None else self.connection.listener
             lines = site.disclosure.answer_lines(lines, self.target, listener, self.reason, self.generation)
         return lines
 

@@ -312,7 +312,7 @@ class Http1Connection(asyncio.Protocol):
         body = answer_body(error.status, error.reason)
         lines = b"connection: close\r\n"
         if self.site.disclosure is not None:
-            lines = self.site.disclosure.answer_lines(lines, None, self.listener_name, error.reason, context.generation)
+            lines = self.site.disclosure.answer_lines(lines, None, self.listener, error.reason, context.generation)
         self.transport.write(answer_bytes(error.status, body, head_only=False, lines=lines))
         if context.access is not None:
             context.access(refusal_record(self, error))

@@ -125,7 +125,7 @@ class Http2Stream:
         """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""
         lines, site = b"", self.site
         if site.disclosure is not None:
-            lines = site.disclosure.answer_lines(b"", None, site.label, error.reason, site.context.generation)
+            lines = site.disclosure.answer_lines(b"", None, self.listener, error.reason, site.context.generation)
         self.answer(error.status, answer_body(error.status, error.reason), head_only=bodiless, lines=lines)
         self.on_exchange_done(self._moved_at)
 

@@ -133,13 +133,9 @@ class _TrustedSite(Site):
     """The same port for clients that are trusted. Its connections are counted, watched and ended with all others."""
 
     def __init__(self, site: Site) -> None:
+        vars(self).update(vars(site))  # what is the port's is the same
         self._site = site
-        self.context, self.limits, self.scheme = site.context, site.limits, site.scheme
-        self.connections, self.draining = site.connections, site.draining
-        self.port, self.index, self.label = site.port, site.index, site.label
         self.entries = {}
-        self.ids, self.id_prefix = site.ids, site.id_prefix
-        self.loop, self.deadlines = site.loop, site.deadlines
         self.disclosure = Disclosure(generous=True)
         self.trusted = None
 
