@@ -16,6 +16,7 @@ from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS
 from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.rules import RuleName, RuleState
 from gatewayproxy.ops.snapshot import BUCKETS, Row, RowName, Snapshot
 
 HEAD = """\
@@ -88,8 +89,10 @@ def metrics() -> str:
         held=0,
         pids={"supervisor": os.getpid()},
     )
+    rule = RuleState(RuleName("ns/gw/http", "HTTPRoute", "ns/r", "0"), 0, "", "")
+    rule.last_hit_at = 1.0
     rows = []
-    for family in text_string_to_metric_families(expose(total, state).decode()):
+    for family in text_string_to_metric_families(expose(total, state, [rule]).decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in family.samples[0].labels if label != "le")
         rows.append((f"`{name}`", family.type, labels, family.documentation))

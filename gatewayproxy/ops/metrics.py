@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gatewayproxy import __version__
+from gatewayproxy.ops.rules import RuleState
 from gatewayproxy.ops.snapshot import BUCKETS, RowName, Snapshot
 
 __all__ = ["CONTENT_TYPE", "MAX_ROWS", "ProcessState", "expose"]
@@ -48,23 +49,25 @@ class ProcessState:
     guard_reverts: int = 0
 
 
-def expose(total: Snapshot, state: ProcessState) -> bytes:
+def expose(total: Snapshot, state: ProcessState, rules: Sequence[RuleState] = ()) -> bytes:
     """Return the exposition. Takes about 0.1 ms per (rule, backend): not for the loop's thread."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Scrape(total, state))
+    registry.register(_Scrape(total, state, rules))
     return generate_latest(registry)
 
 
 class _Scrape(Collector):
     """One scrape; prometheus-client wants an object to ask."""
 
-    def __init__(self, total: Snapshot, state: ProcessState) -> None:
+    def __init__(self, total: Snapshot, state: ProcessState, rules: Sequence[RuleState]) -> None:
         self._total = _bounded(total)
+        self._in_force = rules
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         yield from _rules(self._total)
+        yield from _in_force(self._in_force)
         yield from _connections(self._total)
         yield from _process(self._state, self._total.dropped_lines)
         yield from _resources(self._state.pids)
@@ -125,6 +128,32 @@ def _rules(total: Snapshot) -> Iterator[Metric]:
     for key, n in total.reasons.items():
         local.add_metric(key, n)
     yield from (requests, duration, received, sent, active, retries, local)
+
+
+def _in_force(rules: Sequence[RuleState]) -> Iterator[Metric]:
+    """Yield a series of each family for every rule in force; hits of what is beyond MAX_ROWS are summed."""
+    labels = ("listener", "route", "rule")
+    hits = CounterMetricFamily(
+        "gatewayproxy_rule_hits",
+        "Exchanges and streams that a rule in force has taken, finished or not; 0 for one never hit.",
+        labels=labels,
+    )
+    last = GaugeMetricFamily(
+        "gatewayproxy_rule_last_hit_timestamp_seconds", "When a look at the counters last found new hits.",
+        labels=labels,
+    )  # fmt: skip
+    since = GaugeMetricFamily(
+        "gatewayproxy_rule_generation", "The first generation that had the rule as it is.", labels=labels
+    )
+    for each in rules[:MAX_ROWS]:
+        name = (each.name.listener, f"{each.name.kind} {each.name.route}", each.name.rule)
+        hits.add_metric(name, each.hits)
+        since.add_metric(name, each.generation)
+        if each.last_hit_at:
+            last.add_metric(name, each.last_hit_at)
+    if len(rules) > MAX_ROWS:
+        hits.add_metric((_OTHER.listener, _OTHER.route, ""), sum(each.hits for each in rules[MAX_ROWS:]))
+    yield from (hits, last, since)
 
 
 def _cumulative(buckets: Iterable[int]) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ gatewayproxy {version}
 /metrics        counters, for Prometheus
 /status         every object with its status, as `gatewayproxy get all -A -o json` prints it
 /status/reload  generation in force, the last reload, listeners, workers
+/rules          every rule: since when it is as it is, how often it was hit and when last
+/misses         what ended in 404 most often, what came closest, and what would mend it
 /explain        what becomes of a request, and why: /explain?request=https://shop.example/cart&format=text
 /history        generations that were accepted; /history/<n>: manifests of one; /history/diff/<a>/<b>
 /rollback/<n>   POST, Content-Type: application/json: serve generation n again, until the next reload
@@ -128,17 +131,19 @@ class Pages:
         async with self._scraping:  # scrapes that meet share the workers' attention
             total = await self.count()
             # In a thread: a long exposition must not keep the supervisor from its workers.
-            body = await asyncio.to_thread(metrics.expose, total, self._state())
+            body = await asyncio.to_thread(metrics.expose, total, self._state(), tuple(self._control.rules))
         return Reply(200, metrics.CONTENT_TYPE, body)
 
     async def count(self) -> Snapshot:
-        """Return all counters, summed over workers."""
+        """Return all counters, summed over workers, and have the rules in force look at them."""
         slots = self._control.slots
         counted = await asyncio.gather(*(slot.count(SCRAPE_S) for slot in slots))
         for slot, snapshot in zip(slots, counted, strict=True):
             if snapshot is not None:
                 self._totals.show(slot.index, snapshot)
-        return self._totals.sum()
+        total = self._totals.sum()
+        self._control.rules.look(total, datetime.datetime.now(datetime.UTC).timestamp())
+        return total
 
     def _state(self) -> metrics.ProcessState:
         control = self._control

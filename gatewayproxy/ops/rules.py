@@ -61,7 +61,7 @@ class Ledger:
     def adopt(self, rules: Iterable[Sequence[Any]], generation: int, now: float) -> None:
         """Take the rules that `listed` told of the table of *generation*, which serves from *now* on."""
         old, new = self._rules, {}
-        for listener, kind, route, index, rule_name, digest in rules:
+        for listener, kind, route, index, rule_name, digest in sorted(rules, key=tuple):
             name = RuleName(listener, kind, route, rule_name or str(index))
             state = new[name] = RuleState(name, index, rule_name, digest)
             state.generation, state.since = generation, now

@@ -35,6 +35,7 @@ from gatewayproxy.ops.pages import Pages
 from gatewayproxy.ops.session_key import session_secret
 from gatewayproxy.ops.slots import Slot
 from gatewayproxy.ops.snapshot import Totals
+from gatewayproxy.ops.trail_pages import TrailPages
 
 if TYPE_CHECKING:
     from gatewayproxy.ops.health import HealthServer
@@ -100,10 +101,16 @@ class Supervisor:
         if options.guard_s:
             self._guard = Guard(options.guard_s, count=pages.count, control=self._control, archive=archive)
             self._control.guard = self._guard
+        self._trail = TrailPages(self._control, pages.count)
         self._explainer = Explainer(options, self._in_force)
         desks = {"/explain": Desk(answer=self._explainer.answer, private=True)}
         self._admin = AdminServer(
-            {**pages.by_path(), **HistoryPages(self._control, self._compiler, archive).by_path(), **desks},
+            {
+                **pages.by_path(),
+                **self._trail.by_path(),
+                **HistoryPages(self._control, self._compiler, archive).by_path(),
+                **desks,
+            },
             partial(_make_health, pages),
             remote=options.admin_allow_remote,
         )
@@ -118,6 +125,7 @@ class Supervisor:
             lives = [group.create_task(slot.run(), name=f"slot-{slot.index}") for slot in self._slots]
             if self._guard is not None:
                 lives.append(group.create_task(self._guard.run(), name="guard"))
+            lives.append(group.create_task(self._trail.run(), name="trail"))
             status = await self._serve()
             for life in lives:
                 life.cancel()

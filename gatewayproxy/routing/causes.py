@@ -51,12 +51,12 @@ def rule_cause(near: Near | None, request: Request) -> Cause:
 def host_cause(host: bytes, vhost: VirtualHost | None, near: NearHost | None) -> Cause:
     """Return why no route has *host*; *vhost*: what a listener without routes has for it."""
     shown = printable(host)
-    mend = f"add {shown} to the hostnames of a route and of a listener"
     if vhost is not None:
-        text = f"host of listener {vhost.listener.name}, which has no route for it"
-        mend = f"attach a route for {shown} to listener {vhost.listener.name}"
+        text = f"no route on listener {vhost.listener.name} has host {shown}"
+        mend = f"add {shown} to the hostnames of a route on that listener"
     else:
         text = f"no listener has host {shown}"
+        mend = f"add {shown} to the hostnames of a listener and of a route"
     if near is None:
         return Cause(f"{text}; no host has rules", mend, failed="host")
     return Cause(f"{text}; closest is {near.hostname}", f"was {near.hostname} meant? else {mend}", failed="host")
