@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, explaining, history, replay, testing
+from gatewayproxy.cli import arguments, explaining, history, promote, replay, testing
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             admin=options.admin,
             admin_allow_remote=options.admin_allow_remote,
+            shadow=options.shadow,
             access_log=options.access_log,
             access_log_format=options.access_log_format,
             log_format=options.log_format,
@@ -159,6 +160,7 @@ COMMANDS: Final = {
     "explain": _explain,
     "test": _test,
     "replay": _replay,
+    "promote": promote.command,
     "get": _get,
     "history": history.command,
     "show": history.show,

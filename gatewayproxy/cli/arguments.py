@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import explaining, history, replay, testing
+from gatewayproxy.cli import explaining, history, promote, replay, testing
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -154,6 +154,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     testing.add_arguments(test)
     _compile_arguments(test)
     _replay_arguments(add("replay", "tell what becomes of the requests of access logs", replay.EPILOG))
+    promote.add_arguments(add("promote", "have the candidate of run --shadow serve", promote.EPILOG), DEFAULT_SERVER)
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
     history.add_arguments(add("history", "list the generations of a running gateway", history.EPILOG), DEFAULT_SERVER)
     shown = add("show", "print the manifests of a generation", history.SHOW_EPILOG)
@@ -207,6 +208,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session-key-file", metavar="FILE",
         help="what signs persistent sessions: equal in all gateways that share clients (a key of this run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shadow", metavar="CANDIDATE",
+        help="file or folder: decide each HTTP request on it as well, count what differs; promote makes it serve",
     )  # fmt: skip
     parser.add_argument(
         "--explain-header-from", metavar="CIDR", type=_network, action="append", default=[],

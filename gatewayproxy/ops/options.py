@@ -25,6 +25,7 @@ class RunOptions:
     workers: int = 0  # 0 = one per usable core
     admin: tuple[str, int] | None = DEFAULT_ADMIN  # port 0 = any free one, see the log; None = no admin server
     admin_allow_remote: bool = False  # what is private or acts, too, where that is no loopback address
+    shadow: str | None = None  # manifests on which requests are decided as well: ops.shadow
     access_log: str | None = None  # file, "-" = standard output, None = no access log
     access_log_format: AccessLogFormat = "json"
     log_format: LogFormat = "text"  # event log, on standard error

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from gatewayproxy import __version__
@@ -34,6 +34,7 @@ gatewayproxy {version}
 /explain        what becomes of a request, and why: /explain?request=https://shop.example/cart&format=text
 /history        generations that were accepted; /history/<n>: manifests of one; /history/diff/<a>/<b>
 /rollback/<n>   POST, Content-Type: application/json: serve generation n again, until the next reload
+/shadow         what the candidate of run --shadow would have done otherwise; /promote, by POST: it serves
 gRPC            grpc.health.v1.Health: service "" as /readyz, "namespace/name" for a Gateway
 """
 
@@ -55,6 +56,7 @@ class Pages:
         self._stopping = stopping
         self._archive = archive
         self._scraping = asyncio.Lock()
+        self.also: Callable[[], Awaitable[bytes]] | None = None  # further metrics
 
     def by_path(self) -> Mapping[str, Page | Desk]:
         """Return the pages, for an AdminServer."""
@@ -132,6 +134,8 @@ class Pages:
             total = await self.count()
             # In a thread: a long exposition must not keep the supervisor from its workers.
             body = await asyncio.to_thread(metrics.expose, total, self._state(), tuple(self._control.rules))
+        if self.also is not None:
+            body += await self.also()
         return Reply(200, metrics.CONTENT_TYPE, body)
 
     async def count(self) -> Snapshot:

@@ -72,7 +72,7 @@ class _Scrape(Collector):
         """Yield every family."""
         counts = self._counts
         yield GaugeMetricFamily(
-            "gatewayproxy_shadow_deciding", "1 where a candidate decides beside what serves.", value=self._deciding
+            "gatewayproxy_shadow_deciding", "1 where a candidate decides beside what serves.", value=int(self._deciding)
         )
         yield CounterMetricFamily(
             "gatewayproxy_shadow_requests", "Requests decided on the candidate, too.", value=counts.requests

@@ -21,7 +21,7 @@ import uvloop
 
 from gatewayproxy import __version__
 from gatewayproxy.ops import logs
-from gatewayproxy.ops.admin import AdminServer, Desk
+from gatewayproxy.ops.admin import AdminServer, Desk, Page
 from gatewayproxy.ops.archive import SIGHUP, Archive, open_archive
 from gatewayproxy.ops.binding import ListeningSockets
 from gatewayproxy.ops.compiling import CompilerProcess
@@ -33,6 +33,7 @@ from gatewayproxy.ops.history_pages import HistoryPages
 from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.pages import Pages
 from gatewayproxy.ops.session_key import session_secret
+from gatewayproxy.ops.shadow import ShadowControl
 from gatewayproxy.ops.slots import Slot
 from gatewayproxy.ops.snapshot import Totals
 from gatewayproxy.ops.trail_pages import TrailPages
@@ -102,8 +103,14 @@ class Supervisor:
             self._guard = Guard(options.guard_s, count=pages.count, control=self._control, archive=archive)
             self._control.guard = self._guard
         self._trail = TrailPages(self._control, pages.count)
+        self._shadow: ShadowControl | None = None
+        if options.shadow is not None:
+            self._shadow = ShadowControl(options, options.shadow, self._control, self._compiler)
+            pages.also = self._shadow.metrics
         self._explainer = Explainer(options, self._in_force)
-        desks = {"/explain": Desk(answer=self._explainer.answer, private=True)}
+        desks: dict[str, Page | Desk] = {"/explain": Desk(answer=self._explainer.answer, private=True)}
+        if self._shadow is not None:
+            desks |= self._shadow.by_path()
         self._admin = AdminServer(
             {
                 **pages.by_path(),
@@ -126,12 +133,16 @@ class Supervisor:
             if self._guard is not None:
                 lives.append(group.create_task(self._guard.run(), name="guard"))
             lives.append(group.create_task(self._trail.run(), name="trail"))
+            if self._shadow is not None:
+                lives.append(group.create_task(self._shadow.run(), name="shadow"))
             status = await self._serve()
             for life in lives:
                 life.cancel()
         await self._compiler.close()
         await self._admin.close()
         await self._explainer.close()
+        if self._shadow is not None:
+            await self._shadow.close()
         log.info("stopped", extra=logs.fields(status=status))
         return status
 
@@ -156,6 +167,8 @@ class Supervisor:
         """Load the first configuration, then reload on demand; return only if there is no first one."""
         await self._control.start()
         while self._control.table is not None:
+            if self._shadow is not None:
+                self._shadow.wake()
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             await self._control.reload(SIGHUP)
