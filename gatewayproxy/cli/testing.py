@@ -91,7 +91,8 @@ def command(options: argparse.Namespace, read: ReadSet, compile_options: Compile
 
 
 def _tell(text: str) -> None:
-    """Tell a person something that is no part of the output."""
+    """Tell a person something that is no part of the output, behind what was printed so far."""
+    sys.stdout.flush()
     sys.stderr.write(f"gatewayproxy: {text}\n")
 
 
