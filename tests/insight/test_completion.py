@@ -28,7 +28,7 @@ def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        pytest.param(("gatewayproxy", "ru"), ["run"], id="commands"),
+        pytest.param(("gatewayproxy", "ru"), ["run", "rules"], id="commands"),
         pytest.param(("gatewayproxy", "get", "httpr"), ["httproutes"], id="kinds"),
         pytest.param(("gatewayproxy", "run", "--map"), ["--map-port"], id="flags"),
         pytest.param(("gatewayproxy", "explain", "--s"), ["--server", "--svg"], id="flags of explain"),

@@ -1,0 +1,85 @@
+"""`gatewayproxy rules` and `misses`: the pages /rules and /misses as tables. Pure.
+
+What clients have sent is printable already (`routing.causes.printable`), and is made so once more: a terminal acts on
+nothing that a stranger's gateway says.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from gatewayproxy.insight.get import duration
+
+__all__ = ["misses_text", "never_hit", "rules_text"]
+
+Tree = Mapping[str, Any]
+_GAP: Final = "   "
+_RULES_HEAD: Final = ("ROUTE", "RULE", "LISTENER", "HITS", "ACTIVE", "LAST HIT", "SINCE", "GENERATION")
+_REASONS: Final = {"no_rule": "no rule of the host matched", "no_route": "no route had the host"}
+
+
+def rules_text(rules: Sequence[Tree], *, now: float) -> str:
+    """Return *rules* of /rules, one line each, "" for none; *now* is Unix seconds."""
+    rows = [
+        (
+            f"{each['kind']} {each['route']}",
+            f"{each['rule']} ({each['name']})" if each["name"] else str(each["rule"]),
+            each["listener"],
+            str(each["hits"]),
+            str(each["active"]),
+            _ago(each["last_hit"], now),
+            _ago(each["since"], now),
+            str(each["generation"]),
+        )
+        for each in rules
+    ]
+    return "".join(f"{line}\n" for line in _aligned([_RULES_HEAD, *rows])) if rows else ""
+
+
+def never_hit(rules: Iterable[Tree]) -> list[Tree]:
+    """Return those of *rules* that nothing has hit."""
+    return [each for each in rules if not each["hits"]]
+
+
+def misses_text(page: Tree, *, now: float) -> str:
+    """Return /misses: three lines for each, the most frequent first."""
+    answers = page["answers"]
+    lines = [f"{_counted(answers[name])}: {text}" for name, text in _REASONS.items() if answers[name]]
+    for each in page["misses"]:
+        lines += ["", *_miss(each, page["generation"], now)]
+    return "".join(f"{_printable(line)}\n" for line in lines)
+
+
+def _miss(miss: Tree, generation: int, now: float) -> Iterator[str]:
+    least = miss["count"] - miss["over"]
+    times = f"{least}x" if not miss["over"] else f"{least}-{miss['count']}x"
+    yield f"{times}  {miss['method']} {miss['host']}{miss['path']}  (on {miss['listener']})"
+    old = f", by generation {miss['generation']}" if miss["generation"] != generation else ""
+    yield f"    {miss['reason']}: {miss['cause'] or 'closest not looked for'}; last {_ago(miss['last'], now)}{old}"
+    if miss["fix"]:
+        yield f"    -> {miss['fix']}"
+
+
+def _counted(n: int) -> str:
+    return f"{n} request{'' if n == 1 else 's'} answered 404"
+
+
+def _ago(moment: str | None, now: float) -> str:
+    if moment is None:
+        return "never"
+    seconds = now - datetime.datetime.fromisoformat(moment).timestamp()
+    return f"{duration(max(0, int(seconds)))} ago"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        _printable(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for row in rows
+    ]
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
