@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, explaining, history, promote, replay, testing
+from gatewayproxy.cli import arguments, explaining, history, promote, replay, testing, trail
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
@@ -162,6 +162,8 @@ COMMANDS: Final = {
     "replay": _replay,
     "promote": promote.command,
     "get": _get,
+    "rules": trail.rules,
+    "misses": trail.misses,
     "history": history.command,
     "show": history.show,
     "rollback": history.rollback,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import explaining, history, promote, replay, testing
+from gatewayproxy.cli import explaining, history, promote, replay, testing, trail
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -156,6 +156,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _replay_arguments(add("replay", "tell what becomes of the requests of access logs", replay.EPILOG))
     promote.add_arguments(add("promote", "have the candidate of run --shadow serve", promote.EPILOG), DEFAULT_SERVER)
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
+    trail.add_commands(add, DEFAULT_SERVER)
     history.add_arguments(add("history", "list the generations of a running gateway", history.EPILOG), DEFAULT_SERVER)
     shown = add("show", "print the manifests of a generation", history.SHOW_EPILOG)
     back = add("rollback", "have a running gateway serve a generation again", history.ROLLBACK_EPILOG)
