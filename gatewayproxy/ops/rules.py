@@ -50,7 +50,7 @@ class RuleState:
 
 
 class Ledger:
-    """All rules in force. `adopt` on the loop, `look` on any one thread at a time."""
+    """All rules in force."""
 
     def __init__(self) -> None:
         self._rules: dict[RuleName, RuleState] = {}
