@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.cli.progress import Progress
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.logfiles import total_bytes
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from gatewayproxy.insight.offline import Compiled
     from gatewayproxy.insight.replay_counts import Counts
 
-__all__ = ["EPILOG", "add_arguments", "command"]
+__all__ = ["EPILOG", "add_arguments", "command", "header"]
 
 OUTPUTS: Final = ("text", "json", "markdown")
 MAX_JOBS: Final = 64
-_PROGRESS_S: Final = 0.5  # between two lines of progress
 
 EPILOG: Final = """\
 examples:
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", choices=OUTPUTS, default="text", help="(%(default)s)")
     parser.add_argument(
-        "-H", "--header", metavar="'NAME: VALUE'", type=_header, action="append", default=[],
+        "-H", "--header", metavar="'NAME: VALUE'", type=header, action="append", default=[],
         help="what every request has and no line says; Host: of those that name none; may be repeated",
     )  # fmt: skip
     parser.add_argument("-j", "--jobs", metavar="N", type=_jobs, default=1, help="processes that decide (%(default)s)")
@@ -55,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _header(text: str) -> tuple[bytes, bytes]:
+def header(text: str) -> tuple[bytes, bytes]:
+    """Read the value of -H."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r}: write a name and a value, like 'Host: shop.example'")
@@ -116,32 +116,8 @@ def _counts(options: argparse.Namespace, here: Compiled, there: Compiled | None)
         fields=[(name, value) for name, value in options.header if name.lower() != b"host"],
         host=hosts[-1] if hosts else b"",
     )
-    shown = _Shown(total_bytes(options.logs))
+    shown = Progress(total_bytes(options.logs))
     try:
         return replay_logs(replay, options.logs, jobs=options.jobs, progress=shown.note)
     finally:
         shown.end()
-
-
-class _Shown:
-    """Progress on standard error, if that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._tty = sys.stderr.isatty()
-        self._begun_at = self._shown_at = time.monotonic()
-
-    def note(self, n_bytes: int, n_lines: int) -> None:
-        now = time.monotonic()
-        if not self._tty or now - self._shown_at < _PROGRESS_S:
-            return
-        self._shown_at = now
-        share = f"{100 * n_bytes / self._total:3.0f} %, " if self._total else ""
-        rate = n_lines / (now - self._begun_at)
-        sys.stderr.write(f"\r{share}{n_lines:,} lines, {rate:,.0f} a second\x1b[K")
-        sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._tty and self._shown_at > self._begun_at:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from io import BufferedReader
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.cli.progress import Progress
+from gatewayproxy.cli.replay import header
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.logfiles import blocks, total_bytes
 from gatewayproxy.ops.sources import ReadSet, read_files
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EPILOG", "add_arguments", "command"]
 
-MAX_LINE_BYTES: Final = 65_536  # of a log: of a longer one the rest is a line of its own, of no form
 OUTPUTS: Final = ("text", "json", "junit")
 
 EPILOG: Final = """\
@@ -60,6 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", metavar="LOG", action="append", default=[],
         help="print tests made of an access log instead, - or *.gz too; one for each rule and outcome; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "-H", "--header", metavar="'NAME: VALUE'", type=header, action="append", default=[],
+        help="what every line of --record has and does not say; Host: of those that name none; may be repeated",
+    )  # fmt: skip
     parser.set_defaults(rest="config")
 
 
@@ -73,7 +76,9 @@ def command(options: argparse.Namespace, read: ReadSet, compile_options: Compile
     if options.record:
         from gatewayproxy.insight.routetests.recording import Recorder
 
-        return _record(options.record, Recorder(compiled))
+        hosts = [value for name, value in options.header if name.lower() == b"host"]
+        fields = [(name, value) for name, value in options.header if name.lower() != b"host"]
+        return _record(options.record, Recorder(compiled, host=hosts[-1] if hosts else b"", fields=fields))
     from gatewayproxy.insight.routetests.running import has_tests, run_tests
 
     if not has_tests(compiled):
@@ -109,29 +114,19 @@ def _shown(report: Report, options: argparse.Namespace, elapsed_s: float) -> str
 
 
 def _record(logs: Sequence[str], recorder: Recorder) -> int:
-    for path in logs:
-        for line in _lines(path):
-            recorder.take(line)
+    progress = Progress(total_bytes(logs))
+    n_lines = 0
+    try:
+        for block in blocks(logs):
+            for line in block.lines:
+                recorder.take(line.rstrip(b"\r"))
+            n_lines += block.n_lines
+            progress.note(block.position, n_lines)
+    finally:
+        progress.end()
     sys.stdout.write(recorder.to_yaml())
     _tell(recorder.summary())
     return int(not recorder.n_tests)
-
-
-def _lines(path: str) -> Iterator[bytes]:
-    """Yield the lines of a log without their ends; raise ConfigError where it cannot be read."""
-    try:
-        with _opened(path) as stream:
-            while line := stream.readline(MAX_LINE_BYTES):
-                yield line.rstrip(b"\r\n")
-    except (OSError, EOFError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot read: {why}", where=path, hint="name an access log, - or a *.gz of one") from error
-
-
-def _opened(path: str) -> gzip.GzipFile | BufferedReader:
-    if path == "-":
-        return open(0, "rb", closefd=False)
-    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
 
 
 def _percent(text: str) -> float:

@@ -45,7 +45,7 @@ _STATUS: Final = (100, 599)
 _NAME: Final = Text("what is tested, in a line", r"[^\x00-\x1f\x7f]+", shortest=1, longest=253)
 _URL: Final = Text(
     "a URL such as https://shop.example/cart, grpc://HOST:PORT/SERVICE/METHOD, tls://NAME:PORT, tcp://:PORT, udp://:PORT",
-    r"[a-z]+://[!-~]+",
+    r"(https?|wss?|grpcs?|tls|tcp|udp)://[!-~]+",
     shortest=1,
     longest=8_192,
 )

@@ -7,7 +7,7 @@ the decision is the same without: secrets are in them, and noise. Each test is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final
@@ -18,7 +18,7 @@ from gatewayproxy.compiler.pipeline import Compiled
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.decision import Decision, decide
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry
-from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.requests import Kind, Request, server_name_for
 from gatewayproxy.insight.routetests.asking import tree_of
 from gatewayproxy.insight.routetests.expecting import expectation_tree
 from gatewayproxy.insight.routetests.running import run_tests
@@ -51,8 +51,11 @@ class _Kept:
 class Recorder:
     """Takes lines, and keeps the first request of each rule and outcome."""
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, *, host: bytes = b"", fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """*host*: of lines that say none. *fields*: header fields that every request has."""
         self._compiled = compiled
+        self._host = host
+        self._fields = tuple(fields)
         self._ports = PortTable(compiled.table)
         self._kept: dict[_Key, _Kept] = {}
         self._form = ""
@@ -65,10 +68,18 @@ class Recorder:
         logged = self._parse(line)
         if logged is None:
             self._n_unread += 1
-        elif logged.request.kind is Kind.HTTP and not logged.request.authority:
-            self._n_hostless += 1
-        else:
+        elif logged.request.kind is not Kind.HTTP:
             self._decide(logged)
+        elif logged.request.authority or self._host:
+            self._decide(logged._replace(request=self._completed(logged.request)))
+        else:
+            self._n_hostless += 1
+
+    def _completed(self, request: Request) -> Request:
+        """Return *request* with what no line says."""
+        host = request.authority or self._host
+        name = server_name_for(host) if request.tls is None and request.server_name is None else request.server_name
+        return request._replace(authority=host, server_name=name, headers=request.headers + self._fields)
 
     def _parse(self, line: bytes) -> Logged | None:
         logged = FORMS[self._form](line) if self._form else None
@@ -130,7 +141,7 @@ class Recorder:
         """Return what became of the lines, in a sentence."""
         counts = (
             (self._n_unread, "of no known form", "of no known form"),
-            (self._n_hostless, "that says no host", "that say no host"),
+            (self._n_hostless, "that says no host (-H 'Host: ...')", "that say no host (-H 'Host: ...')"),
             (self._n_unsure, _OTHERWISE, _OTHERWISE),
             (self._n_unsaid, "whose request no URL can say", "whose requests no URL can say"),
         )

@@ -16,11 +16,12 @@ from gatewayproxy.fields import Path, path_text
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.decision import Decision, decide
 from gatewayproxy.insight.ports import PortTable
-from gatewayproxy.insight.requests import describe
+from gatewayproxy.insight.requests import Request, describe
 from gatewayproxy.insight.routetests.asking import words_of
 from gatewayproxy.insight.routetests.coverage import Coverage, coverage_of
 from gatewayproxy.insight.routetests.judging import Difference, judge
 from gatewayproxy.model.names import Origin, ResourceKey
+from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
 from gatewayproxy.routing.table import RuleLabel
@@ -79,12 +80,10 @@ class Report:
 
 def run_tests(compiled: Compiled, sources: Iterable[Source]) -> Report:
     """Run every test of *compiled*, made of *sources*; never raises for their content."""
-    ports = PortTable(compiled.table)
+    gateway = _Gateway(PortTable(compiled.table), compiled.plan)
     places = _Places(sources)
     results = tuple(
-        _run(test, index, case, _Gateway(ports, compiled), places)
-        for test in compiled.tests
-        for index, case in enumerate(test.cases)
+        _run(test, index, case, gateway, places) for test in compiled.tests for index, case in enumerate(test.cases)
     )
     reached = (each.rule for each in results if each.passed and each.rule is not None)
     return Report(
@@ -125,11 +124,11 @@ def _unread(problems: Iterable[Problem]) -> Iterable[Problem]:
 @dataclass(frozen=True, slots=True)
 class _Gateway:
     ports: PortTable
-    compiled: Compiled
+    plan: Plan
 
-    def decide(self, words: Sequence[str]) -> Decision:
-        """Decide about the request of *words*; raise UsageError where they are none."""
-        return decide(self.ports, parse_words(words), self.compiled.plan)
+    def decide(self, request: Request, *, why: bool) -> Decision:
+        """Decide about *request*; *why*: with what is to be said of everybody else, which takes time."""
+        return decide(self.ports, request, self.plan if why else None)
 
 
 def _run(test: RouteTest, index: int, case: Case, gateway: _Gateway, places: _Places) -> Result:
@@ -138,11 +137,14 @@ def _run(test: RouteTest, index: int, case: Case, gateway: _Gateway, places: _Pl
         test=test.meta.key, index=index, name=case.name, origin=case.at, words=words, request=case.request.url
     )
     try:
-        decision = gateway.decide(words)
+        request = parse_words(words)
     except UsageError as error:
         differences = [Difference(("request",), "a request", str(error))]
         return replace(result, failures=places.failures(test, index, case, differences))
+    decision = gateway.decide(request, why=False)
     differences = judge(decision, case.expect, test.meta.namespace)
+    if differences:
+        differences = judge(gateway.decide(request, why=True), case.expect, test.meta.namespace)
     label = decision.entry.label if decision.entry is not None else None
     return replace(
         result,

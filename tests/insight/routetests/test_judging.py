@@ -334,9 +334,9 @@ def test_a_difference_is_told_with_what_is_and_what_may_help(
 
 
 def test_a_request_that_cannot_be_asked_fails_its_test(files: dict[str, bytes | None]) -> None:
-    found = failure(files, 'url: "ftp://shop.a.example/"', "refused: true")
+    found = failure(files, 'url: "grpc://shop.a.example/call"', "refused: true")
     assert (found.field, found.expected) == ("request", "a request")
-    assert "ftp:// cannot be asked about" in found.actual
+    assert "write a call as grpc://" in found.actual
 
 
 def test_every_difference_of_a_test_is_told(files: dict[str, bytes | None]) -> None:

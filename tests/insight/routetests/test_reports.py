@@ -252,7 +252,7 @@ def test_tests_are_recorded_from_traffic_one_for_each_rule_and_outcome_and_pass(
     status, out, err = run(capsys, config, "--record", tmp_path / "access.log")
     assert status == 0
     assert err == (
-        "gatewayproxy: 8 lines, 4 tests; 1 line of no known form; 1 line that says no host; "
+        "gatewayproxy: 8 lines, 4 tests; 1 line of no known form; 1 line that says no host (-H 'Host: ...'); "
         "1 line decided otherwise (by header fields no log has, or by another configuration)\n"
     )
     tests: dict[str, Any] = {each["name"]: each for each in yaml.safe_load(out)["spec"]["tests"]}
@@ -292,9 +292,21 @@ def test_logs_may_be_compressed_or_come_by_standard_input(
     assert "rule: pages" in out
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("none.log", None), ("cut.gz", gzip.compress(b"a" * 999)[:-9]), ("no.gz", b"plain")]
-)
+def test_what_no_line_says_may_be_said_for_all(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nginx.log").write_text('10.0.0.9 - - [21/Nov/2026:10:00:00 +0000] "GET /cart HTTP/1.1" 200 5\r\n')
+    words = (config, "--record", tmp_path / "nginx.log", "-H", "Host: shop.example", "-H")
+    status, out, err = run(capsys, *words, "X-Beta: 1")
+    assert (status, err) == (0, "gatewayproxy: 1 line, 1 test\n")
+    (test,) = yaml.safe_load(out)["spec"]["tests"]
+    assert test["request"] == {"url": "http://shop.example/cart", "headers": [{"name": "X-Beta", "value": "1"}]}
+    assert [each["weight"] for each in test["expect"]["backends"]] == [9, 1]
+    (test,) = yaml.safe_load(run(capsys, *words, "X-Other: 1")[1])["spec"]["tests"]
+    assert test["request"] == {"url": "http://shop.example/cart"}
+
+
+@pytest.mark.parametrize(("name", "content"), [("none.log", None), ("cut.gz", gzip.compress(b"a" * 999)[:-9])])
 def test_a_log_that_cannot_be_read_is_told(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None
 ) -> None:
@@ -302,7 +314,7 @@ def test_a_log_that_cannot_be_read_is_told(
         (tmp_path / name).write_bytes(content)
     status, _, err = run(capsys, config, "--record", tmp_path / name)
     assert status == 1
-    assert f"{tmp_path / name}: cannot read: " in err
+    assert f"{tmp_path / name}: cannot be read: " in err
 
 
 def test_a_log_without_anything_to_record_says_so(
