@@ -21,11 +21,12 @@ __all__ = [
 EPILOG: Final = """\
 examples:
   gatewayproxy history                     what was accepted, when, why, and what it changed
-  gatewayproxy history diff 3 5            what differs between the manifests of two generations
+  gatewayproxy history diff 3 5            which requests two of them treat otherwise, as gatewayproxy diff tells it
+  gatewayproxy history diff 3 5 -o manifests     what is written otherwise
   gatewayproxy show 3                      the manifests of one
   gatewayproxy rollback 3                  serve them again
 
-exit status: 0; of diff 1 if they differ; 2 if the command itself is wrong"""
+exit status: 0; of diff 1 if something differs; 2 if the command itself is wrong"""
 
 SHOW_EPILOG: Final = """\
 examples:
@@ -50,21 +51,21 @@ _HEAD: Final = ("", "GENERATION", "ACCEPTED", "REASON", "INPUT", "RULES", "CHANG
 def add_arguments(parser: argparse.ArgumentParser, server: str) -> None:
     """Add the words of `history`; *server*: the default of --server."""
     parser.add_argument("words", nargs="*", metavar="diff A B", default=[], help="compare two generations")
-    _add_common(parser, server)
+    _add_common(parser, server, "text", "json", "markdown", "manifests")
     parser.set_defaults(rest="words")
 
 
 def add_number_arguments(parser: argparse.ArgumentParser, server: str) -> None:
     """Add the words of `show` and `rollback`."""
     parser.add_argument("generation", metavar="GENERATION", help="its number: see history")
-    _add_common(parser, server)
+    _add_common(parser, server, "text", "json")
 
 
-def _add_common(parser: argparse.ArgumentParser, server: str) -> None:
+def _add_common(parser: argparse.ArgumentParser, server: str, *outputs: str) -> None:
     parser.add_argument(
         "--server", metavar="URL", default=server, help="admin address of a running gateway (%(default)s)"
     )
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
+    parser.add_argument("-o", "--output", choices=outputs, default="text", help="(%(default)s)")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +113,8 @@ def command(options: argparse.Namespace) -> int:
     """Print the generations, or how two differ; return the exit status."""
     if options.words:
         return _diff(options)
+    if options.output not in ("text", "json"):
+        raise UsageError(f"-o {options.output} is for gatewayproxy history diff A B")
     kept = _asked(options.server, "/history")
     _print(_json(kept) if options.output == "json" else _listed(kept))
     return 0
@@ -137,8 +140,8 @@ def _diff(options: argparse.Namespace) -> int:
         raise UsageError("write gatewayproxy history, or gatewayproxy history diff A B")
     old, new = map(_number, options.words[1:])
     found = _asked(options.server, f"/history/diff/{old}/{new}")
-    _print(_json(found) if options.output == "json" else found["manifests"].splitlines())
-    return int(bool(found["manifests"]))
+    sys.stdout.write(found[options.output])
+    return int(not found["same"] or (options.output == "manifests" and bool(found["manifests"])))
 
 
 def _number(text: str) -> int:

@@ -67,7 +67,7 @@ class Archive:
 
     def refuse_reverted(self, digest: str, cause: Cause) -> None:
         """Raise RevertedError where the guard took back what *digest* names, unless it is wanted by its number."""
-        reverted = None if cause.documents else self.history.reverted_with(digest)
+        reverted = None if cause.of else self.history.reverted_with(digest)
         if reverted is not None:
             raise RevertedError(
                 f"these manifests were reverted by the guard, as generation {reverted.number}",

@@ -182,20 +182,21 @@ class Control:
 
     async def _compile_and_bind(self, cause: Cause) -> tuple[Answer, dict[BindKey, str]]:
         """Compile and bind; compile again where a port cannot be bound, so that the status says so."""
-        answer = await self._compiler.compile(self._request({}), cause.documents)
+        answer = await self._compiler.compile(self._request({}, cause), cause.documents)
         unbound = self._sockets.bind(_keys(answer.head))
         if unbound:
-            answer = await self._compiler.compile(self._request(unbound), cause.documents)
+            answer = await self._compiler.compile(self._request(unbound, cause), cause.documents)
             unbound |= self._sockets.bind(_keys(answer.head) - unbound.keys())
         return answer, unbound
 
-    def _request(self, unbound: dict[BindKey, str]) -> dict[str, Any]:
+    def _request(self, unbound: dict[BindKey, str], cause: Cause) -> dict[str, Any]:
         serving = self.table.generation if self.table is not None else 0
         return {
             "generation": max(serving, self._archive.history.newest) + 1,
             "serving": serving,
             "digest": self.table.digest if self.table is not None else "",
             "unbindable": [[key, why] for key, why in unbound.items()],
+            "again": cause.of != 0,
         }
 
     async def _hand_over(self, table: TableBytes, report: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from gatewayproxy.insight.offline import restored
 from gatewayproxy.insight.withheld import shown_texts
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops import memory
 from gatewayproxy.ops.channel import to_json
+from gatewayproxy.ops.sources import read_files
 
 __all__ = ["tell"]
 
@@ -39,9 +41,18 @@ def _show(_: Mapping[str, Any], documents: Sequence[bytes], __: CompileOptions) 
     return {"files": files, "held": held}
 
 
-def _diff(question: Mapping[str, Any], documents: Sequence[bytes], _: CompileOptions) -> dict[str, Any]:
-    old, new = (dict(shown_texts(memory.unpack(each).sources)) for each in documents)
-    return {"manifests": "".join(_unified(old, new, question["names"]))}
+def _diff(question: Mapping[str, Any], documents: Sequence[bytes], options: CompileOptions) -> dict[str, Any]:
+    from gatewayproxy.insight.diff import compare  # a reload does without
+    from gatewayproxy.insight.diff_report import FORMS
+
+    old, new = map(memory.unpack, documents)
+    diff = compare(*(restored(each.sources, each.held, options, read_files) for each in (old, new)))
+    before, after = (dict(shown_texts(each.sources)) for each in (old, new))
+    return {
+        "same": diff.same,
+        **{form: FORMS[form](diff, None, every=False) for form in ("text", "markdown", "json")},
+        "manifests": "".join(_unified(before, after, question["names"])),
+    }
 
 
 def _unified(old: Mapping[str, str], new: Mapping[str, str], names: Sequence[str]) -> Iterator[str]:

@@ -71,11 +71,12 @@ class Reloader:
         self._compiled = last.number
 
     def compile(self, request: Mapping[str, Any], documents: bytes = b"") -> Outcome:
-        """Compile what is on disk now, or *documents*, the `Outcome.memory` of a generation that is to come back.
+        """Compile what is on disk now, or *documents*, the `Outcome.memory` of another compilation.
 
         A document of which not even the object's name can be read fails the compilation, unless nothing serves yet.
         *request*: its `number`, the number whose outcome was `adopted` last (0 = none), `generation` to give,
-        `serving` (generation in force, 0 = none), `digest` in force, `unbindable`.
+        `serving` (generation in force, 0 = none), `digest` in force, `unbindable`, and `again`: *documents* have
+        served before, and may whatever is wrong with them.
         """
         begun_at = time.monotonic()
         if self._compiled and self._compiled == request["adopted"]:
@@ -92,10 +93,11 @@ class Reloader:
         self._compiled = request["number"]
         head = _head(compiled, read.problems)
         head["input"] = _input_digest(read.sources, files)
-        if request["serving"] and head["unreadable"]:
+        again = request.get("again", False)
+        if request["serving"] and head["unreadable"] and not again:
             return Outcome(head=_refused(head))
-        # Not of what served already, and not again where only ports were busy.
-        if self._require_tests and not (documents or request["unbindable"]):
+        # Not of what served already, and not once more where only ports were busy.
+        if self._require_tests and not (again or request["unbindable"]):
             report = run_tests(compiled, read.sources)
             if not report.passed:
                 return Outcome(head=_failing(head, report))

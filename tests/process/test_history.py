@@ -104,7 +104,8 @@ def test_a_rollback_serves_documents_and_status_of_then_until_the_next_reload(tm
 
 def test_a_rollback_under_load_loses_no_request_and_no_connection(tmp_path: Path) -> None:
     with two_generations(tmp_path) as (gw, host):
-        stop, failures, counts = threading.Event(), [], [0] * 4
+        stop, counts = threading.Event(), [0] * 4
+        failures: list[str] = []
 
         def load(index: int) -> None:
             connection = http.client.HTTPConnection(host, 8080, timeout=20)
@@ -127,14 +128,18 @@ def test_a_rollback_under_load_loses_no_request_and_no_connection(tmp_path: Path
         for thread in threads:
             thread.start()
         for number in (1, 2, 1, 2, 1):
-            before = sum(counts)
             rollback(gw, number)
-            gw.wait_until(lambda before=before: failures or sum(counts) > before + 40, "requests after a rollback")
+            _wait_for_more(gw, counts, failures)
         stop.set()
         for thread in threads:
             thread.join(30)
         assert failures == []
         assert served_by(host) == "one"
+
+
+def _wait_for_more(gw: Gateway, counts: list[int], failures: list[str]) -> None:
+    before = sum(counts)
+    gw.wait_until(lambda: failures or sum(counts) > before + 40, "requests after a rollback")
 
 
 def test_a_rollback_to_the_same_table_keeps_the_generation_and_says_so(tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_an_object_held_then_is_held_again(tmp_path: Path) -> None:
     host = loopback_address()
     with backend("one") as one, backend("two") as two, running_on(tmp_path, config(host, one)) as gw:
         broken = http_route("r", "app")
-        broken["spec"]["rules"][0]["backendRefs"] = 7  # type: ignore[index,call-overload]
+        broken["spec"]["rules"][0]["backendRefs"] = 7  # type: ignore[index]
         write(tmp_path, gateway("gw", host, listener("http", 8080)), broken, service("app", one.endpoint),
               http_route("new", "app", path="/new"))  # fmt: skip
         assert gw.reload()["held"] == 1
@@ -248,7 +253,7 @@ def test_an_object_held_then_is_held_again(tmp_path: Path) -> None:
 def test_manifests_are_shown_and_compared_but_no_secret_is(tmp_path: Path) -> None:
     host = loopback_address()
     secret = tls_secret("tls", certificate("shop.test"))
-    key = secret["stringData"]["tls.key"] if "stringData" in secret else secret["data"]["tls.key"]  # type: ignore[index,call-overload]
+    key = secret["stringData"]["tls.key"] if "stringData" in secret else secret["data"]["tls.key"]  # type: ignore[index]
     with backend() as app, running_on(tmp_path, config(host, app, secret)) as gw:
         write(tmp_path, *config(host, app, http_route("more", "app", path="/more")))
         gw.reload()
@@ -273,8 +278,11 @@ def test_the_commands_list_show_compare_and_roll_back(tmp_path: Path) -> None:
         assert "rules ~1" in lines[2]
         assert command(gw, "show", "1").stdout.startswith("# generation 1, accepted ")
         compared = command(gw, "history", "diff", "1", "2")
-        assert compared.returncode == 1
-        assert compared.stdout.startswith("--- ")
+        assert compared.returncode == 1, compared.stderr
+        assert "default/app:80" in compared.stdout
+        written = command(gw, "history", "diff", "1", "2", "-o", "manifests")
+        assert (written.returncode, written.stdout[:4]) == (1, "--- ")
+        assert json.loads(command(gw, "history", "diff", "1", "2", "-o", "json").stdout)
         assert command(gw, "history", "diff", "2", "2").returncode == 0
         done = command(gw, "rollback", "1")
         assert done.stdout.startswith("generation 3 serves the manifests of generation 1\n")
@@ -289,6 +297,7 @@ def test_the_commands_list_show_compare_and_roll_back(tmp_path: Path) -> None:
         pytest.param(["rollback", "9"], 1, "there is no generation 9: 1 to 2 are kept", id="no such generation"),
         pytest.param(["show", "first"], 2, "write the number of a generation", id="no number"),
         pytest.param(["history", "diff", "1"], 2, "gatewayproxy history diff A B", id="one of two"),
+        pytest.param(["history", "-o", "markdown"], 2, "is for gatewayproxy history diff A B", id="no such form"),
         pytest.param(["history", "list"], 2, "gatewayproxy history diff A B", id="another word"),
     ],
 )
