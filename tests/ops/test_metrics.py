@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gatewayproxy.dataplane.stats import BUCKETS
 from gatewayproxy.ops import metrics
 from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.rules import RuleName, RuleState
 from gatewayproxy.ops.snapshot import Row, RowName, Snapshot
 
 STATE = ProcessState(
@@ -57,6 +58,31 @@ def test_rows_beyond_the_bound_are_summed_under_other(monkeypatch: pytest.Monkey
     assert len(requests) == 101
     assert sum(requests.values()) == 150
     assert samples["gatewayproxy_downstream_connections", (("listener", "l"),)] == 9
+
+
+def _known(n: int, hits: int = 0, *, name: str = "", last: float = 0.0) -> RuleState:
+    state = RuleState(RuleName("l", "HTTPRoute", "ns/r", name or str(n)), n, name, "")
+    state.hits, state.last_hit_at, state.generation = hits, last, 3
+    return state
+
+
+def test_every_rule_in_force_has_its_series_hit_or_not() -> None:
+    samples = _samples(expose(Snapshot(), STATE, [_known(0), _known(1, 7, name="beta", last=1e9)]))
+    found = {(n.removeprefix("gatewayproxy_rule_"), dict(labels)["rule"]): v for (n, labels), v in samples.items()
+             if n.startswith("gatewayproxy_rule_")}  # fmt: skip
+    assert found == {
+        ("hits_total", "0"): 0, ("generation", "0"): 3,
+        ("hits_total", "beta"): 7, ("generation", "beta"): 3, ("last_hit_timestamp_seconds", "beta"): 1e9,
+    }  # fmt: skip
+
+
+def test_rules_beyond_the_bound_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MAX_ROWS", 100)
+    samples = _samples(expose(Snapshot(), STATE, [_known(n, 1, last=1.0) for n in range(150)]))
+    hits = {labels: v for (name, labels), v in samples.items() if name == "gatewayproxy_rule_hits_total"}
+    assert len(hits) == 101
+    assert sum(hits.values()) == 150
+    assert sum(name == "gatewayproxy_rule_generation" for name, _ in samples) == 100
 
 
 def test_names_follow_the_conventions_of_prometheus() -> None:

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from gatewayproxy.dataplane.misses import MAX_MISSES, Asked, Misses
 from gatewayproxy.dataplane.stats import BUCKETS, Stats
 from gatewayproxy.ops import snapshot
-from gatewayproxy.ops.snapshot import Row, RowName, Snapshot, Totals, parts
+from gatewayproxy.ops.snapshot import MissName, MissRow, Row, RowName, Snapshot, Totals, parts
+from gatewayproxy.routing.causes import Cause
 from gatewayproxy.routing.table import RuleLabel
 
 
@@ -86,3 +88,58 @@ def test_what_dead_workers_leave_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         totals.show(0, shown)
         totals.bury(0)
     assert totals.sum().size <= 12
+
+
+def _misses(*paths: bytes, now: float = 1.0, cause: Cause | None = None) -> Misses:
+    misses = Misses()
+    for path in paths:
+        miss = misses.count(Asked("ns/gw/http", "no_rule", b"a.test", b"GET", path), now, 1)
+        miss.cause = miss.cause or cause
+    return misses
+
+
+def _missed(misses: Misses) -> Snapshot:
+    snapshot = Snapshot()
+    for part in parts(Stats(), misses, 0):
+        snapshot.take(json.loads(json.dumps(part)))
+    return snapshot
+
+
+def test_misses_are_summed_over_workers_and_kept_of_dead_ones() -> None:
+    why = Cause("why", "do", "HTTPRoute", "ns/r", "0", "path")
+    totals = Totals()
+    totals.show(0, _missed(_misses(b"/a", b"/a", b"/b", now=5.0)))
+    totals.show(1, _missed(_misses(b"/a", now=4.0, cause=why)))
+    name = MissName("ns/gw/http", "no_rule", "a.test", "GET", "/a")
+    for bury in (False, True):
+        if bury:
+            totals.bury(1)
+        total = totals.sum()
+        assert total.misses[name] == MissRow(3, 0, 5.0, 1, why)
+        assert total.misses[name._replace(path="/b")].n == 1
+
+
+def test_what_workers_that_died_had_missed_is_bounded() -> None:
+    totals = Totals()
+    for n in range(10):
+        paths = [b"/%d/%d" % (n, each) for each in range(100)]
+        totals.show(0, _missed(_misses(*paths, b"/often", b"/often")))
+        totals.bury(0)
+    found = totals.sum().misses
+    assert len(found) == MAX_MISSES
+    assert max(found.items(), key=lambda each: each[1].n)[0].path == "/often"
+
+
+def test_what_peers_sent_arrives_printable() -> None:
+    found = _missed(_misses(b"/\x1b[2J\xff"))
+    assert [name.path for name in found.misses] == ["/\\x1b[2J\\xff"]
+
+
+def test_requests_under_way_in_a_worker_that_dies_have_been_cut() -> None:
+    totals = Totals()
+    totals.show(0, _travelled(_stats(1, active=4)))
+    name = next(iter(totals.sum().rows))
+    hits = totals.sum().rows[name].hits
+    totals.bury(0)
+    row = totals.sum().rows[name]
+    assert (row.hits, row.active, row.classes) == (hits, 0, [4, 0, 1, 0, 0, 0])
