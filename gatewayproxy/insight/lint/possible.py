@@ -152,7 +152,7 @@ class _Reading:
         self._flags = (outer | frozenset(found[1] or b"")) - frozenset(found[2] or b"")
         if found[3] == b"":  # "(?i)" holds to the end of the group that it stands in
             self._close()
-            return _same
+            return self._unrepeated(_same)
         step = self.alternatives(depth + 1)
         self._close()
         self._flags = outer
@@ -161,6 +161,12 @@ class _Reading:
     def _close(self) -> None:
         if not self._next(b")"):
             raise _UnclearError
+
+    def _unrepeated(self, step: _Step) -> _Step:
+        """Return *step*, where a repeat would be of what stands before it, or of the end of it alone."""
+        if _REPEAT.match(self._pattern, self.at):
+            raise _UnclearError
+        return step
 
     def _escape(self) -> _Step:
         if self._next(b"A"):
@@ -172,7 +178,7 @@ class _Reading:
         if self._next(b"Q"):
             text, _, _ = self._pattern[self.at :].partition(b"\\E")
             self.at = min(self.at + len(text) + 2, len(self._pattern))
-            return _one_by_one([self._octets(frozenset((octet,))) for octet in text])
+            return self._unrepeated(_one_by_one([self._octets(frozenset((octet,))) for octet in text]))
         return self._octets(self._escaped())
 
     def _escaped(self) -> Octets:
