@@ -2,7 +2,7 @@
 
 The compiling child lists the rules of a table (`listed`); the supervisor keeps a `Ledger` of them. A rule is known by
 its listener, its route and its name, or by its place in the route where it has none: as long as it is there, its
-counts go on. It changes when its matches change or what it does, and that is when its generation is told anew.
+counts go on. It changes when its matches change, its place or what it does, and then its generation is told anew.
 
 Nothing is written on the way of a request for this: hits are what the workers count anyway, and a rule's last hit is
 when a look at the counters found more than the look before. There is one every LOOK_S, and one for every page.
