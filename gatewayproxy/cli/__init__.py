@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gatewayproxy.cli import arguments, explaining, history, promote, replay, testing, trail
+from gatewayproxy.cli import arguments, diff, explaining, history, promote, replay, testing, trail
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
@@ -120,6 +120,10 @@ def _test(options: argparse.Namespace) -> int:
     return testing.command(options, *_read(options, options.config))
 
 
+def _diff(options: argparse.Namespace) -> int:
+    return diff.command(options, _read)
+
+
 def _replay(options: argparse.Namespace) -> int:
     return replay.command(options, _read)
 
@@ -159,6 +163,7 @@ COMMANDS: Final = {
     "check": _check,
     "explain": _explain,
     "test": _test,
+    "diff": _diff,
     "replay": _replay,
     "promote": promote.command,
     "get": _get,

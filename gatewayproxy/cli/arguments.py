@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from gatewayproxy.cli import explaining, history, promote, replay, testing, trail
+from gatewayproxy.cli import diff, explaining, history, promote, replay, testing, trail
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight import completion, get
 from gatewayproxy.model.limits import LIMITS, Limit
@@ -36,6 +36,7 @@ EPILOG: Final = """\
 start here:
   gatewayproxy check manifests/            are they right? what is wrong, where, and what to write instead
   gatewayproxy explain manifests/ -- https://shop.example/cart   what becomes of a request, and why
+  gatewayproxy diff manifests/ branch/     which requests another configuration treats otherwise
   gatewayproxy replay manifests/ access.log   what becomes of the requests of a log: hits, misses, changes
   gatewayproxy run manifests/              serve them
   gatewayproxy get all -A                  what the running gateway makes of them
@@ -153,6 +154,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     test = add("test", "run the RouteTests of manifests, without sockets", testing.EPILOG)
     testing.add_arguments(test)
     _compile_arguments(test)
+    _diff_arguments(add("diff", "tell which requests another configuration treats otherwise", diff.EPILOG))
     _replay_arguments(add("replay", "tell what becomes of the requests of access logs", replay.EPILOG))
     promote.add_arguments(add("promote", "have the candidate of run --shadow serve", promote.EPILOG), DEFAULT_SERVER)
     _get_arguments(add("get", "print objects with their computed status", GET_EPILOG))
@@ -256,6 +258,11 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     explaining.add_arguments(parser, DEFAULT_SERVER)
+    _compile_arguments(parser)
+
+
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    diff.add_arguments(parser)
     _compile_arguments(parser)
 
 

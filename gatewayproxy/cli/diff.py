@@ -28,7 +28,7 @@ examples:
   gatewayproxy diff manifests/ branch/                     which requests are treated otherwise, each with a witness
   gatewayproxy diff manifests/ branch/ --log access.log    and how many of them there were; *.gz too, may be repeated
   gatewayproxy diff manifests/ branch/ -o markdown         a comment for a review
-  git worktree add /tmp/main main && gatewayproxy diff /tmp/main/manifests manifests/
+  git worktree add ../main main && gatewayproxy diff ../main/manifests manifests/
 
 what is compared is what clients meet: manifests that are written otherwise and do the same are the same
 

@@ -35,7 +35,7 @@ def to_text(diff: Diff, traffic: Traffic | None = None, *, every: bool = False) 
 
 
 def _sum(diff: Diff) -> str:
-    n_regions = len(diff.differences)
+    n_regions = sum(len(_groups(change)) for change in diff.changes)
     parts = [_number(len(diff.changes), "change"), f"{_number(n_regions, 'region')} of requests"]
     parts += [f"{_number(len(diff.rules.dead), 'rule')} dead"] if diff.rules.dead else []
     ends = sum(each.ends for each in diff.effects)
@@ -81,13 +81,23 @@ def _weight(change: Change, traffic: Traffic | None) -> str:
 def _change_lines(change: Change, traffic: Traffic | None, every: bool) -> Iterator[str]:
     for fact in _telling(change):
         yield f"     {_fact(fact)}"
-    shown = change.differences if every else change.differences[:SHOWN]
-    for each in shown:
-        n_requests = traffic.counts.get(each, 0) if traffic is not None else 0
-        yield f"   {where(each)}{f': {n_requests:,} requests' if n_requests else ''}"
-        yield from (f"     {line}" for line in _about(each))
-    if len(shown) < len(change.differences):
-        yield f"   and {_number(len(change.differences) - len(shown), 'more region')}: --all"
+    groups = _groups(change)
+    shown = groups if every else groups[:SHOWN]
+    for group in shown:
+        n_requests = sum(traffic.counts.get(each, 0) for each in group) if traffic is not None else 0
+        yield f"   {where(group)}{f': {n_requests:,} requests' if n_requests else ''}"
+        yield from (f"     {line}" for line in _about(group[0]))
+    if len(shown) < len(groups):
+        yield f"   and {_number(len(groups) - len(shown), 'more region')}: --all"
+
+
+def _groups(change: Change) -> list[list[Difference]]:
+    """Return the differences of *change*, those that are alike on several ports side by side."""
+    groups: dict[tuple[object, ...], list[Difference]] = {}
+    for each in change.differences:
+        shown = (each.kind, hosts_text(each.hosts, most=len(each.hosts)), _region(each), each.rules, each.examined)
+        groups.setdefault((*shown, each.witness is None), []).append(each)
+    return list(groups.values())
 
 
 def _telling(change: Change) -> list[Changed]:
@@ -99,7 +109,10 @@ def _telling(change: Change) -> list[Changed]:
     return kept + [
         each
         for each in change.facts
-        if not (each.old and each.new) and each.what.partition(" of ")[2] not in moved and each.what != "answer"
+        if not (each.old and each.new)
+        and each.what.partition(" of ")[2] not in moved
+        and each.what not in ("answer", "listener")
+        and "every request" not in (each.old, each.new)
     ]
 
 
@@ -109,15 +122,16 @@ def _fact(fact: Changed) -> str:
     return f"- {fact.what}: {fact.old}" if not fact.new else f"~ {fact.what}: {fact.old} -> {fact.new}"
 
 
-def where(each: Difference) -> str:
-    """Return the requests of a difference in words."""
-    places = ", ".join(each.pair.places)
+def where(group: Sequence[Difference]) -> str:
+    """Return the requests of differences that are alike but for their ports, in words."""
+    each = group[0]
+    places = ", ".join(place for one in group for place in one.pair.places)
     if each.pair.old is None or each.pair.new is None or each.kind in (Kind.TCP, Kind.UDP):
         return f"{each.kind.value} on {places}"
     names = hosts_text(each.hosts).replace("host absent", "no server name")
     if each.kind is Kind.TLS:
         return f"TLS on {places}: server name {names.replace('any host', 'any')}"
-    return f"{names} on {places}: {_region(each)}"
+    return f"{names}: {_region(each)}; on {places}"
 
 
 def _region(each: Difference) -> str:
@@ -208,8 +222,7 @@ def to_markdown(diff: Diff, traffic: Traffic | None = None, *, every: bool = Fal
     if len(shown) < len(ordered):
         lines += [f"and {_number(len(ordered) - len(shown), 'more change')}", ""]
     for change in shown:
-        body = [line for line in _change_lines(change, traffic, every)]
-        lines += _folded(change.title, body)
+        lines += _folded(change.title, list(_change_lines(change, traffic, every)))
     for title, told in _also(diff):
         lines += _folded(f"{title.capitalize()} ({len(told)})", told)
     return "".join(f"{line}\n" for line in lines)
@@ -219,9 +232,9 @@ def _table(changes: Sequence[Change], traffic: Traffic | None) -> Iterator[str]:
     yield "| change | requests | for example |" + (" share |" if traffic is not None else "")
     yield "|---|---|---|" + ("---:|" if traffic is not None else "")
     for change in changes:
-        first = change.differences[0]
-        more = len(change.differences) - 1
-        requests = where(first) + (f", and {_number(more, 'more region')}" if more else "")
+        groups = _groups(change)
+        first, more = groups[0][0], len(groups) - 1
+        requests = where(groups[0]) + (f", and {_number(more, 'more region')}" if more else "")
         example = f"`{_cell(words_for(first.witness), code=True)}`" if first.witness is not None else _NO_WITNESS
         share = f" {_percent(traffic.share(_n_requests(change, traffic)))} |" if traffic is not None else ""
         yield f"| {_cell(change.title)} | {_cell(requests)} | {example} |{share}"
@@ -237,7 +250,7 @@ def _cell(text: str, *, code: bool = False) -> str:
 
 
 def _folded(title: str, body: Sequence[str]) -> list[str]:
-    text = [_printable(line).replace("```", "'''") for line in body]
+    text = [_printable(line[5:] if line[5:6] in "+-" else line).replace("```", "'''") for line in body]
     return [f"<details><summary>{_cell(title)}</summary>", "", "```diff", *text, "```", "", "</details>"]
 
 

@@ -107,7 +107,10 @@ def _reached(region: Region, before: list[Region], path: Texts) -> bool:
 
 def _has_some(piece: Region, path: Texts) -> bool:
     texts = piece.of(PATH).meet(path)
-    return texts is not None and example_of(Region({**piece.parts, PATH: texts})) is not EMPTY
+    if texts is None:
+        return False
+    whole = Region({**piece.parts, PATH: texts})
+    return not whole.is_open or example_of(whole) is not EMPTY
 
 
 def _name(entry: RouteEntry) -> RuleName:

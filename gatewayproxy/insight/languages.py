@@ -52,6 +52,7 @@ class Language:
         self._numbers = {each: number for number, each in enumerate(self._expressions)}
         self._nullable: dict[Node, bool] = {}
         self._classes: dict[Node, frozenset[int]] = {}
+        self._after: dict[int, Node] = {}  # by node and byte
         self.anything = self._node("star", (self._node("bytes", (), ALL_BYTES),))
 
     def _node(self, op: str, parts: tuple[Node, ...] = (), mask: int = 0) -> Node:
@@ -148,6 +149,13 @@ class Language:
 
     def after(self, node: Node, byte: int) -> Node:
         """Return what *node* expects behind *byte*."""
+        key = node << 8 | byte
+        known = self._after.get(key)
+        if known is None:
+            known = self._after[key] = self._derived(node, byte)
+        return known
+
+    def _derived(self, node: Node, byte: int) -> Node:
         op, parts, mask = self._expressions[node]
         match op:
             case "bytes":
