@@ -97,7 +97,7 @@ def _live(options: argparse.Namespace, server: str) -> int:
         raise ConfigError(
             "this is not a gatewayproxy admin address", where=server, hint="see --admin of run"
         ) from error
-    sys.stdout.write(text if options.output == "text" else json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(text if options.output == "text" else json.dumps(tree, indent=2) + "\n")
     if options.svg:
         _write(options.svg, svg)
     return int(not ok)

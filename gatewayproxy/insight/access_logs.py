@@ -32,13 +32,13 @@ class Logged(NamedTuple):
 _WORD: Final = rb'"([^"\\]*)"'
 _USUAL: Final = re.compile(
     rb'\{"time":%b,"protocol":"(https?)/([0-9.]+)","listener":%b,"route":%b,"rule":%b,"backend":"[^"\\]*",'
-    rb'"endpoint":"[^"\\]*","client":%b,"method":%b,"target":%b,"status":(\d+)(?:,"grpc_status":\d+)?,"host":%b'
+    rb'"endpoint":"[^"\\]*","client":%b,"method":%b,"target":%b,"status":(\d{1,3})(?:,"grpc_status":\d+)?,"host":%b'
     rb'(?:,"reason":%b)?(?:,"detail":"[^"\\]*")?(?:,"request_id":"[^"\\]*")?,"bytes_in":[^"]*(?:"[a-z_]+":[0-9.]+,?)*\}'
     % ((_WORD,) * 9)
 )
 _TEXT: Final = re.compile(
     rb"(\S+) (\S+) (https?/[0-9.]+|tcp|tls|udp) "
-    rb'(?:-|"(\S+) ([^"\\]*(?:\\.[^"\\]*)*)") (\S+) (\d+|-) (\S+) \d+ \d+ [\d.]+ '
+    rb'(?:-|"(\S+) ([^"\\]*(?:\\.[^"\\]*)*)") (\S+) (\d{1,3}|-) (\S+) \d+ \d+ [\d.]+ '
     rb"[\d.]+ [\d.]+ (\S+) (\S+) (\S+) (\S+) (\S+) \d+ (\S+) (\S+)"
     rb'(?: -| "[^"\\]*(?:\\.[^"\\]*)*")?'
 )
@@ -51,7 +51,7 @@ _ENVOY: Final = re.compile(
     rb'"([^"]*)" "([^"]*)" "([^"]*)" "([^"]*)" "[^"]*"(?: .*)?'
 )
 _HAPROXY: Final = re.compile(
-    rb"(?:.*? )??(\[?[0-9a-fA-F.:]+\]?):\d+ \[([^\]]*)\] (\S+) (\S+) [0-9/+-]+ (-?\d+) \+?\d+ \S+ \S+ \S+ [0-9/+]+ "
+    rb"(?:.*? )??(\[?[0-9a-fA-F.:]+\]?):\d+ \[([^\]]*)\] (\S+) (\S+) [0-9/+-]+ (-?\d{1,3}) \+?\d+ \S+ \S+ \S+ [0-9/+]+ "
     rb'[0-9/+]+(?: \{([^}]*)\})?(?: \{[^}]*\})? "([!-~]+) ([!-~]+) HTTP/([0-9.]+)"(?: .*)?'
 )
 _HOST: Final = re.compile(
@@ -84,7 +84,7 @@ def _json(line: bytes) -> Logged | None:
         return _usual(usual)
     try:
         tree = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of what is nested without end
         return None
     if not isinstance(tree, dict):
         return None
@@ -111,7 +111,7 @@ def _ours(tree: dict[str, Any]) -> Logged | None:
         client=str(get("client") or ""),
     )
     return Logged(
-        request, int(get("status") or 0), str(get("time") or ""), str(get("route") or ""), str(get("rule") or ""),
+        request, _number(get("status")), str(get("time") or ""), str(get("route") or ""), str(get("rule") or ""),
         str(get("reason") or ""),
     )  # fmt: skip
 
@@ -131,6 +131,16 @@ def _usual(found: re.Match[bytes]) -> Logged:
     )
     told = (reason or b"").decode("latin-1")
     return Logged(request, int(status), time.decode("latin-1"), route.decode("latin-1"), rule.decode("latin-1"), told)
+
+
+def _number(value: object) -> int:
+    """Return a status as JSON has it, 0 where it is none."""
+    text = str(value)
+    return int(text) if len(text) == _STATUS_DIGITS and text.isascii() and text.isdigit() else 0
+
+
+_STATUS_DIGITS: Final = 3
+_PORT_DIGITS: Final = 5
 
 
 def _octets(value: object) -> bytes:
@@ -255,11 +265,10 @@ def _envoy_json(tree: dict[str, Any]) -> Logged | None:
     )  # fmt: skip
     if name:
         request = request._replace(server_name=name.lower())
-    if port.isdigit():
+    if port.isdigit() and len(port) <= _PORT_DIGITS:
         request = request._replace(port=int(port))
-    status = str(tree.get("response_code") or 0)
     return Logged(
-        request, int(status) if status.isdigit() else 0, str(tree.get("start_time") or ""),
+        request, _number(tree.get("response_code")), str(tree.get("start_time") or ""),
         reason=octets("response_flags").decode("latin-1"),
     )  # fmt: skip
 

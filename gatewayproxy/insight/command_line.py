@@ -21,7 +21,7 @@ from gatewayproxy.insight.requests import Kind, Request, server_name_for
 __all__ = ["parse_words"]
 
 _URL: Final = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#@]*)@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?([^#]*)(?:#.*)?"
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#@]*)@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d{1,5}))?([^#]*)(?:#.*)?"
 )
 _SCHEMES: Final = {
     "http": (False, 80), "https": (True, 443), "ws": (False, 80), "wss": (True, 443), "grpc": (False, 80),
@@ -135,7 +135,8 @@ class _Asked:
         elif option not in _SILENT and option not in _SILENT_VALUES:
             near = get_close_matches(option, [*self._take, *_SILENT], 1)
             raise UsageError(
-                f"{option} is no option of a request; " + (f"did you mean {near[0]}?" if near else _WHAT_TO_WRITE)
+                f"{_quoted(option)} is no option of a request; "
+                + (f"did you mean {near[0]}?" if near else _WHAT_TO_WRITE)
             )
 
     def request(self) -> Request:
@@ -146,19 +147,19 @@ class _Asked:
             return self._logged(self.word)
         found = _URL.fullmatch(self.word)
         if found is None or not self.word.isascii() or not self.word.isprintable():
-            raise UsageError(f"{self.word!r} is no URL; percent-encode what is not ASCII, and {_WHAT_TO_WRITE}")
+            raise UsageError(f"{_quoted(self.word)} is no URL; percent-encode what is not ASCII, and {_WHAT_TO_WRITE}")
         scheme, user, host, port, rest = found.groups()
         if user:
             self._user(user)
         scheme = (scheme or "http").lower()
         if port and not 0 < int(port) <= _MAX_PORT:
-            raise UsageError(f"{self.word!r}: write a port from 1 to {_MAX_PORT}")
+            raise UsageError(f"{_quoted(self.word)}: write a port from 1 to {_MAX_PORT}")
         if scheme in _STREAMS:
             return self._stream(_STREAMS[scheme], host, port or "")
         if scheme not in _SCHEMES:
             raise UsageError(f"{scheme}:// cannot be asked about; {_WHAT_TO_WRITE}")
         if not host:
-            raise UsageError(f"{self.word!r} names no host; {_WHAT_TO_WRITE}")
+            raise UsageError(f"{_quoted(self.word)} names no host; {_WHAT_TO_WRITE}")
         return self._http(scheme, host, port or "", rest)
 
     def _http(self, scheme: str, host: str, port: str, rest: str) -> Request:
@@ -189,14 +190,14 @@ class _Asked:
 
     def _call(self, rest: str) -> None:
         if not re.fullmatch(r"/[^/?]+/[^/?]+", rest):
-            raise UsageError(f"{self.word}: write a call as grpc://HOST:PORT/PACKAGE.SERVICE/METHOD")
+            raise UsageError(f"{_quoted(self.word)}: write a call as grpc://HOST:PORT/PACKAGE.SERVICE/METHOD")
         self.method = self.method or "POST"
         self.version = "2"
         self.headers += _GRPC
 
     def _stream(self, kind: Kind, host: str, port: str) -> Request:
         if not port:
-            raise UsageError(f"{self.word!r} wants a port: {kind.value.lower()}://NAME:443")
+            raise UsageError(f"{_quoted(self.word)} wants a port: {kind.value.lower()}://NAME:443")
         if kind is not Kind.TLS:
             return Request(kind=kind, port=int(port), address=_ip(host) or "", tls=False)
         address, number = self._place(host, int(port))
@@ -248,12 +249,12 @@ class _Asked:
 
     def _word(self, value: str) -> None:
         if self.word is not None:
-            raise UsageError(f"one request at a time: {self.word!r}, or {value!r}?")
+            raise UsageError(f"one request at a time: {_quoted(self.word)}, or {_quoted(value)}?")
         self.word = value
 
     def _method(self, value: str) -> None:
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", value):
-            raise UsageError(f"{value!r} is no method; write -X POST")
+            raise UsageError(f"{_quoted(value)} is no method; write -X POST")
         self.method = value
 
     def _version(self, value: str) -> None:
@@ -262,7 +263,7 @@ class _Asked:
     def _header(self, value: str) -> None:
         found = _HEADER.fullmatch(value)
         if found is None or (found[2] == ";" and found[3]) or "\n" in value or "\r" in value:
-            raise UsageError(f"{value!r} is no header; write -H 'Name: value'")
+            raise UsageError(f"{_quoted(value)} is no header; write -H 'Name: value'")
         if found[2] == ":" and not found[3]:  # curl: do not send it; there is nothing that we would
             return
         if found[1].lower() == "host":
@@ -291,13 +292,13 @@ class _Asked:
         host, _, rest = value.partition(":")
         port, _, address = rest.partition(":")
         if not (host and port.isdigit() and _ip(address.partition(",")[0])):
-            raise UsageError(f"--resolve {value}: write --resolve HOST:PORT:ADDRESS")
+            raise UsageError(f"--resolve {_quoted(value)}: write --resolve HOST:PORT:ADDRESS")
         self.places.append((host.removeprefix("+"), port, address.partition(",")[0], ""))
 
     def _connect_to(self, value: str) -> None:
-        found = re.fullmatch(r"([^:]*):(\d*):(\[[^\]]*\]|[^:]*):(\d*)", value)
+        found = re.fullmatch(r"([^:]*):(\d{0,5}):(\[[^\]]*\]|[^:]*):(\d{0,5})", value)
         if found is None:
-            raise UsageError(f"--connect-to {value}: write --connect-to HOST:PORT:ADDRESS:PORT")
+            raise UsageError(f"--connect-to {_quoted(value)}: write --connect-to HOST:PORT:ADDRESS:PORT")
         self.places.append((found[1], found[2], found[3], found[4]))
 
 
@@ -313,3 +314,12 @@ def _ip(host: str) -> str | None:
         return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
     except ValueError:
         return None
+
+
+def _quoted(word: str | None) -> str:
+    """Return what was typed, or pasted, as errors repeat it: nothing that a terminal acts on, and not all of a page."""
+    word = word or ""
+    return ascii(word if len(word) <= _MOST_QUOTED else f"{word[:_MOST_QUOTED]}...")
+
+
+_MOST_QUOTED: Final = 200

@@ -85,7 +85,7 @@ class Decision:
     @property
     def unnamed(self) -> str:
         """Return the host that clients will miss in every certificate they may be shown, "" where there is none."""
-        host = host_key(self.request.authority).decode("latin-1") or (self.request.server_name or b"").decode("latin-1")
+        host = (self.request.server_name or host_key(self.request.authority)).decode("latin-1")
         covering = {host, "*" + host[host.find(".") :]}
         named = any(covering.intersection(each.names) for each in self.certificates)
         return host if self.certificates and not named else ""
@@ -221,19 +221,22 @@ def _why_chosen(listener: Listener, request: Request, routed: Routed) -> str:
     if not PROTOCOLS[listener.protocol].has_hostname:
         return "it has the port"
     if not listener.hostname:
-        return "no narrower hostname of the port has the host"
-    return f"{listener.hostname} is the narrowest hostname that has {_name(request, routed)}"
+        return "it takes any host, and no other listener of the port names this one"
+    name = _name(request, routed)
+    if listener.hostname == name:
+        return f"its hostname is {name}"
+    return f"{listener.hostname} is the narrowest hostname that has {name}"
 
 
 def _why_not(listener: Listener, request: Request, routed: Routed) -> str:
     name, port = str(listener.key), routed.port
     if port is None or all(label.name != name for label in port.listeners):
         return _why_elsewhere(listener, request, port)
+    if routed.target is not None and routed.target.listener.name == name:
+        return "the connection is its own, by the server name; the request names a host of another listener"
     host = _name(request, routed)
     if listener.hostname not in set(widening(host)):
         return f"its hostname does not have {host or 'clients without a server name'}"
-    if routed.target is not None and routed.target.listener.name == name:
-        return "the connection is its own, by the server name; the request names a host of another listener"
     return f"{routed.listener.name} has a narrower hostname" if routed.listener is not None else "it has no such route"
 
 

@@ -163,7 +163,7 @@ def _printable(text: str) -> str:
 
 def to_json(decision: Decision) -> str:
     """Return *decision* as JSON: the tree of `to_tree`."""
-    return json.dumps(to_tree(decision), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(to_tree(decision), indent=2) + "\n"
 
 
 def to_tree(decision: Decision) -> dict[str, Any]:

@@ -146,9 +146,9 @@ def _match_miss(contender: Contender, request: Request) -> Miss | None:
         return None
     match found.failed:
         case Predicate.PATH:
-            detail = f"the {'call' if call else 'path'} is {_text(request.path)}"
+            detail = f"the {'call' if call else 'path'} is {_cut(request.path)}"
         case Predicate.METHOD:
-            detail = f"the call is {_text(request.path)}" if call else f"the method is {_text(request.method)}"
+            detail = f"the call is {_cut(request.path)}" if call else f"the method is {_cut(request.method)}"
         case Predicate.HEADER:
             detail = _field_detail("header", found.name, request.field(found.name))
         case _:
@@ -165,7 +165,7 @@ def _alone(match: Match | GRPCMatch) -> Placed:
 
 
 def _field_detail(what: str, name: bytes, value: bytes | None) -> str:
-    said = "is absent" if value is None else f'is "{_text(value)}"'
+    said = "is absent" if value is None else f'is "{_cut(value)}"'
     return f"{what} {_text(name)} {said}"
 
 
@@ -249,3 +249,12 @@ def _test_text(what: str, test: HeaderTest | QueryTest) -> str:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
+
+
+def _cut(raw: bytes) -> str:
+    """Return what a client sent, as every miss repeats it: long ones are cut."""
+    text = _text(raw[: _MOST_SAID * 4])
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
+
+
+_MOST_SAID: Final = 160

@@ -1,165 +1,169 @@
-"""The way of a request as an SVG: boxes from the listener to the backends, the nearest misses beside. Pure.
+"""The way of a request as an SVG: cards from the listener to the backends, and beside them what lost, and why. Pure.
 
-Every text is escaped, and wrapped or cut where it would leave its box. There is a light and a dark scheme.
+What each card says is here, how cards are drawn in `insight.cards`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from textwrap import wrap
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from gatewayproxy.insight.decision import Decision
-from gatewayproxy.insight.effects import cluster_text, filter_steps
+from gatewayproxy.insight.cards import Card, Row, draw
+from gatewayproxy.insight.decision import Decision, ListenerVerdict
+from gatewayproxy.insight.effects import cluster_text, effects, filter_steps
 from gatewayproxy.insight.explain import answers_well, reason_text, route_text
+from gatewayproxy.insight.misses import Miss
+from gatewayproxy.insight.outcomes import Answer, Outcome
 from gatewayproxy.insight.requests import describe
 from gatewayproxy.insight.stream_misses import contender_text
+from gatewayproxy.insight.unaccepted import Unaccepted
 
 __all__ = ["to_svg"]
 
-_WIDTH: Final = 460  # of a box
-_GAP: Final = 34  # between boxes, where the arrow is
-_LINE: Final = 19
-_LEFT: Final = 24
-_BESIDE: Final = _LEFT + _WIDTH + 56  # where the second column begins
-_TOTAL: Final = _BESIDE + _WIDTH + _LEFT
-_CHARACTERS: Final = 62  # of a line in a box
 _MISSES: Final = 6
 _LISTENERS: Final = 5
 _BACKENDS: Final = 8
-
-_STYLE: Final = """
-  text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #1f2937 }
-  .title { font-weight: 600 } .quiet { fill: #6b7280 } .mono { font: 12px ui-monospace, monospace }
-  .page { fill: #ffffff } .box { fill: #f8fafc; stroke: #cbd5e1 } .good { fill: #ecfdf5; stroke: #10b981 }
-  .bad { fill: #fef2f2; stroke: #ef4444 } .lost { fill: none; stroke: #cbd5e1; stroke-dasharray: 4 3 }
-  .way { stroke: #64748b; stroke-width: 1.5; fill: none } .tip { fill: #64748b }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e5e7eb } .quiet { fill: #9ca3af } .page { fill: #0f172a } .box { fill: #1e293b; stroke: #475569 }
-    .good { fill: #064e3b } .bad { fill: #7f1d1d } .lost { stroke: #475569 }
-  }
-"""
-
-
-class _Box(NamedTuple):
-    """A box: its title, its lines, its class."""
-
-    title: str
-    lines: Sequence[str]
-    look: str = "box"
-    mono: bool = False
-
-    @property
-    def rows(self) -> list[str]:
-        """Return the lines as they fit: a long one goes on in the next rows, three at most."""
-        return [row for line in self.lines for row in _wrapped(line)]
-
-    @property
-    def height(self) -> int:
-        return 22 + _LINE * (len(self.rows) + 1)
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = "      " if line.startswith(" ") else ""
-    return wrap(line, _CHARACTERS, initial_indent="", subsequent_indent=indent, max_lines=3, placeholder=" …")
+_TOLD: Final = 3  # of them, above all
+_STEPS: Final = 12
+_NAMES: Final = 6  # of a certificate
 
 
 def to_svg(decision: Decision) -> str:
     """Return *decision* as an SVG document."""
-    way, beside = _way(decision), _beside(decision)
-    height = max(_height(way), _height(beside))
-    left, right = _column(way, _LEFT, arrows=True), _column(beside, _BESIDE, arrows=False)
-    title = _escaped(describe(decision.request))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_TOTAL} {height}" width="{_TOTAL}" height="{height}" '
-        f'role="img" aria-label="{title}">\n<title>{title}</title>\n<style>{_STYLE}</style>\n'
-        f'<rect class="page" width="{_TOTAL}" height="{height}"/>\n{left}{right}</svg>\n'
+    good = answers_well(decision)
+    return draw(
+        describe(decision.request), _verdict(decision), list(_way(decision)), list(_beside(decision)), good=good
     )
 
 
-def _height(boxes: Sequence[_Box]) -> int:
-    return 2 * _LEFT + sum(box.height + _GAP for box in boxes) - _GAP
+def _verdict(decision: Decision) -> str:
+    """Return in one line what becomes of the request."""
+    if decision.answer is not None:
+        return _told(decision.answer)
+    shown = decision.outcomes[:_TOLD]
+    if len(decision.outcomes) == 1:
+        return f"goes to {shown[0].name}" if shown[0].answer is None else _told(shown[0].answer)
+    rest = len(decision.outcomes) - len(shown)
+    return ", ".join([*(_share_told(each) for each in shown), *([f"and {rest} more"] if rest else [])])
 
 
-def _way(decision: Decision) -> list[_Box]:
-    """Return the boxes from the request to its end."""
-    boxes = [_Box("Request", [describe(decision.request)], mono=True)]
-    why = next((each.why for each in decision.listeners if each.chosen), "")
-    names = [f"certificate {', '.join(each.names)}" for each in decision.certificates]
-    boxes.append(_Box("Listener", [line for line in (decision.listener or "none", why, *names) if line]))
+def _share_told(outcome: Outcome) -> str:
+    where = f"to {outcome.name}" if outcome.answer is None else f"gets {outcome.answer.status} {outcome.answer.reason}"
+    return f"{outcome.share * 100:.4g} % {where}"
+
+
+def _told(answer: Answer) -> str:
+    where = next((line.partition(": ")[2] for line in answer.lines if line.startswith("location: ")), "")
+    if where:
+        return f"{answer.status}  {answer.reason} to {where}"
+    return f"{answer.status or 'the connection ends'}  {reason_text(answer)}"
+
+
+# --- the way of the request
+
+
+def _way(decision: Decision) -> Iterator[Card]:
+    yield Card("Listener", tuple(_listener(decision)))
     if decision.entry is not None:
-        match = [contender_text(decision.winner)] if decision.winner is not None else []
-        boxes.append(_Box("Route", [route_text(decision), *match]))
+        yield Card("Route", tuple(_route(decision)))
     steps = filter_steps(decision)
     if steps:
-        boxes.append(_Box("Filters", [f"{at}. {step}" for at, step in enumerate(steps, 1)]))
-    boxes.append(_end(decision))
-    return boxes
+        rows = [Row(f"{at}. {step}") for at, step in enumerate(steps[:_STEPS], 1)]
+        yield Card("Filters", (*rows, *_more(len(steps) - _STEPS)))
+    added = effects(decision)
+    if added:
+        yield Card("Policies", tuple(Row(text, pill=name) for name, text in added))
+    yield _end(decision)
 
 
-def _end(decision: Decision) -> _Box:
-    look = "good" if answers_well(decision) else "bad"
+def _listener(decision: Decision) -> Iterator[Row]:
+    chosen = next((each for each in decision.listeners if each.chosen), None)
+    yield Row(decision.listener or "none", look="main", right=_speaks(chosen) if chosen is not None else "")
+    if chosen is not None:
+        yield Row(chosen.why, look="quiet")
+    if decision.assumed:
+        yield Row(decision.assumed, look="quiet", pill="assumed")
+    for each in decision.certificates:
+        rest = len(each.names) - _NAMES
+        yield Row(", ".join(each.names[:_NAMES]) + (f" and {rest} more" if rest > 0 else ""), pill="certificate")
+    if decision.unnamed:
+        yield Row(f"it does not name {decision.unnamed}: clients refuse it", pill="warning", tone="bad")
+
+
+def _speaks(verdict: ListenerVerdict) -> str:
+    return f"{verdict.protocol} {verdict.port}"
+
+
+def _route(decision: Decision) -> Iterator[Row]:
+    yield Row(route_text(decision), look="main")
+    if decision.winner is not None:
+        yield Row(contender_text(decision.winner), look="mono")
+
+
+def _end(decision: Decision) -> Card:
+    tone = "good" if answers_well(decision) else "bad"
     if decision.answer is not None:
-        told = decision.answer
-        status = f"{told.status} " if told.status else "the connection ends, "
-        return _Box("Answer of the gateway", [status + reason_text(told), *told.lines], look)
-    lines = []
-    for each in decision.outcomes[:_BACKENDS]:
-        where = cluster_text(each.cluster) if each.cluster is not None else ""
-        if each.answer is not None:
-            where = f"{each.answer.status} {reason_text(each.answer)}"
-        lines += [f"{each.share * 100:.4g} %  {each.name}".rstrip(), f"      {where}"]
-    rest = len(decision.outcomes) - _BACKENDS
-    return _Box("Backends", lines + ([f"and {rest} more"] if rest > 0 else []), look)
+        return Card("Answer of the gateway", tuple(_answer(decision.answer)), tone)
+    shown = decision.outcomes[:_BACKENDS]
+    rows = [row for at, each in enumerate(shown) for row in _backend(each, at)]
+    own = all(each.answer is not None and not each.name for each in decision.outcomes)
+    title = "Answer of the gateway" if own else "Backends"
+    return Card(title, (*rows, *_more(len(decision.outcomes) - _BACKENDS)), tone)
 
 
-def _beside(decision: Decision) -> list[_Box]:
-    """Return what lost: other listeners, and the nearest misses."""
+def _answer(answer: Answer) -> Iterator[Row]:
+    yield Row(f"{answer.status or 'the connection ends'}  {answer.reason}", look="main")
+    yield from (Row(text, look="quiet") for text in (answer.meaning, answer.detail) if text)
+    yield from (Row(line, look="mono") for line in answer.lines)
+
+
+def _backend(outcome: Outcome, at: int) -> Iterator[Row]:
+    if outcome.answer is not None and not outcome.name:
+        yield from _answer(outcome.answer)
+        return
+    share = f"{outcome.share * 100:.4g} %"
+    yield Row(outcome.name, look="main", right=share, bar=outcome.share, gap=bool(at))
+    if outcome.cluster is not None:
+        yield Row(cluster_text(outcome.cluster), look="mono")
+    if outcome.answer is not None:
+        yield Row(_told(outcome.answer), look="quiet")
+    yield from (Row(mirror, look="quiet", pill="mirrored") for mirror in outcome.mirrors)
+
+
+# --- what lost
+
+
+def _beside(decision: Decision) -> Iterator[Card]:
     others = [each for each in decision.listeners if not each.chosen]
-    lost = [line for each in others[:_LISTENERS] for line in (each.name, f"      {each.why}")]
-    rest = len(others) - _LISTENERS
-    boxes = [_Box("Other listeners", lost + ([f"and {rest} more"] if rest > 0 else []), "lost")] if lost else []
-    missed = []
-    for miss in decision.missed[:_MISSES]:
-        kind, name, rule = miss.contender.is_of
-        missed += [f"{kind} {name} rule {rule}: {contender_text(miss.contender)}"]
-        missed += [f"      {miss.failed.name.lower()}: {miss.detail}"]
-    rest = len(decision.missed) - _MISSES
-    if missed:
-        boxes.append(_Box("Nearest misses", missed + ([f"and {rest} more"] if rest > 0 else []), "lost"))
-    return boxes
+    if others:
+        rows = [row for at, each in enumerate(others[:_LISTENERS]) for row in _lost(each, at)]
+        yield Card("Other listeners", (*rows, *_more(len(others) - _LISTENERS)), "lost")
+    if decision.missed:
+        rows = [row for at, each in enumerate(decision.missed[:_MISSES]) for row in _miss(each, at)]
+        yield Card("Other matches, nearest miss first", (*rows, *_more(len(decision.missed) - _MISSES)), "lost")
+    if decision.unaccepted:
+        rows = [row for at, each in enumerate(decision.unaccepted[:_MISSES]) for row in _nowhere(each, at)]
+        yield Card("Routes that no listener has", (*rows, *_more(len(decision.unaccepted) - _MISSES)), "lost")
 
 
-def _column(boxes: Sequence[_Box], x: int, *, arrows: bool) -> str:
-    parts = []
-    y = _LEFT
-    for at, box in enumerate(boxes):
-        if at and arrows:
-            parts.append(_arrow(x + _WIDTH // 2, y - _GAP, y))
-        parts.append(_drawn(box, x, y))
-        y += box.height + _GAP
-    return "".join(parts)
+def _lost(verdict: ListenerVerdict, at: int) -> Iterator[Row]:
+    yield Row(verdict.name, right=_speaks(verdict), gap=bool(at))
+    yield Row(verdict.why, look="quiet")
 
 
-def _arrow(x: int, start: int, end: int) -> str:
-    return (
-        f'<path class="way" d="M{x} {start}V{end - 8}"/>'
-        f'<path class="tip" d="M{x - 5} {end - 9}h10l-5 8z"/>\n'
-    )  # fmt: skip
+def _miss(miss: Miss, at: int) -> Iterator[Row]:
+    kind, name, rule = miss.contender.is_of
+    yield Row(f"{kind} {name} rule {rule}", gap=bool(at))
+    yield Row(contender_text(miss.contender), look="mono")
+    yield Row(miss.detail, look="quiet", pill=miss.failed.name.lower())
 
 
-def _drawn(box: _Box, x: int, y: int) -> str:
-    parts = [f'<rect class="{box.look}" x="{x}" y="{y}" width="{_WIDTH}" height="{box.height}" rx="8"/>\n']
-    parts.append(f'<text class="title" x="{x + 16}" y="{y + 25}">{_escaped(box.title)}</text>\n')
-    for at, line in enumerate(box.rows, 1):
-        look = "mono" if box.mono else "quiet" if line.startswith(" ") else ""
-        indent = 12 if line.startswith(" ") else 0
-        text = _escaped(line.strip())
-        parts.append(f'<text class="{look}" x="{x + 16 + indent}" y="{y + 25 + at * _LINE}">{text}</text>\n')
-    return "".join(parts)
+def _nowhere(each: Unaccepted, at: int) -> Iterator[Row]:
+    yield Row(f"{each.kind} {each.name}", gap=bool(at))
+    yield Row(f"by {each.parent}", look="quiet", pill=each.reason, tone="bad")
+    if each.message:
+        yield Row(each.message, look="quiet")
 
 
-def _escaped(text: str) -> str:
-    """Return *text* fit for XML: markup escaped, and characters that XML cannot hold replaced."""
-    plain = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+def _more(rest: int) -> Sequence[Row]:
+    return (Row(f"and {rest} more", look="quiet", gap=True),) if rest > 0 else ()

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.wire.target import odd_path, readings
 
 __all__ = ["Kind", "Request", "describe", "head_bytes", "server_name_for"]
+
+
+_MOST_DIGITS: Final = 20  # of a number that counts something
 
 
 class Kind(Enum):
@@ -66,7 +69,7 @@ class Request(NamedTuple):
     def max_forwards(self) -> int:
         """Return the number in Max-Forwards, -1 where there is none."""
         value = self.field(b"max-forwards")
-        return int(value) if value is not None and value.isdigit() else -1
+        return int(value) if value is not None and value.isdigit() and len(value) < _MOST_DIGITS else -1
 
     def other_paths(self) -> tuple[bytes, ...]:
         """Return the other readings of an odd path."""
@@ -108,4 +111,13 @@ def describe(request: Request) -> str:
     usual = {"http": 80, "https": 443}.get(scheme, 0)
     authority = request.authority.decode("latin-1") or "(no host)"
     port = "" if ":" in authority.rpartition("]")[2] or request.port in (0, usual) else f":{request.port}"
-    return f"{request.method.decode('latin-1')} {scheme}://{authority}{port}{request.target.decode('latin-1')}"
+    line = f"{request.method.decode('latin-1')} {scheme}://{authority}{port}{request.target.decode('latin-1')}"
+    return line + _hello(request)
+
+
+def _hello(request: Request) -> str:
+    """Return what the client's TLS asks for, where that is not the host."""
+    name = request.server_name
+    if not request.tls or name == host_key(request.authority):
+        return ""
+    return f", over TLS for {name.decode('latin-1')}" if name else ", over TLS without a server name"

@@ -211,7 +211,7 @@ def test_the_picture_is_well_formed_whatever_is_in_it(config: str, tmp_path: Pat
     assert main(["explain", config, "--svg", str(drawn), "--", *CART]) == 0
     texts = [each.text for each in ET.parse(drawn).iter("{http://www.w3.org/2000/svg}text")]
     assert "1. request header x-who becomes <us> & them" in texts
-    assert "Nearest misses" in texts
+    assert "OTHER MATCHES, NEAREST MISS FIRST" in texts
 
 
 @pytest.mark.parametrize("words", [(), ("--",), ("--", "ftp://a/")])
