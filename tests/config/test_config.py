@@ -1,5 +1,6 @@
 """Every folder of config/ compiles without a problem; what `check` would tell is silenced where it is meant."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -9,6 +10,12 @@ from types import ModuleType
 import pytest
 
 from gatewayproxy.cli import main
+from gatewayproxy.compiler.lower import lower
+from gatewayproxy.insight import offline
+from gatewayproxy.insight.routetests.running import Result, run_tests
+from gatewayproxy.model.source import CompileOptions
+from gatewayproxy.ops.sources import read_files, read_paths
+from tests.support.plans import without
 
 CONFIG = Path(__file__).parents[2] / "config"
 FOLDERS = sorted(folder for folder in CONFIG.iterdir() if list(folder.glob("*.yaml")))
@@ -84,6 +91,23 @@ def test_the_route_tests_of_a_folder_pass_and_leave_no_rule_out(
     assert told["passed"]
     assert told["coverage"]["untested"] == []
     assert told["elapsedMs"] < 2_000  # 2 ms of work, on a machine with other things to do
+
+
+@pytest.mark.parametrize("copied", FOLDERS, ids=lambda folder: folder.name, indirect=True)
+def test_the_route_tests_of_a_folder_notice_whatever_rule_is_gone(copied: Path) -> None:
+    sources = read_paths([str(copied)]).sources
+    whole = offline.compiled(sources, CompileOptions(), read_files)
+    rules = {label_of(result): result for result in run_tests(whole, sources).results if result.rule is not None}
+    assert rules
+    for result in rules.values():
+        assert result.rule is not None
+        plan = without(whole.plan, result.rule)
+        broken = dataclasses.replace(whole, plan=plan, table=lower(plan, CompileOptions()))
+        assert result.name in [each.name for each in run_tests(broken, sources).failed]
+
+
+def label_of(result: Result) -> str:
+    return f"{result.rule.route_text} {result.rule.rule}" if result.rule is not None else ""
 
 
 def test_every_folder_has_a_page_and_is_listed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +19,9 @@ from gatewayproxy.insight.routetests.running import Report, run_tests
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions, Source
 from gatewayproxy.model.status import StatusReport
-from gatewayproxy.routing.table import RuleLabel
 from tests.properties.test_explain import configurations, requests
 from tests.properties.test_match import plans
+from tests.support.plans import without
 
 
 def of_plan(plan: Plan, tests: tuple[RouteTest, ...] = ()) -> Compiled:
@@ -54,20 +53,6 @@ def recorded(plan: Plan, lines: Sequence[bytes]) -> tuple[RouteTest, ...]:
 
 def run(plan: Plan, tests: tuple[RouteTest, ...]) -> Report:
     return run_tests(of_plan(plan, tests), ())
-
-
-def without(plan: Plan, label: RuleLabel) -> Plan:
-    """Return *plan* without a rule, the others with the indices that they had."""
-    listeners = []
-    for listener in plan.listeners:
-        attachments = []
-        for each in listener.attachments:
-            if each.route.key.kind == label.kind and each.route.key.full_name == label.route:
-                left = tuple(rule for rule in each.route.rules if rule.index != label.rule)
-                each = each._replace(route=replace(each.route, rules=left))
-            attachments.append(each)
-        listeners.append(replace(listener, attachments=tuple(attachments)))
-    return Plan(listeners=tuple(listeners))
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gatewayproxy.compiler.lower import lower
 from gatewayproxy.model.names import ListenerKey, ResourceKey
@@ -27,7 +27,7 @@ from gatewayproxy.model.plan import (
 from gatewayproxy.model.protocols import Protocol
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.match import find_entry, find_host, host_key
-from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable
+from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable, RuleLabel
 
 EXACT, REGEX, PREFIX = PathKind.EXACT, PathKind.REGEX, PathKind.PREFIX
 
@@ -163,3 +163,17 @@ def narrower(a: str, b: str) -> str | None:
     if covers(a, b):
         return b
     return a if covers(b, a) else None
+
+
+def without(plan: Plan, label: RuleLabel) -> Plan:
+    """Return *plan* without a rule, the others with the indices that they had."""
+    listeners = []
+    for listener in plan.listeners:
+        attachments = []
+        for each in listener.attachments:
+            if each.route.key.kind == label.kind and each.route.key.full_name == label.route:
+                left = tuple(rule for rule in each.route.rules if rule.index != label.rule)
+                each = each._replace(route=replace(each.route, rules=left))
+            attachments.append(each)
+        listeners.append(replace(listener, attachments=tuple(attachments)))
+    return Plan(listeners=tuple(listeners))

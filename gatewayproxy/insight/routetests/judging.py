@@ -16,6 +16,7 @@ from gatewayproxy.insight.routetests.messages import backend_sees_otherwise, cli
 __all__ = ["Difference", "answers_of", "judge", "refuses"]
 
 _NO_REFUSAL: Final = "http_inside"
+_NAMED: Final = 10  # listeners, where one that is not there was expected
 
 
 class Difference(NamedTuple):
@@ -61,14 +62,20 @@ def _taken(decision: Decision) -> list[Outcome]:
 def _place(decision: Decision, expect: Expectation) -> Iterator[Difference]:
     wanted = expect.listener
     if wanted is not None and not f"/{decision.listener}".endswith(f"/{wanted}"):
-        why = next((each.why for each in decision.listeners if f"/{each.name}".endswith(f"/{wanted}")), "")
-        hint = f"{wanted}: {why}" if why else f"no listener is called {wanted}: see gatewayproxy get gateways -o yaml"
-        yield Difference(("listener",), wanted, decision.listener or "none", hint)
+        yield Difference(("listener",), wanted, decision.listener or "none", _why_no_listener(decision, wanted))
     wanted = expect.certificate
     names = [", ".join(each.names) or "without names" for each in decision.certificates]
     if wanted is not None and (not names or any(wanted not in each.names for each in decision.certificates)):
         hint = "" if names else "certificates are shown where TLS ends: ask with https:// or tls://"
         yield Difference(("certificate",), wanted, "; ".join(names) or "none", hint)
+
+
+def _why_no_listener(decision: Decision, wanted: str) -> str:
+    why = next((each.why for each in decision.listeners if f"/{each.name}".endswith(f"/{wanted}")), "")
+    if why:
+        return f"{wanted}: {why}"
+    known = ", ".join(each.name for each in decision.listeners[:_NAMED])
+    return f"no listener that serves is called {wanted}; there are {known}" if known else ""
 
 
 def _route(decision: Decision, expect: Expectation, namespace: str) -> Iterator[Difference]:

@@ -5,10 +5,11 @@ In: what was compiled, and the texts it was compiled from, for the lines of what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
-from gatewayproxy.compiler.documents import parse
+from gatewayproxy.compiler.documents import Document, parse
 from gatewayproxy.compiler.manifests.routetest import Case, RouteTest
 from gatewayproxy.compiler.pipeline import Compiled
 from gatewayproxy.errors import UsageError
@@ -21,12 +22,15 @@ from gatewayproxy.insight.routetests.asking import words_of
 from gatewayproxy.insight.routetests.coverage import Coverage, coverage_of
 from gatewayproxy.insight.routetests.judging import Difference, judge
 from gatewayproxy.model.names import Origin, ResourceKey
-from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import Source
 from gatewayproxy.model.status import Problem, Severity
 from gatewayproxy.routing.table import RuleLabel
 
 __all__ = ["Failure", "Report", "Result", "has_tests", "problems_of", "run_tests"]
+
+MAX_REASONS: Final = (
+    100  # tests that fail and are told what the rule that was expected lacks; 0.1 s each with 10,000 routes
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +84,9 @@ class Report:
 
 def run_tests(compiled: Compiled, sources: Iterable[Source]) -> Report:
     """Run every test of *compiled*, made of *sources*; never raises for their content."""
-    gateway = _Gateway(PortTable(compiled.table), compiled.plan)
+    gateway = _Gateway(compiled)
     places = _Places(sources)
-    results = tuple(
-        _run(test, index, case, gateway, places) for test in compiled.tests for index, case in enumerate(test.cases)
-    )
+    results = tuple(result for test in compiled.tests for result in _run(test, gateway, places))
     reached = (each.rule for each in results if each.passed and each.rule is not None)
     return Report(
         results=results, coverage=coverage_of(compiled.plan, reached), unread=tuple(_unread(compiled.status.problems))
@@ -121,17 +123,37 @@ def _unread(problems: Iterable[Problem]) -> Iterable[Problem]:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Gateway:
-    ports: PortTable
-    plan: Plan
+    """What is asked. Reasons are looked for among all matches, so they are given for some failures only."""
 
-    def decide(self, request: Request, *, why: bool) -> Decision:
-        """Decide about *request*; *why*: with what is to be said of everybody else, which takes time."""
-        return decide(self.ports, request, self.plan if why else None)
+    def __init__(self, compiled: Compiled) -> None:
+        self._ports = PortTable(compiled.table)
+        self._plan = compiled.plan
+        self._reasons_left = MAX_REASONS
+
+    def decide(self, request: Request) -> Decision:
+        """Decide about *request*."""
+        return decide(self._ports, request)
+
+    def reason(self, request: Request, decision: Decision) -> Decision:
+        """Return *decision* about *request* with why nobody else got it, as it is where that was asked too often."""
+        if not self._reasons_left:
+            return decision
+        self._reasons_left -= 1
+        return decide(self._ports, request, self._plan)
 
 
-def _run(test: RouteTest, index: int, case: Case, gateway: _Gateway, places: _Places) -> Result:
+def _run(test: RouteTest, gateway: _Gateway, places: _Places) -> Iterator[Result]:
+    """Yield the results of one RouteTest; what differs is looked up in one go."""
+    done = [_ask(test, index, case, gateway) for index, case in enumerate(test.cases)]
+    paths = [_path(result, each) for result, differences in done for each in differences]
+    origins = places.of(test.meta.origin, paths) if paths else {}
+    for result, differences in done:
+        failures = (_failure(each, origins.get(_path(result, each), result.origin)) for each in differences)
+        yield replace(result, failures=tuple(failures)) if differences else result
+
+
+def _ask(test: RouteTest, index: int, case: Case, gateway: _Gateway) -> tuple[Result, list[Difference]]:
     words = words_of(case.request)
     result = Result(
         test=test.meta.key, index=index, name=case.name, origin=case.at, words=words, request=case.request.url
@@ -139,18 +161,22 @@ def _run(test: RouteTest, index: int, case: Case, gateway: _Gateway, places: _Pl
     try:
         request = parse_words(words)
     except UsageError as error:
-        differences = [Difference(("request",), "a request", str(error))]
-        return replace(result, failures=places.failures(test, index, case, differences))
-    decision = gateway.decide(request, why=False)
+        return result, [Difference(("request",), "a request", str(error))]
+    decision = gateway.decide(request)
     differences = judge(decision, case.expect, test.meta.namespace)
     if differences:
-        differences = judge(gateway.decide(request, why=True), case.expect, test.meta.namespace)
+        differences = judge(gateway.reason(request, decision), case.expect, test.meta.namespace)
     label = decision.entry.label if decision.entry is not None else None
-    return replace(
-        result,
-        request=describe(decision.request),
-        rule=label,
-        failures=places.failures(test, index, case, differences) if differences else (),
+    return replace(result, request=describe(request), rule=label), differences
+
+
+def _path(result: Result, difference: Difference) -> Path:
+    return ("spec", "tests", result.index, *difference.path)
+
+
+def _failure(each: Difference, origin: Origin) -> Failure:
+    return Failure(
+        field=path_text(each.path), origin=origin, expected=each.expected, actual=each.actual, hint=each.hint
     )
 
 
@@ -159,25 +185,15 @@ class _Places:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = {source.file: source for source in sources}
+        self._parsed: dict[str, tuple[Document, ...]] = {}
 
-    def failures(
-        self, test: RouteTest, index: int, case: Case, differences: Sequence[Difference]
-    ) -> tuple[Failure, ...]:
-        """Return *differences* of a test with their places."""
-        origins = self._origins(test.meta.origin, [("spec", "tests", index, *each.path) for each in differences])
-        return tuple(
-            Failure(
-                field=path_text(each.path),
-                origin=origins.get(("spec", "tests", index, *each.path), case.at),
-                expected=each.expected,
-                actual=each.actual,
-                hint=each.hint,
-            )
-            for each in differences
-        )
-
-    def _origins(self, at: Origin, paths: Sequence[Path]) -> Mapping[Path, Origin]:
-        source = self._sources.get(at.file)
-        documents = parse(source).documents if source is not None else ()
-        own = next((each for each in documents if each.tree.line == at.line), None)
+    def of(self, at: Origin, paths: Sequence[Path]) -> Mapping[Path, Origin]:
+        """Return the places of *paths* of the object *at*; none where its text is not at hand."""
+        own = next((each for each in self._documents(at.file) if each.tree.line == at.line), None)
         return own.origins(paths) if own is not None else {}
+
+    def _documents(self, file: str) -> tuple[Document, ...]:
+        if file not in self._parsed:
+            source = self._sources.get(file)
+            self._parsed[file] = parse(source).documents if source is not None else ()
+        return self._parsed[file]

@@ -6,6 +6,7 @@ import pytest
 
 from gatewayproxy.compiler.pipeline import Compiled
 from gatewayproxy.insight.offline import compiled
+from gatewayproxy.insight.routetests import running
 from gatewayproxy.insight.routetests.running import Failure, Report, run_tests
 from gatewayproxy.model.source import CompileOptions, Source
 from tests.support import certs
@@ -196,7 +197,14 @@ def test_what_is_as_expected_passes(files: dict[str, bytes | None], request_: st
     ("request_", "expect", "field", "expected", "actual", "hint"),
     [
         (CART, "listener: all", "listener", "all", "infra/web/wild", "infra/web/wild has a narrower hostname"),
-        (CART, "listener: ild", "listener", "ild", "infra/web/wild", "no listener is called ild"),
+        (
+            CART,
+            "listener: ild",
+            "listener",
+            "ild",
+            "infra/web/wild",
+            "no listener that serves is called ild; there are infra/web/all, ",
+        ),
         (CART, "route: cart", "route", "shop/cart", "HTTPRoute shop/shop", ""),
         (CART, "route: GRPCRoute shop", "route", "GRPCRoute shop/shop", "HTTPRoute shop/shop", ""),
         (
@@ -344,3 +352,20 @@ def test_every_difference_of_a_test_is_told(files: dict[str, bytes | None]) -> N
     assert [each.field for each in result.failures] == [
         "expect.listener", "expect.rule", "expect.backends", "expect.backendSees.path",
     ]  # fmt: skip
+
+
+def test_reasons_are_looked_for_a_bounded_number_of_times(
+    files: dict[str, bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MAX_REASONS", 2)
+    text = MANIFESTS + TEST % (CART, "listener: all") + "".join(
+        f"    - {{name: t{n}, request: {{{CART}}}, expect: {{listener: all}}}}\n" for n in range(3)
+    )  # fmt: skip
+    source = Source("tests.yaml", text.encode())
+    report = run_tests(compiled([source], CompileOptions(), lambda _: files), [source])
+    assert [len(each.failures) for each in report.results] == [1] * 4
+    hints = [bool(each.failures[0].hint) for each in report.results]
+    assert hints == [True, True, False, False]
+    assert [each.failures[0].origin.line for each in report.results][-3:] == [
+        len(text.splitlines()) - n for n in (2, 1, 0)
+    ]
