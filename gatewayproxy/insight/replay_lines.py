@@ -121,8 +121,8 @@ _SKETCHES: Final[dict[str, tuple[bytes, Callable[[Sketch], Logged]]]] = {
         _envoy,
     ),
     "combined": (
-        rb'\S+ \S+ [^\[]*?\[([^\]]*)\] "([!-~]+) TARGET HTTP/([0-9.]+)" (\d{3}) (?:\d+|-)(?: %b %b)?(?: .*)?'
-        % (_FIELD, _FIELD),
+        rb'\S+ \S+ [^\[]*?\[([^\]]*)\] "([!-~]+) TARGET HTTP/([0-9.]+)" (\d{3}) (?:\d+|-)'
+        rb'(?: %b %b(?: .*)?|(?: [^"].*)?)' % (_FIELD, _FIELD),
         _combined,
     ),
 }
