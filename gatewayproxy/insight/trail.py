@@ -44,7 +44,7 @@ def never_hit(rules: Iterable[Tree]) -> list[Tree]:
 
 
 def misses_text(page: Tree, *, now: float) -> str:
-    """Return /misses: three lines for each, the most frequent first."""
+    """Return /misses: a few lines for each, the most frequent first; *now* is Unix seconds."""
     answers = page["answers"]
     lines = [f"{_counted(answers[name])}: {text}" for name, text in _REASONS.items() if answers[name]]
     for each in page["misses"]:
@@ -55,11 +55,12 @@ def misses_text(page: Tree, *, now: float) -> str:
 def _miss(miss: Tree, generation: int, now: float) -> Iterator[str]:
     least = miss["count"] - miss["over"]
     times = f"{least}x" if not miss["over"] else f"{least}-{miss['count']}x"
-    yield f"{times}  {miss['method']} {miss['host']}{miss['path']}  (on {miss['listener']})"
-    old = f", by generation {miss['generation']}" if miss["generation"] != generation else ""
-    yield f"    {miss['reason']}: {miss['cause'] or 'closest not looked for'}; last {_ago(miss['last'], now)}{old}"
+    yield f"{times}  {miss['method']} {miss['host']}{miss['path']}"
+    yield f"    {miss['reason']}: {miss['cause'] or 'closest not looked for'}"
     if miss["fix"]:
         yield f"    -> {miss['fix']}"
+    old = f", by generation {miss['generation']}" if miss["generation"] != generation else ""
+    yield f"    on {miss['listener']}, last {_ago(miss['last'], now)}{old}"
 
 
 def _counted(n: int) -> str:
