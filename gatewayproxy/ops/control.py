@@ -90,7 +90,7 @@ class Control:
         report = await self.reload(START)
         good = self._archive.history.last_good()
         if report.get("reverted") and good is not None:
-            await self.rollback(good.number, reason="start")
+            await self.rollback(good.number, reason=START.reason)
 
     async def rollback(self, number: int, *, reason: str = "rollback") -> dict[str, Any]:
         """Serve the documents of generation *number*; return the report.

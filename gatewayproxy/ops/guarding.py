@@ -62,6 +62,7 @@ class Guard:
         self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
         self._marked = Sample()
         self._watch: _Watch | None = None
+        self._begun = asyncio.Event()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -74,7 +75,8 @@ class Guard:
     async def run(self) -> None:
         """Count and compare until cancelled."""
         while True:
-            await asyncio.sleep(self._pause_s())
+            if await self._interrupted(self._pause_s()):
+                continue  # a reload: from here on it looks more often
             try:
                 await self._look()
             except Exception:
@@ -98,8 +100,18 @@ class Guard:
             watch.touched = touched.joined(last.touched)
         self._samples.clear()
         self._watch = watch
+        self._begun.set()
         told = logs.fields(generation=watch.generation, good=watch.good, window_s=self._window_s)
         log.info("guard_watching", extra=told)
+
+    async def _interrupted(self, pause_s: float) -> bool:
+        """Wait; return True, early, if a watch has begun."""
+        self._begun.clear()
+        try:
+            async with asyncio.timeout(pause_s):
+                return await self._begun.wait()
+        except TimeoutError:
+            return False
 
     def _pause_s(self) -> float:
         parts = LOOKS if self._watch is not None else _SAMPLES - 1
