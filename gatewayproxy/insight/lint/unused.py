@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from gatewayproxy.compiler.manifests.referencegrant import GrantFrom, GrantTo, ReferenceGrant
+from gatewayproxy.compiler.manifests.referencegrant import GrantFrom, ReferenceGrant
 from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.insight.lint.config import Config, mappings
 from gatewayproxy.insight.lint.rule import Finding, Lint
@@ -46,10 +46,14 @@ def unused_secrets(config: Config) -> Iterator[Finding]:
 
 def unused_grants(config: Config) -> Iterator[Finding]:
     """Yield ReferenceGrants, or entries of them, without a reference that needs them."""
-    crossing = {each for each in references(config) if each.namespace != each.to_namespace}
+    crossing = [each for each in references(config) if each.namespace != each.to_namespace]
+    asked = {*crossing, *(each._replace(to_name="") for each in crossing)}  # "": some object of the kind
     for grant in config.resources.of(ReferenceGrant):
-        here = [each for each in crossing if each.to_namespace == grant.meta.namespace]
-        needed = [(f, t) for f in grant.from_ for t in grant.to if any(_permits(f, t, each) for each in here)]
+        own = grant.meta.namespace
+        needed = [
+            (f, t) for f in grant.from_ for t in grant.to
+            if Reference(*f, t.group, t.kind, own, t.name or "") in asked
+        ]  # fmt: skip
         key = grant.meta.key
         if not needed:
             hint = "remove it, or correct from and to: both are exact in group, kind and namespace"
@@ -65,13 +69,6 @@ def unused_grants(config: Config) -> Iterator[Finding]:
                 what = f"{target.kind} {target.name}" if target.name else f"any {target.kind} of this namespace"
                 message = f"nobody whom the grant permits to refers to {what}"
                 yield Finding(key, f"spec.to[{index}]", message, "remove the entry, or correct it")
-
-
-def _permits(source: GrantFrom, target: GrantTo, ref: Reference) -> bool:
-    return source == (ref.group, ref.kind, ref.namespace) and target in (
-        (ref.to_group, ref.to_kind, ref.to_name),
-        (ref.to_group, ref.to_kind, None),
-    )
 
 
 def _whom(grant: ReferenceGrant) -> str:
