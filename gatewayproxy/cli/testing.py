@@ -73,6 +73,9 @@ def command(options: argparse.Namespace, read: ReadSet, compile_options: Compile
     compiled = offline.compiled(read.sources, compile_options, read_files)
     if any(problem.severity.value == "error" for problem in (*read.problems, *compiled.status.problems)):
         _tell("the manifests have errors: see gatewayproxy check")
+    if not compiled.table.ports:
+        hint = "name the manifests beside the tests; gatewayproxy check says what is wrong with them"
+        raise ConfigError("nothing is served", where=" ".join(options.config), hint=hint)
     if options.record:
         from gatewayproxy.insight.routetests.recording import Recorder
 

@@ -190,6 +190,16 @@ def test_without_tests_it_says_how_to_get_some(config: Path, capsys: pytest.Capt
     assert "--record" in err
 
 
+def test_tests_without_manifests_are_told_from_tests_that_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tests.yaml").write_text(TESTS)
+    status, out, err = run(capsys, tmp_path / "tests.yaml")
+    assert (status, out) == (1, "")
+    assert "nothing is served" in err
+    assert "name the manifests beside the tests" in err
+
+
 def test_a_test_that_cannot_be_read_is_no_success(tested: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tested / "more.yaml").write_text(TESTS.replace("name: shop}", "name: more}").replace("rule: pages", "rulez: a"))
     (tested / "tests.yaml").write_text(TESTS.replace("rule: cart", "rule: pages"))
