@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gatewayproxy.cli import limit_flag
 from gatewayproxy.compiler.manifests import KINDS as READERS
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
-from gatewayproxy.dataplane.protocols.grpc import code_of
+from gatewayproxy.dataplane.protocols.call_answers import code_of
 from gatewayproxy.filters import FILTERS
 from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS

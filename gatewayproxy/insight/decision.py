@@ -15,7 +15,7 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.insight.misses import Asked, Contender, Miss, misses
-from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream, outcomes_of
+from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream, outcomes_of, told_to
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, read_head
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.insight.stream_misses import connection_of, stream_kinds, stream_misses
@@ -27,7 +27,7 @@ from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.server_names import certificates_for
-from gatewayproxy.routing.table import Port, RouteEntry
+from gatewayproxy.routing.table import Port, PortKind, RouteEntry
 from gatewayproxy.wire.head import RequestHead
 from gatewayproxy.wire.origins import preflight_lines
 
@@ -118,7 +118,7 @@ def decide(
         certificates=_certificates(request, routed),
         winner=winner,
         outcomes=outcomes,
-        answer=None if outcomes else _answer(request, routed, head),
+        answer=None if outcomes else told_to(head, _answer(request, routed, head)),
         missed=missed,
         unaccepted=nowhere,
     )
@@ -149,7 +149,14 @@ def _answer(request: Request, routed: Routed, head: RequestHead | None) -> Answe
 
 def _spoken(ports: PortTable, request: Request) -> str:
     """Return what the ports speak that the request could have come to."""
-    return ", ".join(f"{port.bound} speaks {port.kind.value}" for port in ports.bound(request))
+    found = ports.bound(request)
+    spoken = ", ".join(f"{port.bound} speaks {port.kind.value}" for port in found)
+    kinds = {port.kind for port in found}
+    if request.kind is Kind.HTTP and request.tls is False and PortKind.HTTPS in kinds:
+        return f"{spoken}: ask with https:// (wss://, grpcs://)"
+    if request.kind is Kind.HTTP and request.tls and PortKind.HTTP in kinds:
+        return f"{spoken}: ask with http:// (ws://, grpc://)"
+    return spoken
 
 
 def _assumed(ports: PortTable, request: Request, port: Port) -> str:
@@ -157,7 +164,7 @@ def _assumed(ports: PortTable, request: Request, port: Port) -> str:
     if not others:
         return ""
     places = ", ".join(str(each.bound) for each in others)
-    return f"the request may be for {places} as well: what is said here is of {port.bound}"
+    return f"the request may be for {places} as well; told is of {port.bound} (--resolve HOST:PORT:ADDRESS chooses)"
 
 
 def _certificates(request: Request, routed: Routed) -> tuple[Certificate, ...]:

@@ -19,6 +19,7 @@ from gatewayproxy.model.plan import Certificate
 __all__ = ["answers_well", "reason_text", "route_text", "to_json", "to_text", "to_tree"]
 
 MISSES_SHOWN: Final = 10
+LISTENERS_SHOWN: Final = 8
 _TITLE_WIDTH: Final = 13
 
 
@@ -32,7 +33,7 @@ def to_text(decision: Decision, *, every: bool = False) -> str:
     """Return *decision* for a terminal; *every*: all the misses, not just the nearest."""
     lines = [_printable(describe(decision.request)), "", *_way(decision)]
     lines += _section("BACKENDS", _backends(decision.outcomes))
-    lines += _section("LISTENERS", _listeners(decision))
+    lines += _section("LISTENERS", _listeners(decision, every=every))
     shown = decision.missed if every else decision.missed[:MISSES_SHOWN]
     rest = len(decision.missed) - len(shown)
     more = [f"and {rest} more: --all"] if rest else []
@@ -85,7 +86,8 @@ def reason_text(answer: Answer) -> str:
 
 
 def _answer(answer: Answer) -> str:
-    return "\n".join([f"{answer.status or 'the connection ends'}  {reason_text(answer)}", *answer.lines])
+    call = [f"to a gRPC client: {answer.call}"] if answer.call else []
+    return "\n".join([f"{answer.status or 'the connection ends'}  {reason_text(answer)}", *call, *answer.lines])
 
 
 def _backends(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -93,7 +95,8 @@ def _backends(outcomes: Sequence[Outcome]) -> Iterator[str]:
         share = f"{each.share * 100:.4g} %"
         if each.answer is not None:
             yield f"{share:>6}  {each.name or 'the rule itself'}: {each.answer.status}  {reason_text(each.answer)}"
-            yield from (f"{'':>8}  {line}" for line in each.answer.lines)
+            call = [f"to a gRPC client: {each.answer.call}"] if each.answer.call else []
+            yield from (f"{'':>8}  {line}" for line in (*call, *each.answer.lines))
         elif each.cluster is not None:
             yield f"{share:>6}  {each.name}  {cluster_text(each.cluster)}"
             yield from (f"{'':>8}mirrored: {mirror}" for mirror in each.mirrors)
@@ -113,12 +116,24 @@ def _heads(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, tuple[str, ...]]]
         yield ("the request that goes up" if len(by_head) == 1 else f"what {', '.join(names)} gets"), head
 
 
-def _listeners(decision: Decision) -> list[str]:
+def _listeners(decision: Decision, *, every: bool) -> list[str]:
+    """Return a line for each listener; where there are many, those of other ports are a number."""
+    shown = decision.listeners
+    if not every and len(shown) > LISTENERS_SHOWN:
+        here = decision.port.port if decision.port is not None else 0
+        near = [each for each in shown if each.chosen or each.port == here]
+        shown = tuple(sorted(near, key=lambda each: not each.chosen)[:LISTENERS_SHOWN])
+    rest = len(decision.listeners) - len(shown)
+    if not rest and all(each.chosen for each in shown):
+        return []  # there is but one, and it is told of already
     rows = [
-        ("->" if each.chosen else "", each.name, f"{each.protocol} {each.port}", each.hostname or "any host", each.why)
-        for each in decision.listeners
-    ]
-    return _aligned(rows)
+        (
+            "->" if each.chosen else "", each.name, f"{each.protocol} {each.port}", each.hostname or "any host",
+            "" if each.chosen else each.why,
+        )
+        for each in shown
+    ]  # fmt: skip
+    return [*(_aligned(rows) if rows else []), *([f"and {rest} more: --all"] if rest else [])]
 
 
 def _misses(missed: Sequence[Miss]) -> list[str]:
@@ -222,7 +237,7 @@ def _answer_tree(answer: Answer | None) -> dict[str, Any] | None:
         return None
     return {
         "status": answer.status, "reason": answer.reason, "meaning": answer.meaning, "detail": answer.detail,
-        "headers": list(answer.lines),
+        "headers": list(answer.lines), "grpc": answer.call or None,
     }  # fmt: skip
 
 

@@ -6,10 +6,11 @@ shown is what goes up. What only a running gateway knows is in angle brackets: <
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.dataplane.protocols.call_answers import answer_to
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, own_lines, te_line
 from gatewayproxy.insight.ports import Routed
 from gatewayproxy.insight.requests import Kind, Request
@@ -21,7 +22,7 @@ from gatewayproxy.routing.table import BackendChoice, BackendGroup, RouteEntry
 from gatewayproxy.wire.edit import edited_lines, location, rewrite_request
 from gatewayproxy.wire.head import RequestHead
 
-__all__ = ["Answer", "Outcome", "answer_for", "is_stream", "outcomes_of"]
+__all__ = ["Answer", "Outcome", "answer_for", "is_stream", "outcomes_of", "told_to"]
 
 _CLIENT = b"<client>"
 _REQUEST_ID = b"<request id>"
@@ -36,6 +37,7 @@ class Answer:
     meaning: str = ""
     detail: str = ""
     lines: tuple[str, ...] = ()  # field lines that configuration decides
+    call: str = ""  # what a client of gRPC gets instead, with HTTP's status 200: "grpc-status 12 UNIMPLEMENTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,15 @@ def outcomes_of(routed: Routed, request: Request, head: RequestHead | None) -> t
 def answer_for(reason: str, detail: str = "", *, stream: bool = False) -> Answer:
     """Return the gateway's answer for *reason*; a *stream* is closed without one."""
     status, meaning = ANSWERS.get(reason, (0, _MEANINGS.get(reason, "")))
+    if stream and reason == "no_route":
+        meaning = "no route of the listener takes this connection"
     return Answer(status=0 if stream else status, reason=reason, meaning=meaning, detail=detail)
+
+
+def told_to(head: RequestHead | None, answer: Answer) -> Answer:
+    """Return *answer* as the client of *head* gets it: one of gRPC is told in its own way."""
+    told = answer_to(head, answer.status, answer.reason, b"") if head is not None and answer.status else None
+    return answer if told is None else replace(answer, call=f"grpc-status {told.code.value} {told.code.name}")
 
 
 # Of connections that end without an answer, and of what no gateway would ever have heard of.
@@ -98,7 +108,8 @@ def _outcome(choice: BackendChoice, weight: int, share: float, head: RequestHead
     cluster = choice.cluster
     if cluster is None:
         answer = _refused(choice, head)
-        return Outcome(name=choice.name, weight=weight, share=share, answer=answer, response=choice.response)
+        told = told_to(head, answer)
+        return Outcome(name=choice.name, weight=weight, share=share, answer=told, response=choice.response)
     lines: tuple[str, ...] = ()
     if head is not None:
         added = own + (te_line(head) if cluster.protocol is AppProtocol.H2C else b"")

@@ -114,6 +114,8 @@ def _end(decision: Decision) -> Card:
 def _answer(answer: Answer) -> Iterator[Row]:
     yield Row(f"{answer.status or 'the connection ends'}  {answer.reason}", look="main")
     yield from (Row(text, look="quiet") for text in (answer.meaning, answer.detail) if text)
+    if answer.call:
+        yield Row(answer.call, look="quiet", pill="gRPC")
     yield from (Row(line, look="mono") for line in answer.lines)
 
 

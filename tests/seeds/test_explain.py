@@ -52,6 +52,8 @@ REQUESTS = {
         "https://store.example.com:8443/old-path/x?q",  # E4
         "--http2 https://store.example.com:8443/api",
         "https://other.example.com:8443/",
+        # E6
+        "-X POST -H 'Content-Type: application/grpc' --http2 https://grpc.example.com:8443/orders.OrderService/Get",
     ],
     "genestack": [
         "http://prometheus.stack.localhost:8080/",  # G5
@@ -117,7 +119,11 @@ def agree(told: dict[str, Any], answer: Served) -> None:
     assert said["generation"] == str(told["generation"])
     own = told["answer"] or next((each["answer"] for each in told["backends"] if each["answer"]), None)
     if own is not None:
-        assert (answer.status, said["reason"]) == (own["status"], own["reason"])
+        assert said["reason"] == own["reason"]
+        if own["grpc"]:
+            assert (answer.status, answer.headers["grpc-status"]) == (200, own["grpc"].split(" ")[1])
+        else:
+            assert answer.status == own["status"]
         assert answer.headers.get("location") == dict(line.split(": ", 1) for line in own["headers"]).get("location")
         return
     assert answer.status == 200

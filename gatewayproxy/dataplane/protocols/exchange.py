@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.dataplane.deadlines import Deadline
 from gatewayproxy.dataplane.protocols import (
+    call_answers,
     cors,
     external_auth,
     forwarded,
@@ -429,7 +430,7 @@ class Exchange:
         connection = self.connection
         self.reason, self.detail = reason, detail
         lines = self._answer_lines(lines)
-        call = grpc.answer_to(self.head, status, reason, lines)
+        call = call_answers.answer_to(self.head, status, reason, lines)
         if call is not None:
             status, lines, body = 200, call.lines, b""
             self.grpc_status = str(call.code.value)

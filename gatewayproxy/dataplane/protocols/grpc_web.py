@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gatewayproxy.dataplane.protocols.grpc import end_lines, note_status
+from gatewayproxy.dataplane.protocols.call_answers import end_lines
+from gatewayproxy.dataplane.protocols.grpc import note_status
 from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits

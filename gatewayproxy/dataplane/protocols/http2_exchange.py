@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from gatewayproxy.dataplane.protocols import grpc
+from gatewayproxy.dataplane.protocols import call_answers, grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
@@ -151,7 +151,7 @@ class Http2Exchange(Exchange):
         self.reason = reason
         self._count_refusal()
         self.finish()
-        self._stream.reset(ErrorCode.CANCEL if reason in grpc.DEADLINES else ErrorCode.INTERNAL_ERROR)
+        self._stream.reset(ErrorCode.CANCEL if reason in call_answers.DEADLINES else ErrorCode.INTERNAL_ERROR)
 
     def answer_with(
         self,
@@ -167,7 +167,7 @@ class Http2Exchange(Exchange):
         self.reason, self.detail = reason, detail
         self._count_refusal()
         lines = self._answer_lines(lines)
-        call = grpc.answer_to(self.head, status, reason, lines)
+        call = call_answers.answer_to(self.head, status, reason, lines)
         if call is not None:
             self.status = 200
             self.grpc_status = str(call.code.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
-from gatewayproxy.dataplane.protocols.grpc import DEADLINES, answer_to, code_of
+from gatewayproxy.dataplane.protocols.call_answers import DEADLINES, answer_to, code_of
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.wire.grpc import Code, code_of_lines
