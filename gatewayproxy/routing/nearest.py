@@ -185,7 +185,8 @@ class Nearest:
             self._hosts = tuple(sorted((name[::-1], each) for name, each in islice(names, MAX_KEYS) if each.layers))
         backwards = host[::-1]
         at = bisect_left(self._hosts, (backwards,))
-        near = max(self._hosts[max(at - 1, 0) : at + 1], key=lambda each: n_common(each[0], backwards), default=None)
+        beside = self._hosts[max(at - _BESIDE, 0) : at + _BESIDE]
+        near = max(beside, default=None, key=lambda x: (n_common(x[0], backwards), n_common(x[0][::-1], host)))
         if near is None:
             return None
         name = near[0][::-1].decode("latin-1")
