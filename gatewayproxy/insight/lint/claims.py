@@ -19,6 +19,7 @@ from gatewayproxy.compiler.lower.precedence import Claim as Ranked
 from gatewayproxy.compiler.lower.precedence import call_rank, host_rank, prefix_key, rank
 from gatewayproxy.insight.lint.config import Config
 from gatewayproxy.insight.regions import EMPTY, Region, example_of, region_of
+from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.names import ResourceKey, widening
 from gatewayproxy.model.plan import Attachment, GRPCMatch, Listener, Match, PathKind, Route, Rule
 from gatewayproxy.model.protocols import Protocol
@@ -76,6 +77,12 @@ class Claim:
         """What it asks for, for all of the route's own hostname."""
         return region_of(self.match, self.own)
 
+    @cached_property
+    def example(self) -> Request | None:
+        """One request that it asks for; None: there is none, or none is known."""
+        found = example_of(self.region) if self.region is not None else None
+        return found if isinstance(found, Request) else None
+
     @property
     def where(self) -> str:
         """How messages name host and listener."""
@@ -128,6 +135,8 @@ def covers(above: Claim, claim: Claim) -> bool:
     """Return whether *above* takes every request that *claim* asks for."""
     if above.asked is None or claim.region is None:
         return False
+    if claim.example is not None and not above.asked.has(claim.example):
+        return False  # PERF: of 500 routes with patterns, 80 -> 1 s
     left = claim.region.minus(above.asked)
     return all(example_of(each) is EMPTY for each in left)
 

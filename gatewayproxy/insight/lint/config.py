@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from gatewayproxy.compiler.documents import Document, parse
 from gatewayproxy.compiler.manifests import Resources
@@ -19,6 +19,8 @@ from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.table import RoutingTable
 
 __all__ = ["Config", "Foreign", "mappings", "path_of"]
+
+T = TypeVar("T")
 
 _STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
@@ -80,6 +82,16 @@ class Config:
     @cached_property
     def _by_file(self) -> Mapping[str, Source]:
         return {source.file: source for source in self.sources}
+
+    @cached_property
+    def _made(self) -> dict[object, object]:
+        return {}
+
+    def once(self, make: Callable[[Config], T]) -> T:
+        """Return what *make*, a function of a module, makes of this; it is asked once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast("T", self._made[make])
 
     def documents(self, file: str) -> tuple[Document, ...]:
         """Return the objects of a text as they are written; it is parsed when it is first asked for."""

@@ -22,7 +22,7 @@ _ACME: Final = b"/.well-known/acme-challenge"  # RFC 8555 §8.3: asked for in pl
 def plain_text_before_redirect(config: Config) -> Iterator[Finding]:
     """Yield rules that forward requests of a plain-text listener which a redirect to https would get without them."""
     found: dict[tuple[ResourceKey, int], Finding] = {}
-    for claims in claims_of(config):
+    for claims in config.once(claims_of):
         if claims.listener.protocol is not Protocol.HTTP:
             continue
         upwards = [claim for claim in claims.claims if _to_https(claim)]
@@ -48,7 +48,7 @@ def _meet(claim: Claim, other: Claim) -> bool:
     if claim.region is None or other.asked is None or claim.place == other.place:
         return False
     both = claim.region.meet(other.asked)
-    return both is not None and example_of(both) is not EMPTY
+    return both is not None and not (both.is_open and example_of(both) is EMPTY)
 
 
 def _is_solver(claim: Claim) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from gatewayproxy.insight.lint.claims import Claim, ListenerClaims, Place, claims_of, covers
@@ -15,7 +16,7 @@ from gatewayproxy.model.plan import Match
 
 __all__ = ["dead_matches", "dead_rules", "method_before_headers", "tied_overlaps"]
 
-_MAX_PARTS: Final = 32  # of what is left of two matches, earlier ones taken off; more are not taken off
+_MAX_TRIES: Final = 8  # examples of what two matches share that are looked at: others may take them first
 
 
 class _Fate(NamedTuple):
@@ -28,7 +29,7 @@ class _Fate(NamedTuple):
 
 def _fates(config: Config) -> dict[Place, list[_Fate]]:
     fates: defaultdict[Place, list[_Fate]] = defaultdict(list)
-    for claims in claims_of(config):
+    for claims in config.once(claims_of):
         for claim in claims.claims:
             fates[claim.place].append(_fate(claims, claim))
     return fates
@@ -46,7 +47,7 @@ def _fate(claims: ListenerClaims, claim: Claim) -> _Fate:
 
 def dead_rules(config: Config) -> Iterator[Finding]:
     """Yield rules all of whose requests are taken by others."""
-    for place, fates in _fates(config).items():
+    for place, fates in config.once(_fates).items():
         if all(fate.taker for fate in fates):
             takers = _listed(fate.taker for fate in fates)
             message = f"never gets a request: all it matches goes to {takers}"
@@ -56,7 +57,7 @@ def dead_rules(config: Config) -> Iterator[Finding]:
 
 def dead_matches(config: Config) -> Iterator[Finding]:
     """Yield matches of living rules, and hostnames of them, all of whose requests go to an equal hostname's rule."""
-    for place, fates in _fates(config).items():
+    for place, fates in config.once(_fates).items():
         lost = [fate for fate in fates if fate.by is not None and fate.by.own == fate.claim.own]
         if not lost or all(fate.taker for fate in fates):
             continue
@@ -71,45 +72,41 @@ def dead_matches(config: Config) -> Iterator[Finding]:
 
 def tied_overlaps(config: Config) -> Iterator[Finding]:
     """Yield matches that share requests with one of another route that is exactly as specific."""
-    for claims, claim, other in _pairs(config):
-        if other.specificity != claim.specificity or other.route.key == claim.route.key:
-            continue
-        request = _lost(claims, other, claim)
-        if request is not None:
-            why = f"its route is {_first(other, claim)}"
-            message = f"as specific as {other.place.title}, which gets {_shown(request)}: {why}"
-            hint = "say in one of the two what becomes of such requests, with a match that has the conditions of both"
-            yield Finding(claim.route.key, _field(claim), message, hint)
+    for claim, other, request in _lost(config, _tied):
+        why = f"its route is {_first(other, claim)}"
+        message = f"as specific as {other.place.title}, which gets {_shown(request)}: {why}"
+        hint = "say in one of the two what becomes of such requests, with a match that has the conditions of both"
+        yield Finding(claim.route.key, _field(claim), message, hint)
 
 
 def method_before_headers(config: Config) -> Iterator[Finding]:
     """Yield matches by header or query that lose requests to one by method."""
-    for claims, claim, other in _pairs(config):
-        if not (_by_fields(claim) and _by_method_alone(other, claim)):
-            continue
-        request = _lost(claims, other, claim)
-        if request is not None:
-            message = f"does not get {_shown(request)}: {other.place.title} names a method, which counts for more"
-            hint = "add the method to this match too, or to a copy of it"
-            yield Finding(claim.route.key, _field(claim), message, hint)
+    for claim, other, request in _lost(config, _by_method):
+        message = f"does not get {_shown(request)}: {other.place.title} names a method, which counts for more"
+        yield Finding(claim.route.key, _field(claim), message, "add the method to this match too, or to a copy of it")
 
 
-# --- pairs of claims
+# --- requests that two ask for
 
 
-def _pairs(config: Config) -> Iterator[tuple[ListenerClaims, Claim, Claim]]:
-    """Yield (.., claim, other) where *other*, of another rule, stands before *claim* at one hostname and path."""
-    seen: set[tuple[Place, int, Place, int]] = set()
-    for claims in claims_of(config):
+def _lost(config: Config, applies: Callable[[Claim, Claim], bool]) -> Iterator[tuple[Claim, Claim, Request]]:
+    """Yield each match that loses requests to another for which *applies*(match, other) holds, and one of those.
+
+    The first such is told: of a hundred equal ones, every pair would be thousands.
+    """
+    told: set[tuple[Place, int]] = set()
+    for claims in config.once(claims_of):
         for claim in claims.claims:
-            for other in claims.beside(claim):
-                key = (claim.place, claim.index, other.place, other.index)
-                if other.order < claim.order and other.place != claim.place and key not in seen:
-                    seen.add(key)
-                    yield claims, claim, other
+            if (claim.place, claim.index) in told:
+                continue
+            others = (each for each in claims.beside(claim) if each.order < claim.order and applies(claim, each))
+            found = ((other, request) for other in others if (request := _taken(claims, other, claim)) is not None)
+            for other, request in islice(found, 1):
+                told.add((claim.place, claim.index))
+                yield claim, other, request
 
 
-def _lost(claims: ListenerClaims, winner: Claim, loser: Claim) -> Request | None:
+def _taken(claims: ListenerClaims, winner: Claim, loser: Claim) -> Request | None:
     """Return a request that both ask for and *winner* gets; None: there is none, or none is known.
 
     Where one has all that the other asks for, it is the exception to a rule, or dead.
@@ -118,28 +115,33 @@ def _lost(claims: ListenerClaims, winner: Claim, loser: Claim) -> Request | None
         return None
     both = winner.region.meet(loser.region)
     left = [both] if both is not None else []
-    for earlier in claims.beside(winner):
-        if earlier.order < winner.order and earlier.asked is not None and len(left) <= _MAX_PARTS:
-            left = [part for each in left for part in each.minus(earlier.asked)]
-    found = (example_of(each) for each in left)
-    return next((each for each in found if isinstance(each, Request)), None)
+    before = [each for each in claims.beside(winner) if each.order < winner.order]
+    for _ in range(_MAX_TRIES):
+        found = next((each for each in map(example_of, left) if isinstance(each, Request)), None)
+        if found is None:
+            return None
+        taker = next((each.asked for each in before if each.asked is not None and each.asked.has(found)), None)
+        if taker is None:
+            return found
+        left = [part for each in left for part in each.minus(taker)]
+    return None
+
+
+def _tied(claim: Claim, other: Claim) -> bool:
+    return other.specificity == claim.specificity and other.route.key != claim.route.key
+
+
+def _by_method(claim: Claim, other: Claim) -> bool:
+    """Return whether *other* has a method, and asks for fewer fields and parameters than *claim* without one."""
+    own, match = claim.match, other.match
+    if not (isinstance(match, Match) and isinstance(own, Match)) or other.place == claim.place:
+        return False
+    fewer = len(match.headers) + len(match.query) < len(own.headers) + len(own.query)
+    return own.method is None and match.method is not None and fewer
 
 
 def _first(winner: Claim, loser: Claim) -> str:
     return "older" if winner.route.created < loser.route.created else "first by namespace/name"
-
-
-def _by_fields(claim: Claim) -> bool:
-    match = claim.match
-    return isinstance(match, Match) and match.method is None and bool(match.headers or match.query)
-
-
-def _by_method_alone(other: Claim, claim: Claim) -> bool:
-    """Return whether *other* has a method, and nothing of the fields that *claim* asks for."""
-    match, own = other.match, claim.match
-    if not (isinstance(match, Match) and isinstance(own, Match)):
-        return False
-    return match.method is not None and len(match.headers) + len(match.query) < len(own.headers) + len(own.query)
 
 
 # --- words
