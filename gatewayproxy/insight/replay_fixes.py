@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gatewayproxy.insight.misses import Contender, Miss, Predicate
@@ -9,7 +10,7 @@ from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import Match, PathKind
 from gatewayproxy.routing.match import host_key
 
-__all__ = ["fix_for"]
+__all__ = ["fix_for", "nearest_of"]
 
 # Where no rule was asked, or none came near.
 _BY_REASON: Final = {
@@ -22,6 +23,18 @@ _BY_REASON: Final = {
     "unknown_sni": "add a listener, or a hostname, for this server name",
     "no_sni": "add a listener without a hostname, for clients that send no server name",
 }
+
+
+def nearest_of(missed: Sequence[Miss], request: Request) -> Miss | None:
+    """Return the miss to mend: an exact path that *request* goes on from, though a wider rule came nearer."""
+    return next((miss for miss in missed if _goes_on(miss, request)), missed[0] if missed else None)
+
+
+def _goes_on(miss: Miss, request: Request) -> bool:
+    match = miss.contender.match
+    if miss.failed is not Predicate.PATH or not isinstance(match, Match) or match.path_kind is not PathKind.EXACT:
+        return False
+    return match.path != b"/" and match.method in (None, request.method) and _is_under(request.path, match.path)
 
 
 def fix_for(miss: Miss | None, request: Request, reason: str) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayproxy.insight.decision import Decision, decide
-from gatewayproxy.insight.misses import match_text
+from gatewayproxy.insight.decision import decide
+from gatewayproxy.insight.misses import Miss, match_text
 from gatewayproxy.insight.offline import Compiled
 from gatewayproxy.insight.ports import PortTable
 from gatewayproxy.insight.replay import candidates_of
 from gatewayproxy.insight.replay_counts import Case, Counts, Tally, Verdict
-from gatewayproxy.insight.replay_fixes import fix_for
+from gatewayproxy.insight.replay_fixes import fix_for, nearest_of
 from gatewayproxy.insight.requests import describe
 from gatewayproxy.routing.table import RouteEntry, RoutingTable, RuleLabel
 
@@ -205,7 +205,7 @@ def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
     for group in ranked[:top]:
         witness, verdict = group.witness, group.total.case.now
         decision = decide(ports, witness.request, here.plan)
-        nearest = decision.missed[0] if decision.missed else None
+        nearest = nearest_of(decision.missed, witness.request)
         yield Missing(
             request=describe(witness.request._replace(port=0, address="")),
             alike=len(group.paths) - 1,
@@ -213,7 +213,7 @@ def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
             n=group.total.n,
             last_at=group.total.last_at,
             where=f"{witness.file}:{witness.line}",
-            nearest=_nearest_text(decision),
+            nearest=_nearest_text(nearest),
             fix=fix_for(nearest, witness.request, verdict.reason),
         )
 
@@ -239,10 +239,9 @@ def shape_of(path: bytes) -> bytes:
     return _IDENTIFIER.sub(b"*", path)
 
 
-def _nearest_text(decision: Decision) -> str:
-    if not decision.missed:
+def _nearest_text(miss: Miss | None) -> str:
+    if miss is None:
         return ""
-    miss = decision.missed[0]
     contender = miss.contender
     rule = f"{contender.route.key.kind} {contender.route.key.full_name} rule {contender.rule.index}"
     return f"{rule}: {match_text(contender.match)}; {miss.failed.name.lower()}: {miss.detail}"

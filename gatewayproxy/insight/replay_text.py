@@ -85,7 +85,7 @@ def _missing(report: Report) -> Iterator[str]:
 
 
 def _more(missing: Missing) -> str:
-    return f" and {missing.alike:,} paths like it" if missing.alike else ""
+    return f" and {missing.alike:,} {'path' if missing.alike == 1 else 'paths'} like it" if missing.alike else ""
 
 
 def _never_row(use: RuleUse) -> tuple[str, str]:
