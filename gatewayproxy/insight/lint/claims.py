@@ -8,6 +8,7 @@ alone, since paths, methods, values and names have no end.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = ["MAX_COMPARED", "Claim", "ListenerClaims", "Place", "claims_of", "cov
 
 MAX_COMPARED: Final = 200  # claims of one hostname and path that a claim is held against; more are passed over
 
+_PLAIN: Final = re.compile(rb"[A-Za-z0-9/_~%-]*")
 _Rank = tuple[bool | int | float | str, ...]
 
 
@@ -78,6 +80,18 @@ class Claim:
         return region_of(self.match, self.own)
 
     @cached_property
+    def literal(self) -> bytes:
+        """What every path that it asks for begins with, as far as that is plain to see."""
+        match = self.match
+        if isinstance(match, GRPCMatch):
+            return b""
+        return _literal(match.path) if match.path_kind is PathKind.REGEX else prefix_key(match.path)
+
+    def is_apart(self, other: Claim) -> bool:
+        """Return whether the paths of the two are plainly different."""
+        return not (self.literal.startswith(other.literal) or other.literal.startswith(self.literal))
+
+    @cached_property
     def example(self) -> Request | None:
         """One request that it asks for; None: there is none, or none is known."""
         found = example_of(self.region) if self.region is not None else None
@@ -110,7 +124,7 @@ class ListenerClaims:
         for own in hosts:
             for bucket in _buckets(claim.match):
                 for other in self._buckets.get((own, bucket), ())[:MAX_COMPARED]:
-                    if other.order < claim.order:
+                    if other.order < claim.order and not other.is_apart(claim):
                         yield other
 
     def beside(self, claim: Claim) -> Sequence[Claim]:
@@ -160,6 +174,16 @@ def _claims_of_match(
             listener=listener, route=route, rule=rule, index=index, match=match, hostname=hostname, own=own,
             order=(*host_rank(own), kind, *order), n_ties=len(ties),
         )  # fmt: skip
+
+
+def _literal(pattern: bytes) -> bytes:
+    """Return the plain characters that *pattern* begins with; a last one may be repeated, or missing."""
+    if b"|" in pattern:
+        return b""
+    run = _PLAIN.match(pattern)
+    assert run is not None, "it may match nothing"
+    more = pattern[run.end() : run.end() + 1] in (b"?", b"*", b"{", b"+")
+    return run.group()[:-1] if more else run.group()
 
 
 # --- where a claim that covers another can stand

@@ -99,7 +99,11 @@ def _lost(config: Config, applies: Callable[[Claim, Claim], bool]) -> Iterator[t
         for claim in claims.claims:
             if (claim.place, claim.index) in told:
                 continue
-            others = (each for each in claims.beside(claim) if each.order < claim.order and applies(claim, each))
+            others = (
+                each
+                for each in claims.beside(claim)
+                if each.order < claim.order and applies(claim, each) and not claim.is_apart(each)
+            )
             found = ((other, request) for other in others if (request := _taken(claims, other, claim)) is not None)
             for other, request in islice(found, 1):
                 told.add((claim.place, claim.index))
