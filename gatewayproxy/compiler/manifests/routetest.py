@@ -222,7 +222,7 @@ def _backends(fields: Fields) -> tuple[Expected, ...]:
     weighted = [item for item in items if item.has("weight")]
     if weighted and len(weighted) < len(items):
         fields.error("backends", "have weights, and have none", "give every backend a weight, or none")
-    return tuple(
+    backends = tuple(
         Expected(
             name=item.text("name", OBJECT_NAME),
             namespace=item.text("namespace", NAMESPACE, None),
@@ -232,6 +232,9 @@ def _backends(fields: Fields) -> tuple[Expected, ...]:
         )
         for item in items
     )
+    if backends and all(each.weight == 0 for each in backends):
+        fields.error("backends", "have no weight at all", "give one that gets requests a weight, or none to any")
+    return backends
 
 
 def _message(fields: Fields | None, *, of_request: bool) -> Message | None:

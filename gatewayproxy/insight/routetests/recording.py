@@ -8,8 +8,8 @@ the decision is the same without: secrets are in them, and noise. Each test is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass, field, replace
+from itertools import chain, product
 from typing import Any, Final
 
 from gatewayproxy.compiler.manifests.reader import read_source
@@ -38,13 +38,14 @@ spec:
 """
 _OTHERWISE: Final = "decided otherwise (by header fields no log has, or by another configuration)"
 _NAME_CHARS: Final = 253
+_TRIED: Final = 4  # requests of one rule and outcome, until one can be written as a test
 _Key = tuple[object, ...]
 
 
 @dataclass(slots=True)
 class _Kept:
-    request: Request
     routed: Routed
+    requests: list[Request] = field(default_factory=list)  # the first ones: not every request is a URL
     n_lines: int = 0
 
 
@@ -94,8 +95,10 @@ class Recorder:
         if routed.port is None or _decided_otherwise(logged, routed):
             self._n_unsure += 1
             return
-        kept = self._kept.setdefault(_key(routed), _Kept(logged.request, routed))
+        kept = self._kept.setdefault(_key(routed), _Kept(routed))
         kept.n_lines += 1
+        if len(kept.requests) < _TRIED:
+            kept.requests.append(logged.request)
 
     # What was kept
 
@@ -120,7 +123,7 @@ class Recorder:
         """Return a test that passes, None where what was asked cannot be said."""
         port = kept.routed.port
         assert port is not None
-        for request, there in _versions(kept.request, port):
+        for request, there in chain.from_iterable(_versions(each, port) for each in kept.requests):
             decision = decide(self._ports, request, self._compiled.plan)
             if _key(decision.routed) != _key(kept.routed):
                 continue

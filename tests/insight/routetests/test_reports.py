@@ -292,6 +292,17 @@ def test_tests_are_recorded_from_traffic_one_for_each_rule_and_outcome_and_pass(
     assert "3 of 4 rules tested (75 %)" in out
 
 
+def test_a_request_that_no_url_can_say_gives_way_to_the_next(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    star = line("*", "", method="OPTIONS", reason="options_answered")
+    lines = [star, line(f"/{'a' * 9_000}", "0 (pages)"), line("/b", "0 (pages)")]
+    (tmp_path / "a.log").write_text("\n".join(lines))
+    status, out, err = run(capsys, config, "--record", tmp_path / "a.log")
+    assert (status, err) == (0, "gatewayproxy: 3 lines, 1 test; 1 line whose request no URL can say\n")
+    assert [each["request"]["url"] for each in yaml.safe_load(out)["spec"]["tests"]] == ["http://shop.example/b"]
+
+
 def test_logs_may_be_compressed_or_come_by_standard_input(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
