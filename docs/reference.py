@@ -16,6 +16,8 @@ from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS
 from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.shadow_counts import ShadowCounts
+from gatewayproxy.ops.shadow_counts import expose as expose_shadow
 from gatewayproxy.ops.rules import RuleName, RuleState
 from gatewayproxy.ops.snapshot import BUCKETS, Row, RowName, Snapshot
 
@@ -92,7 +94,10 @@ def metrics() -> str:
     rule = RuleState(RuleName("ns/gw/http", "HTTPRoute", "ns/r", "0"), 0, "", "")
     rule.last_hit_at = 1.0
     rows = []
-    for family in text_string_to_metric_families(expose(total, state, [rule]).decode()):
+    shadow = ShadowCounts()
+    shadow.add({"requests": 1, "different": 1, "failed": 0, "pairs": [["listener", "did", "would", 1, []]]})
+    text = expose(total, state, [rule]) + expose_shadow(shadow, deciding=True)
+    for family in text_string_to_metric_families(text.decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in family.samples[0].labels if label != "le")
         rows.append((f"`{name}`", family.type, labels, family.documentation))
@@ -118,7 +123,8 @@ def page() -> str:
             "has to do with it, in [grpc.md](grpc.md).\n",
             reasons(),
             "## Metrics\n",
-            "On `/metrics`, summed over the workers. How many series there may be: [operations.md](operations.md).\n",
+            "On `/metrics`, summed over the workers; those of shadows with `run --shadow`. How many series there may be:\n"
+            "[operations.md](operations.md).\n",
             metrics(),
         ]
     )
