@@ -16,9 +16,9 @@ from gatewayproxy.insight.kinds import KINDS
 from gatewayproxy.model.limits import LIMITS
 from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops.metrics import ProcessState, expose
+from gatewayproxy.ops.rules import RuleName, RuleState
 from gatewayproxy.ops.shadow_counts import ShadowCounts
 from gatewayproxy.ops.shadow_counts import expose as expose_shadow
-from gatewayproxy.ops.rules import RuleName, RuleState
 from gatewayproxy.ops.snapshot import BUCKETS, Row, RowName, Snapshot
 
 HEAD = """\
@@ -123,7 +123,7 @@ def page() -> str:
             "has to do with it, in [grpc.md](grpc.md).\n",
             reasons(),
             "## Metrics\n",
-            "On `/metrics`, summed over the workers; those of shadows with `run --shadow`. How many series there may be:\n"
+            "On `/metrics`, summed over the workers; of shadows with `run --shadow`. How many series there may be:\n"
             "[operations.md](operations.md).\n",
             metrics(),
         ]
