@@ -44,7 +44,8 @@ def _sum(diff: Diff) -> str:
 
 
 def _number(n: int, noun: str, plural: str = "") -> str:
-    return f"{n or 'no'} {noun if n == 1 else plural or noun + 's'}"
+    count = f"{n:,}" if n else "no"
+    return f"{count} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _traffic_lines(traffic: Traffic | None) -> Iterator[str]:
@@ -85,7 +86,8 @@ def _change_lines(change: Change, traffic: Traffic | None, every: bool) -> Itera
     shown = groups if every else groups[:SHOWN]
     for group in shown:
         n_requests = sum(traffic.counts.get(each, 0) for each in group) if traffic is not None else 0
-        yield f"   {where(group)}{f': {n_requests:,} requests' if n_requests else ''}"
+        count = f": {_number(n_requests, 'request')}" if n_requests else ""
+        yield f"   {where(group)}{count}"
         yield from (f"     {line}" for line in _about(group[0]))
     if len(shown) < len(groups):
         yield f"   and {_number(len(groups) - len(shown), 'more region')}: --all"
