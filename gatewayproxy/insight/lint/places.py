@@ -14,7 +14,7 @@ from gatewayproxy.compiler.manifests.service import Service
 from gatewayproxy.insight.lint.config import Config
 from gatewayproxy.insight.lint.rule import ERROR, Finding, Lint
 from gatewayproxy.insight.lint.walk import attached, parent_of
-from gatewayproxy.model.names import ResourceKey
+from gatewayproxy.model.names import ListenerKey, ResourceKey
 from gatewayproxy.model.plan import Listener, Match, PathKind, Rule
 from gatewayproxy.model.protocols import AppProtocol, Protocol
 
@@ -22,6 +22,7 @@ __all__ = ["LINTS"]
 
 _SOLVER: Final = "/.well-known/acme-challenge/"  # RFC 8555 §8.3
 _SOLVER_PORT: Final = 80
+_OWN_PORTS: Final = {Protocol.HTTP: 80, Protocol.HTTPS: 443}  # that a URL does not name
 _CLEAR: Final = (AppProtocol.H2C.value, AppProtocol.WS.value)
 
 
@@ -30,16 +31,16 @@ _CLEAR: Final = (AppProtocol.H2C.value, AppProtocol.WS.value)
 
 def misplaced_solvers(config: Config) -> Iterator[Finding]:
     """Yield parentRefs of ACME HTTP-01 solvers that lead to listeners nobody asks, or not to the one that is asked."""
-    where: dict[ResourceKey, list[Listener]] = defaultdict(list)
+    where: dict[ResourceKey, dict[ListenerKey, Listener]] = defaultdict(dict)
     for listener, key, _ in attached(config):
-        if listener not in where[key]:
-            where[key].append(listener)
+        where[key][listener.key] = listener
     for route in config.resources.of(HTTPRoute):
         if not _solves(route):
             continue
         for ref in route.parent_refs:
             parent = ResourceKey(ref.kind, ref.namespace or route.meta.namespace, ref.name)
-            listeners = [each for each in where[route.meta.key] if parent_of(each.key) == parent and _named(ref, each)]
+            on = where[route.meta.key].values()
+            listeners = [each for each in on if parent_of(each.key) == parent and _named(ref, each)]
             if listeners and (message := _misplaced(listeners)):
                 hint = "write sectionName with the name of the HTTP listener of port 80"
                 yield Finding(route.meta.key, ref.path, message, hint)
@@ -55,9 +56,8 @@ def _named(ref: ParentRef, listener: Listener) -> bool:
 
 
 def _misplaced(listeners: list[Listener]) -> str:
-    right = [each for each in listeners if each.protocol is Protocol.HTTP and each.port == _SOLVER_PORT]
-    wrong = [each.key.name for each in listeners if each not in right]
-    if not right:
+    wrong = [each.key.name for each in listeners if (each.protocol, each.port) != (Protocol.HTTP, _SOLVER_PORT)]
+    if len(wrong) == len(listeners):
         return f"an ACME server asks on port {_SOLVER_PORT}, and the solver is on {', '.join(wrong)} alone"
     if not any(each.protocol is Protocol.HTTPS for each in listeners):
         return ""
@@ -72,7 +72,7 @@ def _misplaced(listeners: list[Listener]) -> str:
 def round_trips(config: Config) -> Iterator[Finding]:
     """Yield redirects to the URL that the request came for."""
     for listener, route, rule in attached(config):
-        if listener.protocol in (Protocol.HTTP, Protocol.HTTPS) and _returns(listener, rule):
+        if listener.protocol in _OWN_PORTS and _returns(listener, rule):
             message = f"redirects requests of listener {listener.key.name} to the URL that they came for, for ever"
             hint = "name the listener that it is for in sectionName of the parentRef, or change what it redirects to"
             yield Finding(route, f"spec.rules[{rule.index}].filters", message, hint)
@@ -82,8 +82,7 @@ def _returns(listener: Listener, rule: Rule) -> bool:
     redirect = rule.filters.redirect
     if redirect is None or redirect.host is not None or rule.refusal is not None:
         return False
-    own_port = _SOLVER_PORT if listener.protocol is Protocol.HTTP else 443
-    written = b"" if listener.port == own_port else b":%d" % listener.port
+    written = b"" if listener.port == _OWN_PORTS[listener.protocol] else b":%d" % listener.port
     for match in rule.matches:
         prefix = match.path if isinstance(match, Match) and match.path_kind is PathKind.PREFIX else b""
         respond = bind_redirect(redirect, listener, prefix)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from gatewayproxy.compiler.manifests.referencegrant import GrantFrom, ReferenceGrant
+from gatewayproxy.compiler.manifests.referencegrant import GrantFrom, GrantTo, ReferenceGrant
 from gatewayproxy.compiler.manifests.secret import Secret
 from gatewayproxy.insight.lint.config import Config, mappings
 from gatewayproxy.insight.lint.rule import Finding, Lint
@@ -48,27 +48,36 @@ def unused_grants(config: Config) -> Iterator[Finding]:
     """Yield ReferenceGrants, or entries of them, without a reference that needs them."""
     crossing = [each for each in references(config) if each.namespace != each.to_namespace]
     asked = {*crossing, *(each._replace(to_name="") for each in crossing)}  # "": some object of the kind
+    unread = {(key.kind, key.namespace) for key in _fenced(config)}
     for grant in config.resources.of(ReferenceGrant):
+        if any((source.kind, source.namespace) in unread for source in grant.from_):
+            continue  # what objects with errors refer to is not known
         own = grant.meta.namespace
         needed = [
-            (f, t) for f in grant.from_ for t in grant.to
-            if Reference(*f, t.group, t.kind, own, t.name or "") in asked
+            (source, to) for source in grant.from_ for to in grant.to
+            if Reference(*source, to.group, to.kind, own, to.name or "") in asked
         ]  # fmt: skip
-        key = grant.meta.key
-        if not needed:
+        if needed:
+            yield from _unused_entries(grant, needed)
+        else:
+            message = f"nothing needs it: no {_whom(grant)} refers to {_what(grant)}"
             hint = "remove it, or correct from and to: both are exact in group, kind and namespace"
-            yield Finding(key, "", f"nothing needs it: no {_whom(grant)} refers to {_what(grant)}", hint)
-            continue
-        used_from, used_to = {f for f, _ in needed}, {t for _, t in needed}
-        for index, source in enumerate(grant.from_):
-            if source not in used_from and not _unreadable(config, source):
-                message = f"no {source.kind} of namespace {source.namespace} refers to what the grant permits"
-                yield Finding(key, f"spec.from[{index}]", message, "remove the entry, or correct it")
-        for index, target in enumerate(grant.to):
-            if target not in used_to:
-                what = f"{target.kind} {target.name}" if target.name else f"any {target.kind} of this namespace"
-                message = f"nobody whom the grant permits to refers to {what}"
-                yield Finding(key, f"spec.to[{index}]", message, "remove the entry, or correct it")
+            yield Finding(grant.meta.key, "", message, hint)
+
+
+def _unused_entries(grant: ReferenceGrant, needed: Sequence[tuple[GrantFrom, GrantTo]]) -> Iterator[Finding]:
+    sources, targets = {source for source, _ in needed}, {to for _, to in needed}
+    hint = "remove the entry, or correct it"
+    for index, source in enumerate(grant.from_):
+        if source not in sources:
+            message = f"no {source.kind} of namespace {source.namespace} refers to what the grant permits"
+            yield Finding(grant.meta.key, f"spec.from[{index}]", message, hint)
+    for index, to in enumerate(grant.to):
+        if to not in targets:
+            what = f"{to.kind} {to.name}" if to.name else f"any {to.kind} of this namespace"
+            yield Finding(
+                grant.meta.key, f"spec.to[{index}]", f"nobody whom the grant permits to refers to {what}", hint
+            )
 
 
 def _whom(grant: ReferenceGrant) -> str:
@@ -78,11 +87,6 @@ def _whom(grant: ReferenceGrant) -> str:
 def _what(grant: ReferenceGrant) -> str:
     names = (f"{to.kind} {grant.meta.namespace}/{to.name or '*'}" for to in grant.to)
     return " or ".join(names)
-
-
-def _unreadable(config: Config, source: GrantFrom) -> bool:
-    """Tell whether an object that the grant may be for has errors: what it refers to is not known."""
-    return any((key.kind, key.namespace) == (source.kind, source.namespace) for key in _fenced(config))
 
 
 def _fenced(config: Config) -> Collection[ResourceKey]:

@@ -62,7 +62,7 @@ def _mutated(random: Random) -> dict[str, Any]:
         if random.random() < 0.3:
             del container[key]
         else:
-            container[key] = random.choice(VALUES)
+            container[key] = copy.deepcopy(random.choice(VALUES))
     return tree
 
 
