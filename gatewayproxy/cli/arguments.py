@@ -36,6 +36,7 @@ EPILOG: Final = """\
 start here:
   gatewayproxy check manifests/            are they right? what is wrong, where, and what to write instead
   gatewayproxy explain manifests/ -- https://shop.example/cart   what becomes of a request, and why
+  gatewayproxy test manifests/             do requests get what their RouteTests expect? which rules have no test?
   gatewayproxy diff manifests/ branch/     which requests another configuration treats otherwise
   gatewayproxy replay manifests/ access.log   what becomes of the requests of a log: hits, misses, changes
   gatewayproxy run manifests/              serve them
