@@ -35,7 +35,9 @@ class RuleName(NamedTuple):
 class RuleState:
     """What is known of a rule in force. Times are Unix seconds, 0.0 = never."""
 
-    __slots__ = ("active", "digest", "generation", "hits", "index", "last_hit_at", "name", "rule_name", "since")
+    __slots__ = (
+        "active", "counted", "digest", "generation", "hits", "index", "last_hit_at", "name", "rule_name", "since",
+    )  # fmt: skip
 
     def __init__(self, name: RuleName, index: int, rule_name: str, digest: str) -> None:
         self.name = name
@@ -44,7 +46,8 @@ class RuleState:
         self.digest = digest
         self.generation = 0  # the first one that had it as it is
         self.since = 0.0
-        self.hits = 0  # exchanges and streams that began
+        self.hits = 0  # exchanges and streams that began; never less than before
+        self.counted = 0  # by the workers, at the last look
         self.active = 0
         self.last_hit_at = 0.0  # when that was seen
 
@@ -54,6 +57,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._rules: dict[RuleName, RuleState] = {}
+        self._counted: dict[RuleName, int] = {}  # at the last look, of rules that are gone too
 
     def __iter__(self) -> Iterator[RuleState]:
         return iter(list(self._rules.values()))
@@ -67,8 +71,10 @@ class Ledger:
             state.generation, state.since = generation, now
             known = old.get(name)
             if known is None:
+                state.counted = self._counted.get(name, 0)  # when it was there before
                 continue
-            state.hits, state.active, state.last_hit_at = known.hits, known.active, known.last_hit_at
+            state.hits, state.counted, state.active = known.hits, known.counted, known.active
+            state.last_hit_at = known.last_hit_at
             if known.digest == digest:
                 state.generation, state.since = known.generation, known.since
         self._rules = new
@@ -81,11 +87,14 @@ class Ledger:
             name = _name(row_name)
             hits[name] = hits.get(name, 0) + row.hits
             active[name] = active.get(name, 0) + row.active
+        self._counted = hits
         for name, state in self._rules.items():
             n = hits.get(name, 0)
-            if n > state.hits:
+            if n > state.counted:
+                state.hits += n - state.counted
                 state.last_hit_at = now
-            state.hits, state.active = n, active.get(name, 0)
+            # Less than before: a flow has moved to another rule, or workers have begun to count anew.
+            state.counted, state.active = n, active.get(name, 0)
 
 
 def _name(row: RowName) -> RuleName:

@@ -98,7 +98,21 @@ def test_counters_that_begin_anew_are_no_hits() -> None:
     ledger.adopt([told(0)], 1, 100.0)
     for now, n in ((110.0, 9), (120.0, 2), (130.0, 2), (140.0, 3)):
         ledger.look(counters(r0=n), now)
-    assert next(iter(ledger)).last_hit_at == 140.0
+    state = next(iter(ledger))
+    assert (state.hits, state.last_hit_at) == (10, 140.0)
+
+
+def test_a_rule_that_comes_back_begins_anew() -> None:
+    ledger = Ledger()
+    ledger.adopt([told(0)], 1, 100.0)
+    ledger.look(counters(r0=5), 110.0)
+    ledger.adopt([], 2, 200.0)
+    ledger.look(counters(r0=6), 210.0)
+    ledger.adopt([told(0)], 3, 300.0)
+    ledger.look(counters(r0=6), 310.0)
+    assert rules(ledger) == [(0, "", 0, 0.0, 3, 300.0)]
+    ledger.look(counters(r0=8), 320.0)
+    assert rules(ledger) == [(0, "", 2, 320.0, 3, 300.0)]
 
 
 def test_rules_are_listed_in_the_order_of_routes_and_places() -> None:
