@@ -15,6 +15,7 @@ from gatewayproxy.ops.options import RunOptions
 __all__ = ["Answer", "CompilerProcess", "Refused"]
 
 MAX_TABLE_BYTES: Final = 1 << 30  # slices of one table; beyond, the compilation fails
+MAX_TELLING: Final = 2  # questions of the history under way or waiting
 _MODULE: Final = "gatewayproxy.ops.compile_child"
 
 
@@ -49,6 +50,7 @@ class CompilerProcess:
         self._n_bytes = 0
         self._done: asyncio.Future[Answer] | None = None
         self._turn = asyncio.Lock()
+        self._n_telling = 0
 
     @property
     def pid(self) -> int | None:
@@ -74,9 +76,18 @@ class CompilerProcess:
         return answer
 
     async def tell(self, question: dict[str, Any], documents: Sequence[bytes]) -> bytes:
-        """Return what the child has to say of *documents*: `history_texts.tell`. Raise ConfigError as `compile`."""
-        async with self._turn:
-            return (await self._ask(Kind.TELL, question, documents)).status
+        """Return what the child has to say of *documents*: `history_texts.tell`. Raise ConfigError as `compile`.
+
+        At most MAX_TELLING questions wait, so that a reload need not wait for more.
+        """
+        if self._n_telling >= MAX_TELLING:
+            raise ConfigError("too many others ask of the history just now", hint="ask again")
+        self._n_telling += 1
+        try:
+            async with self._turn:
+                return (await self._ask(Kind.TELL, question, documents)).status
+        finally:
+            self._n_telling -= 1
 
     async def _ask(self, kind: Kind, question: dict[str, Any], documents: Sequence[bytes]) -> Answer:
         if self._child is None:
@@ -136,7 +147,6 @@ class CompilerProcess:
             "address_pool": list(options.address_pool),
             "memory_bytes": options.compile_memory_bytes,
             "require_tests": options.require_tests,
-            "require_tests": options.require_tests,
         }
         child.send(Kind.CONFIGURE, settings)
         if self._adopted.memory:
@@ -164,8 +174,9 @@ class CompilerProcess:
             self._done.set_result(Answer(status=payload))
 
     def _on_exit(self, child: Child, status: int) -> None:
-        if self._child is child:
-            self._child = None
+        if self._child is not child:
+            return  # given up; what is asked by now is asked of another
+        self._child = None
         if status == OUT_OF_MEMORY:
             self._fail(f"compiling needs more than {self._options.compile_memory_bytes >> 20} MiB")
         else:

@@ -3,7 +3,8 @@
 Looked at are the rules that a reload changed: those that changed and were asked before, each by itself; and, of each
 listener, all that were changed, added or removed together, so that a rule under a new name, or none at all, is seen. An
 error is an answer of class 5xx, a backend's or our own. Where changed rules of a listener get less than they did and
-its 404s for want of a route or rule grow, as many of these as explain the loss are errors of theirs.
+its 404s for want of a route or rule grow, as many of these as explain the loss are errors of theirs. Calls of gRPC, and
+streams, have no status of class 5xx: those that we failed ourselves are counted by listener.
 
 The test is Fisher's exact one, one-sided, of equal error shares before and after. It is made again and again while the
 guard watches, and of many rules, so each one may go wrong with probability ALPHA / (looks x subjects) at most: all of
@@ -65,6 +66,7 @@ class Sample:
     at: float = 0.0  # monotonic, seconds
     rules: Mapping[RuleName, Counts] = field(default_factory=dict)
     unmatched: Mapping[str, int] = field(default_factory=dict)  # 404s of our own, by listener
+    failures: Mapping[str, int] = field(default_factory=dict)  # failures of our own that HTTP tells by a 5xx, likewise
 
     def since(self, other: Sample) -> Sample:
         """Return what has come since *other*; `at` is then how long that took."""
@@ -72,6 +74,7 @@ class Sample:
             self.at - other.at,
             {name: counts.since(other.rules.get(name, Counts())) for name, counts in self.rules.items()},
             {name: n - other.unmatched.get(name, 0) for name, n in self.unmatched.items()},
+            {name: n - other.failures.get(name, 0) for name, n in self.failures.items()},
         )
 
 
@@ -106,7 +109,7 @@ class Touched:
 class Verdict(NamedTuple):
     """What got worse, and by how much."""
 
-    subject: str  # a rule, or "rules changed on LISTENER"
+    subject: str  # a rule, or those of a listener
     before: Counts
     after: Counts
     p: float  # of so many errors or more by chance
@@ -141,6 +144,25 @@ def _subjects(before: Sample, after: Sample, touched: Touched, ever: Sample) -> 
         now = _sum(names, after)
         lost = _lost(listener, before, after, _sum(names, before).n, now.n)
         yield f"rules changed on {listener}", _past(names, before, ever), now.plus(Counts(lost, lost))
+        others = [name for name in names if not name.text.startswith("HTTPRoute ")]
+        if others:
+            then = _failed(listener, others, before)
+            then = then if then.n >= LEAST_REQUESTS else _failed(listener, others, ever)
+            yield f"calls and streams of rules changed on {listener}", then, _failed(listener, others, after)
+
+
+def _failed(listener: str, names: Collection[RuleName], sample: Sample) -> Counts:
+    """Return calls and streams of rules *names*, and how many of them we failed, which no status tells.
+
+    Failures are counted by listener: those of its HTTP requests, at most all of their 5xx, are taken off.
+    """
+    http = sum(
+        counts.errors
+        for name, counts in sample.rules.items()
+        if name.listener == listener and name.text.startswith("HTTPRoute ")
+    )
+    errors = max(0, sample.failures.get(listener, 0) - http)
+    return Counts(max(errors, _sum(names, sample).n), errors)  # a stream that gets nowhere is not counted by its rule
 
 
 def _past(names: Collection[RuleName], before: Sample, ever: Sample) -> Counts:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops import logs
 from gatewayproxy.ops.archive import Archive, Cause, now
 from gatewayproxy.ops.control import Control
@@ -31,6 +32,13 @@ _SAMPLES: Final = 5  # kept between reloads: the oldest is a window ago, the new
 _LEAST_PAUSE_S: Final = 0.25
 _MOST_TRIES: Final = 3  # at taking a reload back
 _UNMATCHED: Final = frozenset(("no_route", "no_rule"))
+# Reasons of `dataplane.protocols.answers` with a status of class 5xx, for which no client is to blame.
+FAILURES: Final = frozenset(REFUSALS) | {
+    "auth_failed", "auth_timeout", "bad_response", "connect_failed", "connect_timeout", "deadline_exceeded",
+    "dns_failed", "internal_error", "no_extended_connect", "redirect_loop", "request_timeout",
+    "response_head_too_large", "retries_failed", "retry_budget", "upstream_closed", "upstream_overflow",
+    "upstream_queue_timeout", "upstream_refused", "upstream_reset", "upstream_timeout", "upstream_tls_failed",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -168,10 +176,12 @@ def sample_of(at: float, snapshot: Snapshot) -> Sample:
         rule = RuleName(f"{name.kind} {name.route} rule {name.rule} on {name.listener}", name.listener)
         rules[rule] = rules.get(rule, Counts()).plus(Counts(sum(row.classes), row.classes[5]))
     unmatched: dict[str, int] = {}
+    failures: dict[str, int] = {}
     for (listener, reason), n in snapshot.reasons.items():
-        if reason in _UNMATCHED:
-            unmatched[listener] = unmatched.get(listener, 0) + n
-    return Sample(at, rules, unmatched)
+        counts = unmatched if reason in _UNMATCHED else failures
+        if reason in _UNMATCHED or reason in FAILURES:
+            counts[listener] = counts.get(listener, 0) + n
+    return Sample(at, rules, unmatched, failures)
 
 
 def _touched(names: dict[str, list[str]] | None) -> Touched:

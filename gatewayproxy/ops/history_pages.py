@@ -15,7 +15,7 @@ from gatewayproxy.ops.admin import Asked, Desk, Page, Reply
 from gatewayproxy.ops.archive import Archive
 from gatewayproxy.ops.compiling import CompilerProcess
 from gatewayproxy.ops.control import Control
-from gatewayproxy.ops.history import UnknownGenerationError
+from gatewayproxy.ops.history import Generation, UnknownGenerationError
 
 __all__ = ["HistoryPages"]
 
@@ -49,7 +49,7 @@ class HistoryPages:
                 "rolled_back_to": self._control.rolled_back_to,
                 "bounds": {"generations": history.bounds.generations, "bytes": history.bounds.n_bytes},
                 "persistent": history.shelf is not None,
-                "generations": [each.to_json() for each in history.generations],
+                "generations": [_brief(each) for each in history.generations],
             }
         )
 
@@ -74,6 +74,12 @@ class HistoryPages:
         if report["result"] == "failed":
             raise ConfigError(report["error"], hint=report.get("hint") or "")
         return _reply(report)
+
+
+def _brief(generation: Generation) -> dict[str, Any]:
+    """Return what is known of *generation*; of changes, how many."""
+    changes = generation.changes
+    return {**generation.to_json(), "changes": {"counts": changes["counts"]} if changes is not None else None}
 
 
 def _told(answer: Callable[[Asked], Awaitable[Reply]]) -> Callable[[Asked], Awaitable[Reply]]:

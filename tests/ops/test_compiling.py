@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gatewayproxy.errors import ConfigError
-from gatewayproxy.ops.compiling import CompilerProcess
+from gatewayproxy.ops.compiling import MAX_TELLING, CompilerProcess
 from gatewayproxy.ops.options import RunOptions
 from tests.support.manifests import gateway, http_route, listener, service, write
 
@@ -92,3 +94,31 @@ async def test_sources_that_are_not_there_are_named(tmp_path: Path) -> None:
         await compiler.compile(REQUEST)
     assert caught.value.where == str(tmp_path / "absent")
     await compiler.close()
+
+
+async def test_it_tells_of_documents_between_compilations_and_few_may_wait_for_it(folder: Path) -> None:
+    compiler = CompilerProcess(RunOptions(paths=(str(folder),)))
+    documents = (await compiler.compile(REQUEST)).memory
+    questions = [compiler.tell({"ask": "show"}, [documents]) for _ in range(MAX_TELLING + 1)]
+    *told, refused = await asyncio.gather(*questions, return_exceptions=True)
+    assert isinstance(refused, ConfigError)
+    for answer in told:
+        assert isinstance(answer, bytes)
+        assert [each["name"] for each in json.loads(answer)["files"]] == [str(folder / "all.yaml")]
+    assert (await compiler.compile(REQUEST)).slices
+    await compiler.close()
+
+
+async def test_an_answer_that_nobody_waits_for_is_not_taken_for_another(folder: Path) -> None:
+    compiler = CompilerProcess(RunOptions(paths=(str(folder),)))
+    documents = (await compiler.compile(REQUEST)).memory
+    given_up = asyncio.create_task(compiler.tell({"ask": "show"}, [documents]))
+    await asyncio.sleep(0)  # it has asked
+    asked = compiler._child
+    assert asked is not None
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert (await compiler.compile(REQUEST)).slices
+    await compiler.close()
+    await asked.end()

@@ -7,7 +7,10 @@ import random
 
 import pytest
 
+from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops.guard import ALPHA, Counts, RuleName, Sample, Touched, fisher, judge
+from gatewayproxy.ops.guarding import FAILURES
 
 LISTENER = "ns/gw/http"
 A, B = RuleName("rule a", LISTENER), RuleName("rule b", LISTENER)
@@ -80,6 +83,39 @@ def test_what_gets_worse_is_named(before: Sample, after: Sample, touched: Touche
 )  # fmt: skip
 def test_the_rest_is_left_alone(before: Sample, after: Sample, touched: Touched) -> None:
     assert judge(before, after, touched, ever=before, looks=LOOKS) is None
+
+
+CALLS = RuleName("GRPCRoute ns/r rule 0 on ns/gw/http", LISTENER)
+PAGES = RuleName("HTTPRoute ns/p rule 0 on ns/gw/http", LISTENER)
+CHANGED_CALLS = Touched(changed=frozenset([CALLS.text]))
+
+
+def calls(at: float, n: int, failures: int, *, pages: tuple[int, int] = (0, 0)) -> Sample:
+    return Sample(at, {CALLS: Counts(n), PAGES: Counts(*pages)}, {}, {LISTENER: failures})
+
+
+def test_calls_and_streams_that_we_fail_ourselves_are_errors_without_a_status() -> None:
+    before = calls(30, 100, 0)
+    verdict = judge(before, calls(5, 20, 20), CHANGED_CALLS, ever=before, looks=LOOKS)
+    assert verdict is not None
+    assert (verdict.subject, verdict.after) == (f"calls and streams of rules changed on {LISTENER}", Counts(20, 20))
+
+
+def test_streams_that_get_nowhere_are_counted_though_no_rule_counts_them() -> None:
+    before = calls(30, 100, 0)
+    assert judge(before, calls(5, 0, 20), CHANGED_CALLS, ever=before, looks=LOOKS) is not None
+
+
+def test_failures_of_http_requests_are_not_taken_for_those_of_calls() -> None:
+    before = calls(30, 100, 0)
+    after = calls(5, 20, 20, pages=(40, 20))
+    assert judge(before, after, CHANGED_CALLS, ever=before, looks=LOOKS) is None
+
+
+def test_every_answer_that_is_our_failure_is_known() -> None:
+    of_clients = {"bad_version", "method_too_long", "unknown_protocol"}
+    answers = {reason for reason, (status, _) in ANSWERS.items() if status >= 500}
+    assert (answers | REFUSALS.keys()) - of_clients == FAILURES
 
 
 def test_a_rule_asked_seldom_is_compared_with_all_of_its_past() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.manifests import Tree, gateway, http_route, listener, service, write
+from tests.support.manifests import Tree, gateway, http_route, listener, service, tcp_route, write
 from tests.support.process import Gateway, free_port, http_get, loopback_address, running
 from tests.support.threaded_backend import Backend, backend
 
@@ -182,6 +183,34 @@ def test_a_route_that_is_lost_comes_back(tmp_path: Path) -> None:
                 gw.wait_log(r"guard_reverting generation=2 back_to=1 subject=\"rules changed on default/gw/http\"")
                 gw.wait_until(lambda: http_get(host, 8080, "/a").status == 200, "the route")
             assert set(clients.statuses["/b"]) == {200}
+
+
+def test_a_route_of_streams_that_lead_nowhere_comes_back(tmp_path: Path) -> None:
+    host = loopback_address()
+
+    def objects(endpoint: str) -> list[Tree]:
+        return [
+            gateway("gw", host, listener("http", 8080), listener("tcp", 9000, "TCP")),
+            tcp_route("t", "st", section="tcp"), service("st", endpoint),
+        ]  # fmt: skip
+
+    def echoes() -> bool:
+        with socket.create_connection((host, 9000), timeout=10) as stream:
+            try:
+                stream.sendall(b"\x01")
+                return stream.recv(1) == b"\x01"
+            except ConnectionError:
+                return False
+
+    with backend() as app:
+        write(tmp_path, *objects(app.endpoint))
+        with running(tmp_path, arguments=GUARDED) as gw:
+            assert all(echoes() for _ in range(40))
+            write(tmp_path, *objects(dead_end()))
+            gw.reload()
+            assert not echoes()
+            gw.wait_until(lambda: echoes() or None, "the way back")
+            gw.wait_log(r"guard_reverting .*subject=\"calls and streams of rules changed on default/gw/tcp\"")
 
 
 def test_a_good_reload_stays_and_the_guard_is_content(tmp_path: Path) -> None:

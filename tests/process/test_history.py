@@ -250,6 +250,21 @@ def test_an_object_held_then_is_held_again(tmp_path: Path) -> None:
         assert [each["generation"] for each in shown["held"]] == [1]
 
 
+def test_what_served_in_spite_of_its_faults_may_do_so_again(tmp_path: Path) -> None:
+    host = loopback_address()
+    with backend("one") as one, backend("two") as two:
+        write(tmp_path, *config(host, one))
+        (tmp_path / "half.yaml").write_text("kind: HTTPRoute\nmetadata: {na")
+        with running(tmp_path, workers=1) as gw:
+            (tmp_path / "half.yaml").unlink()
+            write(tmp_path, *config(host, two))
+            assert gw.reload()["generation"] == 2
+            assert rollback(gw, 1)["result"] == "applied"
+            assert served_by(host) == "one"
+            files = {each["name"]: each["text"] for each in gw.get("/history/1").json["files"]}
+            assert "(withheld)" in files[str(tmp_path / "half.yaml")]
+
+
 def test_manifests_are_shown_and_compared_but_no_secret_is(tmp_path: Path) -> None:
     host = loopback_address()
     secret = tls_secret("tls", certificate("shop.test"))
