@@ -15,14 +15,16 @@ import pytest
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.dataplane.protocols.site import Site
+from gatewayproxy.dataplane.shadow import Shadow
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
 from gatewayproxy.dataplane.upstream.registry import Registry
 from gatewayproxy.routing.table import HostIndex
 from tests.support.memory import MemoryTransport
-from tests.support.worker import cluster, forward, http_port, vhost
+from tests.support.worker import cluster, forward, http_port, table, vhost
 
 CALLS_WITH_FIELDS_AS_BEFORE = 22
 CALLS_WITH_OTHER_FIELDS = 23
+CALLS_OF_A_SHADOW = 16  # where there is one; it looks for a virtual host and a rule of its own
 
 REQUEST = (
     b"GET /api/v1/items/12345?page=2&size=50 HTTP/1.1\r\nHost: h07.example.com\r\nUser-Agent: Mozilla/5.0 (X11)\r\n"
@@ -33,16 +35,24 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent
 
 
 @pytest.mark.parametrize(
-    ("request_before", "calls"),
-    [(REQUEST, CALLS_WITH_FIELDS_AS_BEFORE), (REQUEST.replace(b"s=abc", b"s=abd"), CALLS_WITH_OTHER_FIELDS)],
-    ids=["fields as in the request before", "a field that differs"],
+    ("request_before", "calls", "shadowed"),
+    [
+        (REQUEST, CALLS_WITH_FIELDS_AS_BEFORE, False),
+        (REQUEST.replace(b"s=abc", b"s=abd"), CALLS_WITH_OTHER_FIELDS, False),
+        (REQUEST, CALLS_WITH_FIELDS_AS_BEFORE + CALLS_OF_A_SHADOW, True),
+    ],
+    ids=["fields as in the request before", "a field that differs", "a shadow"],
 )
-async def test_a_warm_request_costs_exactly_so_many_python_calls(request_before: bytes, calls: int) -> None:
+async def test_a_warm_request_costs_exactly_so_many_python_calls(
+    request_before: bytes, calls: int, shadowed: bool
+) -> None:
     context = Context(registry=Registry())
     target = cluster(1)
     entry = forward(target)
     index = HostIndex(exact={b"h07.example.com": vhost({b"": entry, b"/api": entry})})
-    site = Site(http_port(1, index), context, scheme=b"http")
+    port = http_port(1, index)
+    context.shadow = Shadow(table(port)) if shadowed else None
+    site = Site(port, context, scheme=b"http")
     pool = context.registry.cluster(target).pools[0]
     upstream = UpstreamConnection(pool)
     upstream.connection_made(MemoryTransport())
