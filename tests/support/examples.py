@@ -28,7 +28,7 @@ _FENCE = re.compile(r"((?:^<!-- \w+: \S+ -->\n)*)^```(\w*)\n(.*?)^```$", re.M | 
 _NOTE = re.compile(r"<!-- (\w+): (\S+) -->")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _DIGEST = re.compile(r"\b(?:[0-9a-f]{16}){1,2}\b")
-_LIVE = re.compile(r"\bgatewayproxy (history|show|rollback)\b")
+_LIVE = re.compile(r"\bgatewayproxy (history|show|rollback|explain(?= -- ))\b")
 
 
 class Fence(NamedTuple):
