@@ -73,7 +73,7 @@ class ShadowControl:
             self._wanted.clear()
             async with self._turn:
                 if self._report["state"] != "promoted":
-                    await self._reload()
+                    await self._try_reload()
 
     async def close(self) -> None:
         """End the compiling child."""
@@ -84,6 +84,14 @@ class ShadowControl:
         return expose(await self._count(), deciding=self._table is not None)
 
     # --- the candidate
+
+    async def _try_reload(self) -> None:
+        try:
+            await self._reload()
+        except Exception as error:  # what serves goes on, whatever this was
+            log.exception("shadow_failed")
+            self._report = {"state": "failed", "error": f"{type(error).__name__}: {error}", "hint": "see the log"}
+            self._table = None
 
     async def _reload(self) -> None:
         """Compile, and have the workers decide on it; what fails leaves none: an older one would be mistaken for it."""
