@@ -22,6 +22,7 @@ from gatewayproxy.insight.regions import (
     EMPTY,
     EVERYTHING,
     HOST,
+    PRESENT,
     How,
     Region,
     Test,
@@ -158,7 +159,7 @@ class _Comparison:
             yield from self._handshakes()
             yield from self._http(tls=True)
         else:
-            yield from self._constant(_KINDS[self.port.kind], [((ANY,), None)])
+            yield from self._constant(_KINDS[self.port.kind], [(ANY, None)])
 
     def _one_language(self) -> bool:
         return len(self.kinds) == 1 or self.kinds <= _SHAKING
@@ -194,30 +195,28 @@ class _Comparison:
     def _handshakes(self) -> Iterator[Difference]:
         indexes = [port.sni for port in self.pair[:2] if isinstance(port, Port) and port.sni is not None]
         tests = {test for index in indexes for test in (*_named(index), *_certified(index))}
-        found = [(texts, name) for texts, name in _parted(tests) if name is not None]
-        yield from self._constant(Kind.TLS, [((texts,), name) for texts, name in found] + [((ABSENT,), None)])
+        named = [(_present(texts), name) for texts, name in _parted(tests) if name is not None]
+        yield from self._constant(Kind.TLS, [*named, (ABSENT, None)])
 
-    def _constant(self, kind: Kind, parts: Iterable[tuple[tuple[Texts, ...], bytes | None]]) -> Iterator[Difference]:
-        groups: dict[tuple[int, int], list[tuple[tuple[Texts, ...], Request]]] = {}
-        for hosts, name in parts:
+    def _constant(self, kind: Kind, parts: Iterable[tuple[Texts, bytes | None]]) -> Iterator[Difference]:
+        """Yield the differences of what has one outcome for each of *parts*: (server names, one of them)."""
+        groups: dict[tuple[int, int], list[tuple[Texts, Request]]] = {}
+        for texts, name in parts:
             request = self._request(kind, tls=kind is Kind.TLS, name=name)
-            outcomes = self._outcomes(request)
-            if outcomes[0].facts != outcomes[1].facts:
-                groups.setdefault((self.tables.key(outcomes[0]), self.tables.key(outcomes[1])), []).append(
-                    (hosts, request)
-                )
+            old, new = self._outcomes(request)
+            if old.facts != new.facts:
+                groups.setdefault((self.tables.key(old), self.tables.key(new)), []).append((texts, request))
         for members in groups.values():
             witness = members[0][1]
-            routed = self.tables.ask(witness)
             old, new = self._outcomes(witness)
             yield Difference(
                 kind=kind,
                 pair=self.pair,
-                hosts=tuple(texts for hosts, _ in members for texts in hosts),
+                hosts=tuple(_joined([texts for texts, _ in members])),
                 region=EVERYTHING,
                 old=old,
                 new=new,
-                rules=_rules(routed),
+                rules=_rules(self.tables.ask(witness)),
                 witness=witness,
             )
 
@@ -364,10 +363,17 @@ def _wider(test: Test) -> Iterator[Test]:
         dot = text.find(b".", dot + 1)
 
 
+def _present(texts: Texts) -> Texts:
+    """Return *texts* without having none."""
+    return texts if texts.holds else Texts((PRESENT,), texts.fails)
+
+
 def _joined(parts: Sequence[Texts]) -> Iterator[Texts]:
     """Yield *parts*, those that lie within another of them made part of it."""
-    known = {part.holds[0] if part.holds else None: part for part in parts}
-    inner = {test for part in parts for test in part.fails if test in known}
+    if ABSENT in parts:
+        yield ABSENT
+    known = {part.holds[0] if part.holds else None: part for part in parts if part != ABSENT}
+    inner = {test for part in known.values() for test in part.fails if test in known}
     for test, part in known.items():
         if test not in inner:
             yield part._replace(fails=tuple(_outside(part, known)))
@@ -384,6 +390,13 @@ def _outside(part: Texts, known: dict[Test | None, Texts]) -> Iterator[Test]:
 
 def hosts_text(hosts: Sequence[Texts], *, most: int = 4) -> str:
     """Return *hosts* in words: "a.example, *.b.example but not c.b.example"."""
-    told = [text_of(HOST, texts).removeprefix("host").strip().removeprefix("= ") or "any host" for texts in hosts]
+    told = [_name_text(texts) for texts in hosts]
     more = [f"and {len(told) - most} more"] if len(told) > most else []
     return ", ".join([*told[:most], *more])
+
+
+def _name_text(texts: Texts) -> str:
+    if texts == ABSENT:
+        return "none"
+    told = text_of(HOST, texts).removeprefix("host").strip().removeprefix("= ")
+    return told.replace("present", "any", 1) if texts.holds[:1] == (PRESENT,) else told or "any host"

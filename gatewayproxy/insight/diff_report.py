@@ -130,9 +130,9 @@ def where(group: Sequence[Difference]) -> str:
     places = ", ".join(place for one in group for place in one.pair.places)
     if each.pair.old is None or each.pair.new is None or each.kind in (Kind.TCP, Kind.UDP):
         return f"{each.kind.value} on {places}"
-    names = hosts_text(each.hosts).replace("host absent", "no server name")
+    names = hosts_text(each.hosts)
     if each.kind is Kind.TLS:
-        return f"TLS on {places}: server name {names.replace('any host', 'any')}"
+        return f"TLS on {places}: server name {names}"
     return f"{names}: {_region(each)}; on {places}"
 
 

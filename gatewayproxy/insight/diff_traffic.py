@@ -11,18 +11,23 @@ from collections.abc import Callable, Sequence
 
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.diff_regions import ELSEWHERE, Difference, Tables
-from gatewayproxy.insight.ports import Routed
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.routing.table import Port
 
 __all__ = ["Traffic"]
+
+Ports = tuple[Port | None, Port | None]
 
 
 class Traffic:
     """Counts requests. *unplaced*: of those that differ, the ones outside of all differences (odd paths, 421)."""
 
     def __init__(self, tables: Tables, differences: Sequence[Difference]) -> None:
-        self._tables, self._differences = tables, list(differences)
+        self._tables = tables
+        self._by_outcomes: dict[tuple[int, int], list[Difference]] = {}
+        self._wide = [each for each in differences if not each.examined or None in each.pair[:2]]
+        for each in differences:
+            self._by_outcomes.setdefault((tables.key(each.old), tables.key(each.new)), []).append(each)
         self._parse: Callable[[bytes], Logged | None] = lambda _: None
         self.n_lines = self.n_requests = self.n_changed = self.n_unplaced = 0
         self.counts: dict[Difference, int] = {}
@@ -55,7 +60,8 @@ class Traffic:
         self.n_changed += 1
         move = before.brief, after.brief
         self.moves[move] = self.moves.get(move, 0) + 1
-        difference = self._difference(request, old, new)
+        likely = self._by_outcomes.get((self._tables.key(before), self._tables.key(after)), [])
+        difference = _met([*likely, *self._wide], request, (old.port, new.port))
         if difference is None:
             self.n_unplaced += 1
         else:
@@ -70,23 +76,20 @@ class Traffic:
             return request._replace(listener="")
         return request._replace(listener="", port=ports[0].port, address=ports[0].address or ELSEWHERE)
 
-    def _difference(self, request: Request, old: Routed, new: Routed) -> Difference | None:
-        announced = request.field(b"access-control-request-method")
-        asked = [request] if announced is None else [request, request._replace(method=announced)]
-        ports = (old.port, new.port)
-        for each in self._differences:
-            if _met(each, ports) and any(map(each.has, asked)):
-                return each
-        return None
-
     def share(self, n_requests: int) -> float:
         """Return *n_requests* as a percentage of all."""
         return n_requests * 100 / self.n_requests if self.n_requests else 0.0
 
 
-def _met(difference: Difference, ports: tuple[Port | None, Port | None]) -> bool:
-    pair = difference.pair
-    return any(port is not None and _is(port, side) for port, side in zip(ports, (pair.old, pair.new), strict=True))
+def _met(differences: Sequence[Difference], request: Request, ports: Ports) -> Difference | None:
+    """Return the difference that has *request*, or the request that it, a preflight, announces."""
+    announced = request.field(b"access-control-request-method")
+    asked = [request] if announced is None else [request, request._replace(method=announced)]
+    for each in differences:
+        sides = zip(ports, (each.pair.old, each.pair.new), strict=True)
+        if any(port is not None and _is(port, side) for port, side in sides) and any(map(each.has, asked)):
+            return each
+    return None
 
 
 def _is(port: Port, side: Port | None) -> bool:

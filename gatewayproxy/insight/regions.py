@@ -25,15 +25,15 @@ from urllib.parse import quote_from_bytes
 from gatewayproxy.compiler.lower.precedence import prefix_key
 from gatewayproxy.insight.examples import EMPTY, UNKNOWN, Nothing, example
 from gatewayproxy.insight.requests import Request
-from gatewayproxy.insight.texts import ABSENT, ANY, How, Test, Texts
+from gatewayproxy.insight.texts import ABSENT, ANY, PRESENT, How, Test, Texts
 from gatewayproxy.model.plan import GRPCMatch, HeaderTest, Match, PathKind, QueryTest
 from gatewayproxy.routing.match import host_key, query_params
 from gatewayproxy.routing.table import Candidate
 
 __all__ = [
-    "ABSENT", "ANY", "EMPTY", "EVERYTHING", "HOST", "METHOD", "PATH", "UNKNOWN", "Condition", "Dim", "How", "Nothing",
-    "Part", "Region", "Test", "Texts", "candidate_conditions", "example_of", "host_test", "region_of", "region_where",
-    "text_of",
+    "ABSENT", "ANY", "EMPTY", "EVERYTHING", "HOST", "METHOD", "PATH", "PRESENT", "UNKNOWN", "Condition", "Dim", "How",
+    "Nothing", "Part", "Region", "Test", "Texts", "candidate_conditions", "example_of", "host_test", "region_of",
+    "region_where", "text_of",
 ]  # fmt: skip
 
 
