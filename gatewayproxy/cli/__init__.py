@@ -109,6 +109,8 @@ def _check(options: argparse.Namespace) -> int:
         case _:
             print(check.to_text(told), end="")
             print(check.count(told, len(config.status.objects), len(judged.silenced)), file=sys.stderr)
+            if len(told) > 1:
+                print(check.by_code(told, titles), end="", file=sys.stderr)
     return int(check.has_errors(told) or (options.strict and bool(told)))
 
 

@@ -14,7 +14,7 @@ from gatewayproxy.insight.regions import example_of
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import Match
 
-__all__ = ["dead_matches", "dead_rules", "method_before_headers", "tied_overlaps"]
+__all__ = ["by_method", "dead_matches", "dead_rules", "lost", "method_before_headers", "tied", "tied_overlaps"]
 
 _MAX_TRIES: Final = 8  # examples of what two matches share that are looked at: others may take them first
 
@@ -72,7 +72,7 @@ def dead_matches(config: Config) -> Iterator[Finding]:
 
 def tied_overlaps(config: Config) -> Iterator[Finding]:
     """Yield matches that share requests with one of another route that is exactly as specific."""
-    for claim, other, request in _lost(config, _tied):
+    for claim, other, request in lost(config, tied):
         why = f"its route is {_first(other, claim)}"
         message = f"as specific as {other.place.title}, which gets {_shown(request)}: {why}"
         hint = "say in one of the two what becomes of such requests, with a match that has the conditions of both"
@@ -81,7 +81,7 @@ def tied_overlaps(config: Config) -> Iterator[Finding]:
 
 def method_before_headers(config: Config) -> Iterator[Finding]:
     """Yield matches by header or query that lose requests to one by method."""
-    for claim, other, request in _lost(config, _by_method):
+    for claim, other, request in lost(config, by_method):
         message = f"does not get {_shown(request)}: {other.place.title} names a method, which counts for more"
         yield Finding(claim.route.key, _field(claim), message, "add the method to this match too, or to a copy of it")
 
@@ -89,7 +89,7 @@ def method_before_headers(config: Config) -> Iterator[Finding]:
 # --- requests that two ask for
 
 
-def _lost(config: Config, applies: Callable[[Claim, Claim], bool]) -> Iterator[tuple[Claim, Claim, Request]]:
+def lost(config: Config, applies: Callable[[Claim, Claim], bool]) -> Iterator[tuple[Claim, Claim, Request]]:
     """Yield each match that loses requests to another for which *applies*(match, other) holds, and one of those.
 
     The first such is told: of a hundred equal ones, every pair would be thousands.
@@ -131,11 +131,11 @@ def _taken(claims: ListenerClaims, winner: Claim, loser: Claim) -> Request | Non
     return None
 
 
-def _tied(claim: Claim, other: Claim) -> bool:
+def tied(claim: Claim, other: Claim) -> bool:
     return other.specificity == claim.specificity and other.route.key != claim.route.key
 
 
-def _by_method(claim: Claim, other: Claim) -> bool:
+def by_method(claim: Claim, other: Claim) -> bool:
     """Return whether *other* has a method, and asks for fewer fields and parameters than *claim* without one."""
     own, match = claim.match, other.match
     if not (isinstance(match, Match) and isinstance(own, Match)) or other.place == claim.place:
