@@ -19,7 +19,7 @@ from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, read_head
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.insight.stream_misses import connection_of, stream_kinds, stream_misses
-from gatewayproxy.insight.unaccepted import Unaccepted, unaccepted
+from gatewayproxy.insight.unaccepted import Unaccepted, Unserving, unaccepted, unserving
 from gatewayproxy.model.names import widening
 from gatewayproxy.model.plan import Certificate, Listener, Plan, Rule
 from gatewayproxy.model.protocols import PROTOCOLS
@@ -61,6 +61,7 @@ class Decision:
     answer: Answer | None = None
     missed: tuple[Miss, ...] = ()  # needs a plan
     unaccepted: tuple[Unaccepted, ...] = ()  # needs the status
+    unserving: tuple[Unserving, ...] = ()  # needs the status
 
     @property
     def entry(self) -> RouteEntry | None:
@@ -98,7 +99,7 @@ def decide(
     routed = decide_entry(ports, request)
     head = _head(request)
     winner, missed = _matches(plan, request, head, routed)
-    nowhere = _unaccepted(status, request)
+    nowhere, silent = _unaccepted(status, request)
     if routed.port is None:
         return Decision(
             request=request,
@@ -107,6 +108,7 @@ def decide(
             listeners=tuple(_verdicts(plan, request, routed)),
             missed=missed,
             unaccepted=nowhere,
+            unserving=silent,
         )
     outcomes = outcomes_of(routed, request, head)
     return Decision(
@@ -121,6 +123,7 @@ def decide(
         answer=None if outcomes else told_to(head, _answer(request, routed, head)),
         missed=missed,
         unaccepted=nowhere,
+        unserving=silent,
     )
 
 
@@ -196,12 +199,14 @@ def _nearness(miss: Miss) -> tuple[int, tuple[int, ...]]:
     return miss.failed, miss.nearness
 
 
-def _unaccepted(status: StatusReport | None, request: Request) -> tuple[Unaccepted, ...]:
+def _unaccepted(status: StatusReport | None, request: Request) -> tuple[tuple[Unaccepted, ...], tuple[Unserving, ...]]:
+    """Return the routes that no listener has, and the listeners that do not serve, as far as they may be meant."""
     if status is None:
-        return ()
+        return (), ()
     kinds = {*stream_kinds(request), *(_OF_REQUESTS if request.kind is Kind.HTTP else ())}
     name = request.authority if request.kind is Kind.HTTP else request.server_name or b""
-    return unaccepted(status, kinds, host_key(name).decode("latin-1"))
+    host = host_key(name).decode("latin-1")
+    return unaccepted(status, kinds, host), unserving(status, request.port, host)
 
 
 _OF_REQUESTS: Final = ("HTTPRoute", "GRPCRoute")

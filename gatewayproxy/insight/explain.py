@@ -13,7 +13,7 @@ from gatewayproxy.insight.misses import Contender, Miss
 from gatewayproxy.insight.outcomes import Answer, Outcome
 from gatewayproxy.insight.requests import describe
 from gatewayproxy.insight.stream_misses import contender_text
-from gatewayproxy.insight.unaccepted import Unaccepted
+from gatewayproxy.insight.unaccepted import Unaccepted, Unserving
 from gatewayproxy.model.plan import Certificate
 
 __all__ = ["answers_well", "reason_text", "route_text", "to_json", "to_text", "to_tree"]
@@ -34,6 +34,7 @@ def to_text(decision: Decision, *, every: bool = False) -> str:
     lines = [_printable(describe(decision.request)), "", *_way(decision)]
     lines += _section("BACKENDS", _backends(decision.outcomes))
     lines += _section("LISTENERS", _listeners(decision, every=every))
+    lines += _section("LISTENERS THAT DO NOT SERVE", _unserving(decision.unserving, every=every))
     shown = decision.missed if every else decision.missed[:MISSES_SHOWN]
     rest = len(decision.missed) - len(shown)
     more = [f"and {rest} more: --all"] if rest else []
@@ -153,6 +154,16 @@ def _unaccepted(found: Sequence[Unaccepted], *, every: bool) -> Iterator[str]:
         yield f"and {len(found) - len(shown)} more: --all"
 
 
+def _unserving(found: Sequence[Unserving], *, every: bool) -> list[str]:
+    """Return two lines for each: the listener, and what its status says."""
+    shown = found if every else found[:LISTENERS_SHOWN]
+    rows = [(each.name, f"{each.protocol} {each.port}", each.hostname or "any host") for each in shown]
+    why = [f"    {each.reason}: {each.message}" for each in shown]
+    more = [f"and {len(found) - len(shown)} more: --all"] if len(found) > len(shown) else []
+    lines = [line for pair in zip(_aligned(rows), why, strict=True) for line in pair] if rows else []
+    return [*lines, *more]
+
+
 def _rule_of(contender: Contender) -> str:
     kind, name, rule = contender.is_of
     return f"{kind} {name} rule {rule}"
@@ -213,6 +224,7 @@ def to_tree(decision: Decision) -> dict[str, Any]:
         "answer": _answer_tree(decision.answer),
         "missed": [_miss_tree(each) for each in decision.missed],
         "unaccepted": [_unaccepted_tree(each) for each in decision.unaccepted],
+        "unserving": [each._asdict() for each in decision.unserving],
     }  # fmt: skip
 
 

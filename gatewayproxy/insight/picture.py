@@ -16,7 +16,7 @@ from gatewayproxy.insight.misses import Miss
 from gatewayproxy.insight.outcomes import Answer, Outcome
 from gatewayproxy.insight.requests import describe
 from gatewayproxy.insight.stream_misses import contender_text
-from gatewayproxy.insight.unaccepted import Unaccepted
+from gatewayproxy.insight.unaccepted import Unaccepted, Unserving
 
 __all__ = ["to_svg"]
 
@@ -140,6 +140,9 @@ def _beside(decision: Decision) -> Iterator[Card]:
     if others:
         rows = [row for at, each in enumerate(others[:_LISTENERS]) for row in _lost(each, at)]
         yield Card("Other listeners", (*rows, *_more(len(others) - _LISTENERS)), "lost")
+    if decision.unserving:
+        rows = [row for at, each in enumerate(decision.unserving[:_LISTENERS]) for row in _silent(each, at)]
+        yield Card("Listeners that do not serve", (*rows, *_more(len(decision.unserving) - _LISTENERS)), "lost")
     if decision.missed:
         rows = [row for at, each in enumerate(decision.missed[:_MISSES]) for row in _miss(each, at)]
         yield Card("Other matches, nearest miss first", (*rows, *_more(len(decision.missed) - _MISSES)), "lost")
@@ -151,6 +154,11 @@ def _beside(decision: Decision) -> Iterator[Card]:
 def _lost(verdict: ListenerVerdict, at: int) -> Iterator[Row]:
     yield Row(verdict.name, right=_speaks(verdict), gap=bool(at))
     yield Row(verdict.why, look="quiet")
+
+
+def _silent(each: Unserving, at: int) -> Iterator[Row]:
+    yield Row(each.name, right=f"{each.protocol} {each.port}", gap=bool(at))
+    yield Row(each.message, look="quiet", pill=each.reason, tone="bad")
 
 
 def _miss(miss: Miss, at: int) -> Iterator[Row]:

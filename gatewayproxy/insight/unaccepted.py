@@ -1,14 +1,14 @@
-"""Routes that no listener accepted, which no request can come to: what their status says, for who asks why. Pure."""
+"""Routes that no listener accepted, and listeners that do not serve: what their status says, for who asks why. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from gatewayproxy.model.names import widening
 from gatewayproxy.model.status import ObjectStatus, StatusReport
 
-__all__ = ["Unaccepted", "unaccepted"]
+__all__ = ["Unaccepted", "Unserving", "unaccepted", "unserving"]
 
 
 class Unaccepted(NamedTuple):
@@ -20,6 +20,21 @@ class Unaccepted(NamedTuple):
     reason: str
     message: str
     hostnames: tuple[str, ...]
+
+
+class Unserving(NamedTuple):
+    """A listener that is written down and does not serve."""
+
+    name: str  # "namespace/gateway/listener"
+    protocol: str
+    port: int
+    hostname: str  # "" = any
+    reason: str
+    message: str
+
+
+_PARENTS: Final = ("Gateway", "ListenerSet")
+_TELLING: Final = ("ResolvedRefs", "Accepted", "Programmed")  # of conditions, that which says most first
 
 
 def unaccepted(report: StatusReport, kinds: Iterable[str], host: str) -> tuple[Unaccepted, ...]:
@@ -54,4 +69,44 @@ def _hostnames(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """Return spec.hostnames as far as they are such: the manifest is as somebody wrote it."""
     spec = manifest.get("spec")
     names = spec.get("hostnames") if isinstance(spec, Mapping) else None
-    return tuple(name.lower() for name in names if isinstance(name, str)) if isinstance(names, (list, tuple)) else ()
+    return tuple(name.lower() for name in _list(names) if isinstance(name, str))
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def unserving(report: StatusReport, port: int, host: str) -> tuple[Unserving, ...]:
+    """Return the listeners of *port* (0: any) that have *host* ("": any) and do not serve, in source order."""
+    covering = set(widening(host))
+    found = (each for item in report.objects if item.key.kind in _PARENTS for each in _unserving(item))
+    return tuple(
+        each
+        for each in found
+        if port in (0, each.port) and (not each.hostname or not host or each.hostname.lower() in covering)
+    )
+
+
+def _unserving(item: ObjectStatus) -> Iterator[Unserving]:
+    spec = item.manifest.get("spec")
+    listeners = spec.get("listeners") if isinstance(spec, Mapping) else None
+    written = {
+        each.get("name"): each
+        for each in _list(listeners)
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str)
+    }
+    prefix = "" if item.key.kind == "Gateway" else f"{item.key.kind}/"
+    for status in item.status.get("listeners", ()):
+        failed = {each["type"]: each for each in status["conditions"] if each["status"] == "False"}
+        if "Programmed" in failed:
+            said = next(failed[name] for name in _TELLING if name in failed)
+            own = written.get(status["name"], {})
+            port = own.get("port")
+            yield Unserving(
+                f"{prefix}{item.key.full_name}/{status['name']}",
+                str(own.get("protocol", "")),
+                port if isinstance(port, int) else 0,
+                str(own.get("hostname") or ""),
+                said["reason"],
+                said.get("message", ""),
+            )

@@ -24,6 +24,7 @@ spec:
     - {name: db, protocol: TCP, port: 5432}
     - {name: other, protocol: TCP, port: 5433}
     - {name: dns, protocol: UDP, port: 53}
+    - {name: dark, protocol: HTTPS, port: 8443, hostname: shop.example, tls: {certificateRefs: [{name: none}]}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: TLSRoute
@@ -176,3 +177,38 @@ def test_a_route_that_no_listener_has_says_why_where_its_host_is_asked_for(ask: 
     assert ask("http://elsewhere.example/")["unaccepted"] == []
     text = ask("http://shop.example/", output="text")
     assert "ROUTES THAT NO LISTENER HAS\n  HTTPRoute far/stranger  NotAllowedByListeners\n      by Gateway" in text
+
+
+def test_a_listener_that_does_not_serve_says_why_where_it_is_asked_for(ask: Any) -> None:
+    told = ask("https://shop.example:8443/")
+    assert told["answer"]["reason"] == "no_port"
+    (dark,) = told["unserving"]
+    assert (dark["name"], dark["reason"]) == ("default/edge/dark", "InvalidCertificateRef")
+    assert ask("https://else.example:8443/")["unserving"] == []
+    assert ask("http://shop.example/")["unserving"] == []
+    assert "LISTENERS THAT DO NOT SERVE\n  default/edge/dark  HTTPS 8443  shop.example\n" in ask(
+        "https://shop.example:8443/", output="text"
+    )
+
+
+ODD = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: gatewayproxy
+  listeners: [7, {name: [x]}, {name: web, protocol: HTTP, port: "80", hostname: 5}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec: {parentRefs: [{name: edge}], hostnames: {a: b}, rules: 4}
+"""
+
+
+def test_manifests_that_are_no_such_thing_are_no_reason_to_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "odd.yaml").write_text(ODD)
+    assert main(["explain", str(tmp_path), "--", "http://shop.example/"]) == 1
+    assert "no_port" in capsys.readouterr().out
