@@ -114,7 +114,9 @@ def _change(group: list[Difference]) -> Change:
     old, new = group[0].old, group[0].new
     changed = changes(old, new)
     title = f"{old.brief} -> {new.brief}"
-    if old.brief == new.brief or _destinations(old) == _destinations(new):
+    if not group[0].examined:
+        title = "too many differences to be told apart"
+    elif old.brief == new.brief or _destinations(old) == _destinations(new):
         title = _title(changed)
     return Change(title=title, facts=changed, differences=tuple(group))
 

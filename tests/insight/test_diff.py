@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gatewayproxy.compiler.pipeline import Compiled
+from gatewayproxy.insight import diff_cells
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.diff import Diff, compare, compare_tables
 from gatewayproxy.insight.diff_outcomes import outcome_of_entry
@@ -206,6 +207,36 @@ def test_regions_are_the_requests_that_differ(old: list[Any], new: list[Any], re
     for each in diff.differences:
         assert each.witness is not None
         assert each.has(each.witness)
+
+
+def test_a_region_that_patterns_hide_is_told_to_have_no_witness() -> None:
+    unread = rule(match(b"/(a\\b-|b)\\bq", REGEX))
+    diff = diff_of([listener("a", route("a/x", unread))], [listener("a", route("a/x", rule(match(b"/c", EXACT))))])
+    hidden = [each for each in diff.differences if each.witness is None]
+    assert [each.region.text for each in hidden] == ["path ~ /(a\\b-|b)\\bq but not /c"]
+    assert "no witness was found: there may be no such request" in to_text(diff)
+
+
+def test_what_differs_in_too_many_ways_is_one_region_that_was_not_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff_cells, "MAX_CELLS", 3)
+    old = [rule(match(headers=[(b"x", b"%d" % number)])) for number in range(5)]
+    new = [replace(each, backends=(backend("a/two:80"),)) for each in old]
+    diff = diff_of([listener("a", route("a/x", *old))], [listener("a", route("a/x", *new))])
+    (difference,) = diff.differences
+    assert not difference.examined
+    assert "not examined further" in to_text(diff)
+    traffic = Traffic(diff.tables, diff.differences)
+    traffic.feed(logged("h", "/"))
+    assert traffic.n_requests == 1
+
+
+def test_what_markdown_would_act_on_is_escaped() -> None:
+    old = listener("a", route("a/x", rule(match(b"/a|b`c<d", EXACT))))
+    new = listener("a", route("a/x", rule(match(b"/c", EXACT))))
+    table = next(line for line in to_markdown(diff_of([old], [new])).splitlines() if "/a" in line)
+    assert "&lt;d" in table
+    assert "a\\|b" in table
+    assert "b`c" not in table
 
 
 def test_hosts_that_differ_alike_are_one_region() -> None:
