@@ -96,7 +96,7 @@ LINTS: Final[Mapping[str, Lint]] = {
     "GW108": Lint(
         title="redirect to https that leads nowhere, or back",
         meaning="No listener of the Gateway answers https for the host. Where a load balancer in front ends TLS, the "
-        "request comes back to this rule for ever.",
+        "request comes back to this rule for ever; with --trusted-hops it is answered 508 (redirect_loop) instead.",
         fix="Add an HTTPS listener for the host, or have the load balancer redirect and remove the rule.",
     ),
     "GW109": Lint(
