@@ -24,6 +24,7 @@ _HEAD: Final = 40  # of a card: its title
 _FOOT: Final = 12
 _TOP: Final = 96  # the request and its end
 _MOST_ROWS: Final = 4  # that one text may take
+_MOST_READ_OUT: Final = 200  # characters of one
 _BAR: Final = 4
 _TOTAL: Final = _MARGIN + _LEFT_WIDTH + _BETWEEN + _RIGHT_WIDTH + _MARGIN
 _WIDTHS: Final = {"": 7.5, "main": 8.0, "quiet": 7.1, "mono": 7.5, "request": 9.2, "verdict": 8.0}  # of a character
@@ -102,7 +103,7 @@ def escaped(text: str) -> str:
 
 
 def _read_out(card: Card) -> str:
-    return f"{card.title}: {', '.join(row.text for row in card.rows)}"
+    return f"{card.title}: {', '.join(row.text[:_MOST_READ_OUT] for row in card.rows)}"
 
 
 def _heading(request: str, verdict: str, *, good: bool) -> Iterator[str]:

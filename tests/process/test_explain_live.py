@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from gatewayproxy.model.plan import Certificate
+from tests.support.certs import certificate
 from tests.support.manifests import gateway, http_route, listener, service, write
 from tests.support.process import Answer, Gateway, http_get, loopback_address, running, wait_until
 
@@ -141,3 +143,24 @@ def test_who_is_not_on_this_machine_is_refused_unless_that_was_allowed(tmp_path:
         with running(tmp_path, workers=1, arguments=["--admin", "0.0.0.0:0", *flags]) as process:
             answer = http_get("127.0.0.1", process.admin[1], f"/explain?request={REQUEST}")
             assert answer.status == status
+
+
+def test_files_that_have_changed_since_are_no_secret(tmp_path: Path) -> None:
+    host, made = loopback_address(), [certificate("a.test", serial=serial) for serial in (1, 2)]
+
+    def put(each: Certificate) -> None:
+        (tmp_path / "a.crt").write_bytes(each.chain_pem)
+        (tmp_path / "a.key").write_bytes(each.key_pem)
+
+    put(made[0])
+    files = {"gatewayproxy.io/cert-file": "a.crt", "gatewayproxy.io/key-file": "a.key"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "annotations": files}}
+    web = listener("web", 8443, "HTTPS", tls={"certificateRefs": [{"name": "a"}]})
+    write(tmp_path, gateway("gw", host, web), http_route("app", "app"), service("app", f"{host}:1"), secret)
+    with running(tmp_path, workers=1) as process:
+        put(made[1])
+        told: Any = Site(tmp_path, process).ask("https://a.test:8443/").json
+        assert told["note"].startswith("files that manifests name, such as certificates, have changed")
+        assert process.reload()["result"] == "applied"
+        told = Site(tmp_path, process).ask("https://a.test:8443/").json
+        assert (told["note"], told["generation"]) == ("", 2)
