@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayproxy.cli import main
 from gatewayproxy.dataplane.misses import MAX_MISSES
-from tests.support.manifests import gateway, listener, write
+from tests.support.manifests import gateway, listener, service, tcp_route, write
 from tests.support.peers import require
 from tests.support.process import Gateway, http_get, loopback_address, running
+from tests.support.threaded_backend import backend
 
 FLOOD = 30_000
 MAX_GROWTH_KIB = 12_000  # of a worker's memory under the flood
@@ -104,6 +105,23 @@ def test_hits_are_summed_over_workers_and_kept_across_reloads(served: Served) ->
     served.gateway.reload()
     assert served.metrics("gatewayproxy_rule_generation") == {"0": 2, "1": 3, "beta": 2}
     assert served.rules()["beta"] == after["beta"]
+
+
+def test_streams_are_hits_while_they_last_and_afterwards(tmp_path: Path) -> None:
+    host = loopback_address()
+    with backend() as app:
+        tcp = tcp_route("t", "app", section="tcp")
+        write(tmp_path, gateway("gw", host, listener("tcp", 8080, "TCP")), tcp, service("app", app.endpoint))
+        with running(tmp_path) as gw:
+            served = Served(gw, host, tmp_path, tmp_path)
+            assert served.rules()["0"]["hits"] == 0
+            with socket.create_connection((host, 8080), timeout=10) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert sock.recv(9) == b"HTTP/1.1 "
+                counts = served.rules()["0"]
+                assert (counts["kind"], counts["hits"], counts["active"]) == ("TCPRoute", 1, 1)
+            gw.wait_until(lambda: served.rules()["0"]["active"] == 0, "the end of the stream")
+            assert served.rules()["0"]["hits"] == 1
 
 
 def test_a_worker_that_dies_takes_no_hits_along_that_were_looked_at(served: Served) -> None:
