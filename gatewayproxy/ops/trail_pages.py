@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -19,6 +20,8 @@ from gatewayproxy.ops.rules import LOOK_S, RuleState
 from gatewayproxy.ops.snapshot import MissName, MissRow, Snapshot
 
 __all__ = ["TrailPages"]
+
+log = logging.getLogger(__name__)
 
 MAX_SHOWN: Final = 128  # misses on the page
 _JSON: Final = "application/json"
@@ -41,7 +44,10 @@ class TrailPages:
         """Look at the counters, again and again."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await self._total()
+            try:
+                await self._total()
+            except Exception as error:  # the gateway serves on, and the next look may work
+                log.error("look_failed", exc_info=error)
 
     async def _total(self) -> Snapshot:
         async with self._turn:
