@@ -100,11 +100,26 @@ def test_P3_a_second_x_forwarded_proto_is_told() -> None:
     assert not any("X-Forwarded-Proto" in each.message for each in told(found, "HTTPRoute default/sets"))
 
 
-@pytest.mark.parametrize("kind", ["ProxyGateway", "ProxyRoute", "ProxyPolicy"])
-def test_P3_objects_of_another_proxy_are_not_passed_over_in_silence(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "instead"),
+    [
+        ("ProxyGateway", "kind: Gateway "),
+        ("ProxyRoute", "kind: HTTPRoute "),
+        ("ProxyPolicy", "nothing that it asks for"),
+    ],
+)
+def test_P3_objects_of_another_proxy_are_not_passed_over_in_silence(kind: str, instead: str) -> None:
     found = compiled(f"apiVersion: novaedge.io/v1alpha1\nkind: {kind}\nmetadata: {{name: edge}}\nspec: {{}}\n")
     (problem,) = told(found, f"{kind} default/edge", "kind")
     assert "not known here, passed over" in problem.message
+    assert instead in problem.hint
+
+
+def test_P3_a_parent_of_another_proxys_kind_is_told_with_the_kind_to_name() -> None:
+    parent = "parentRefs: [{group: novaedge.io, kind: ProxyGateway, name: gw}]"
+    (problem,) = told(compiled(GATEWAY + HTTP, route("a", parent)), "HTTPRoute default/a", "spec.parentRefs[0]")
+    assert problem.message == "parents of kind novaedge.io/ProxyGateway are not supported, ignored"
+    assert problem.hint == "write kind: Gateway of the Gateway API in its place"
 
 
 @pytest.mark.parametrize(
