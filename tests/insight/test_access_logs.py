@@ -65,8 +65,15 @@ FOREIGN = [
 @pytest.mark.parametrize("write", [json_line, text_line])
 @pytest.mark.parametrize(
     "record",
-    [RECORD, REFUSED, RECORD._replace(target=b'/a"b\\ \xe9', grpc_status="0"), RECORD._replace(host=b"")],
-    ids=["taken", "refused", "escapes", "no host"],
+    [
+        RECORD,
+        REFUSED,
+        RECORD._replace(target=b'/a"b\\ \xe9', grpc_status="0"),
+        RECORD._replace(host=b""),
+        REFUSED._replace(detail="host ok, 3 rules, closest shop/api#1 failed header x (absent)"),
+        REFUSED._replace(detail='said "no" \\ 1 - -'),
+    ],
+    ids=["taken", "refused", "escapes", "no host", "a cause", "a cause with escapes"],
 )
 def test_what_we_log_is_read_back(write: object, record: AccessRecord) -> None:
     assert callable(write)
@@ -79,6 +86,14 @@ def test_what_we_log_is_read_back(write: object, record: AccessRecord) -> None:
     assert request.version == record.protocol.partition("/")[2]
     assert request.server_name == (b"shop.example" if request.tls and record.host else None)
     assert logged[1:] == (record.status, TIME, record.route, record.rule, record.reason)
+
+
+def test_lines_of_words_without_a_cause_are_read() -> None:
+    """Those of versions before it was there."""
+    line = text_line(REFUSED, TIME).removesuffix(" -\n").encode()
+    logged = parse_line(line)
+    assert logged is not None
+    assert (logged.status, logged.reason, logged.request.target) == (404, "no_rule", b"/cart?full=1")
 
 
 @pytest.mark.parametrize("write", [json_line, text_line])

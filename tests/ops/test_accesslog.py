@@ -41,6 +41,15 @@ def test_a_stream_has_no_request_fields_and_a_refusal_says_why() -> None:
     assert (line["reason"], line["detail"], line["host"]) == ("unknown_sni", "no route", "app.example")
 
 
+@pytest.mark.parametrize(
+    ("detail", "ends"),
+    [("", " -\n"), ('host ok, "no"', ' "host ok, \\"no\\""\n')],
+    ids=["absent", "with quotes"],
+)
+def test_a_line_of_words_ends_with_the_cause_in_quotes(detail: str, ends: str) -> None:
+    assert text_line(RECORD._replace(detail=detail), TIME).endswith(f" abc -{ends}")
+
+
 @pytest.mark.parametrize("name", ["method", "host", "target", "request_id", "client", "detail"])
 @pytest.mark.parametrize("form", [json_line, text_line], ids=["json", "text"])
 def test_what_a_peer_sends_cannot_break_or_forge_a_line(form: object, name: str) -> None:
