@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import ConfigError
+from gatewayproxy.model.codes import Code
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.source import MAX_SOURCE_BYTES, Source
 from gatewayproxy.model.status import Problem, Severity
@@ -103,7 +104,10 @@ class _Reading:
         self.sources.append(Source(file, text))
 
     def _problem(self, file: str, message: str, hint: str) -> None:
-        problem = Problem(origin=Origin(file), severity=Severity.ERROR, key=None, field="", message=message, hint=hint)
+        problem = Problem(
+            origin=Origin(file), severity=Severity.ERROR, key=None, field="", message=message, hint=hint,
+            code=Code.MALFORMED,
+        )  # fmt: skip
         self.problems.append(problem)
 
 
