@@ -327,7 +327,9 @@ def test_what_no_line_says_may_be_said_for_all(
     assert test["request"] == {"url": "http://shop.example/cart"}
 
 
-@pytest.mark.parametrize(("name", "content"), [("none.log", None), ("cut.gz", gzip.compress(b"a" * 999)[:-9])])
+@pytest.mark.parametrize(
+    ("name", "content"), [("none.log", None), ("cut.gz", gzip.compress(b"a" * 999)[:-9])], ids=["absent", "cut gzip"]
+)
 def test_a_log_that_cannot_be_read_is_told(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None
 ) -> None:
