@@ -114,7 +114,7 @@ class Replay:
     def _learn(self, sketcher: Sketcher, sketch: Sketch, number: int) -> Tally:
         if len(self._known[self._form]) >= KEPT_SKETCHES:
             self._forget()
-        return self._tally(sketcher.read(sketch), number)
+        return self._tally(sketcher.read(sketch, self._host), number)
 
     def _forget(self) -> None:
         """Let go of the sketches, and of rare misses."""
@@ -122,7 +122,8 @@ class Replay:
         counts = self.counts
         for (tally, listener, host, method, path), missed in self._missed.items():
             key = MissKey(listener, host, method, path, tally.case)
-            counts.missed.setdefault(key, Tally(tally.case, missed.witness)).add(missed)
+            if counts.missed.setdefault(key, missed) is not missed:
+                counts.missed[key].add(missed)
         self._missed.clear()
         counts.prune()
         for known in self._known.values():

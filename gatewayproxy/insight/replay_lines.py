@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from gatewayproxy.insight.access_logs import Logged, captured_host, foreign_request, own_request
-from gatewayproxy.insight.requests import Kind
+from gatewayproxy.insight.access_logs import Logged, captured_host, own_request
+from gatewayproxy.insight.requests import Kind, Request, server_name_for
 
 __all__ = ["LOGGED_FIELDS", "Sketch", "Sketcher", "sketchers"]
 
@@ -33,7 +33,7 @@ class Sketcher(NamedTuple):
     """How lines of one form are sketched: group 1 of *pattern*, matched in full, is the time, the others the sketch."""
 
     pattern: re.Pattern[bytes]
-    read: Callable[[Sketch], Logged]  # the time is left out
+    read: Callable[[Sketch, bytes], Logged]  # the time is left out; with the host of requests that name none
 
 
 def sketchers(fields: frozenset[bytes], *, queries: bool) -> dict[str, Sketcher]:
@@ -53,7 +53,7 @@ _WORD: Final = rb'"[^"\\]*"'
 _FIELD: Final = rb'"[ !#-\[\]-~]*"'  # a field value without escapes: one that no grammar refuses
 
 
-def _json(sketch: Sketch) -> Logged:
+def _json(sketch: Sketch, _host: bytes) -> Logged:
     protocol, listener, route, rule, method, target, status, host, reason = sketch
     scheme, _, version = (protocol or b"").decode("latin-1").partition("/")
     request = own_request(
@@ -67,37 +67,43 @@ def _text(word: bytes | None) -> str:
     return (word or b"").decode("latin-1")
 
 
-def _words(sketch: Sketch) -> Logged:
-    protocol, method, target, host, status, reason, listener, route, rule = (_plain(each) for each in sketch)
-    return _json((protocol, listener, route, rule, method, target, status, host, reason))
+def _words(sketch: Sketch, host: bytes) -> Logged:
+    protocol, method, target, named, status, reason, listener, route, rule = (_plain(each) for each in sketch)
+    return _json((protocol, listener, route, rule, method, target, status, named, reason), host)
 
 
 def _plain(word: bytes | None) -> bytes:
     return b"" if word is None or word == b"-" else word.replace(b"\\u0020", b" ")
 
 
-def _combined(sketch: Sketch) -> Logged:
-    method, target, version, status = (each or b"" for each in sketch)
-    request = foreign_request(method=method, target=target, version=version, authority=b"", client=b"")
-    return Logged(request, int(status))
+def _foreign(
+    method: bytes | None, target: bytes, version: bytes, authority: bytes, *, tls: bool | None = None
+) -> Request:
+    """Return what `access_logs.foreign_request` does. PERF: of an origin-form target, 2.0 -> 1.2 us."""
+    path, _, query = target.partition(b"?")
+    name = server_name_for(authority) if tls is not False else None
+    short = "2" if version[:1] in (b"2", b"3") else version.decode("ascii")
+    return Request(Kind.HTTP, 0, "", "", tls, name, short, method or b"", authority, target, path, query)
 
 
-def _envoy(sketch: Sketch) -> Logged:
-    method, target, version, status, authority = (each or b"" for each in sketch)
-    host = b"" if authority == b"-" else authority
-    request = foreign_request(method=method, target=target, version=version, authority=host, client=b"")
-    return Logged(request, int(status))
+def _combined(sketch: Sketch, host: bytes) -> Logged:
+    method, target, version, status = sketch
+    return Logged(_foreign(method, target or b"", version or b"", host), int(status or 0))
 
 
-def _haproxy(sketch: Sketch) -> Logged:
-    tls, status, captured, method, target, version = (each or b"" for each in sketch)
-    request = foreign_request(
-        method=method, target=target, version=version, authority=captured_host(captured), client=b"", tls=tls == b"~"
-    )
-    return Logged(request, max(int(status), 0))
+def _envoy(sketch: Sketch, host: bytes) -> Logged:
+    method, target, version, status, named = sketch
+    authority = named if named and named != b"-" else host
+    return Logged(_foreign(method, target or b"", version or b"", authority), int(status or 0))
 
 
-_SKETCHES: Final[dict[str, tuple[bytes, Callable[[Sketch], Logged]]]] = {
+def _haproxy(sketch: Sketch, host: bytes) -> Logged:
+    tls, status, captured, method, target, version = sketch
+    authority = captured_host(captured or b"") or host
+    return Logged(_foreign(method, target or b"", version or b"", authority, tls=tls == b"~"), max(int(status or 0), 0))
+
+
+_SKETCHES: Final[dict[str, tuple[bytes, Callable[[Sketch, bytes], Logged]]]] = {
     "json": (
         rb'\{"time":"([^"\\]*)","protocol":"(https?/[0-9.]+)","listener":"([^"\\]*)","route":"([^"\\]*)",'
         rb'"rule":"([^"\\]*)","backend":%b,"endpoint":%b,"client":%b,"method":"([^"\\]*)","target":"TARGET",'
