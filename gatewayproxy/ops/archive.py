@@ -50,6 +50,7 @@ def open_archive(folder: str | None, bounds: Bounds) -> Archive:
         for problem in problems:
             log.warning("history_file_unreadable", extra=logs.fields(problem=problem, hint="remove it"))
         history.recall(generations)
+        history.flush()  # removes what is beyond the bounds
         log.info("history_read", extra=logs.fields(folder=folder, generations=len(history.generations)))
     return Archive(history)
 
@@ -64,6 +65,7 @@ class Archive:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self._writing = asyncio.Lock()
 
     def refuse_reverted(self, digest: str, cause: Cause) -> None:
         """Raise RevertedError where the guard took back what *digest* names, unless it is wanted by its number."""
@@ -83,7 +85,7 @@ class Archive:
         except OSError as error:
             raise ConfigError(f"generation {number} cannot be read: {error}", hint="choose another one") from error
 
-    async def keep(self, number: int, cause: Cause, head: Mapping[str, Any], documents: bytes) -> None:
+    def keep(self, number: int, cause: Cause, head: Mapping[str, Any], documents: bytes) -> None:
         """Keep what a compilation made, which serves as *number*."""
         told = {name: head[name] for name in ("input", "digest", "objects", "rules", "errors", "warnings", "held")}
         generation = Generation(
@@ -95,32 +97,22 @@ class Archive:
             document_bytes=len(documents),
             **told,
         )
-        await self._write(self.history.add, generation, documents)
-        await self._want_again(cause)
+        self.history.add(generation, documents)
+        self.history.unmark(cause.of)
 
-    async def confirm(self, number: int, cause: Cause, head: Mapping[str, Any], documents: bytes) -> None:
+    def confirm(self, number: int, cause: Cause, head: Mapping[str, Any], documents: bytes) -> None:
         """Take note that other documents mean what *number* does, which goes on serving."""
         known = {each.number: each for each in self.history.generations}.get(number)
         if known is not None and known.input != head["input"]:
             same = replace(known, input=head["input"], document_bytes=len(documents), reverted=None)
-            await self._write(self.history.add, same, documents)
-        await self._want_again(cause)
+            self.history.add(same, documents)
+        self.history.unmark(cause.of)
 
-    async def mark_reverted(self, number: int, how: Mapping[str, Any]) -> None:
-        """Take note that the guard took *number* back."""
-        await self._write(self.history.mark_reverted, number, how)
-
-    async def unmark(self, number: int) -> None:
-        """Take note that *number* is in force after all."""
-        await self._write(self.history.unmark, number)
-
-    async def _want_again(self, cause: Cause) -> None:
-        if cause.of and any(each.number == cause.of and each.reverted for each in self.history.generations):
-            await self._write(self.history.unmark, cause.of)
-
-    async def _write(self, change: Any, *args: Any) -> None:
+    async def flush(self) -> None:
+        """Write what is new; a failure is in the log, and it is tried again with the next one."""
         try:
-            await asyncio.to_thread(change, *args)
+            async with self._writing:
+                await asyncio.to_thread(self.history.flush)
         except OSError as error:
-            hint = "check room and permissions of --history-dir; what was not written ends with this run"
+            hint = "check room and permissions of --history-dir; what cannot be written ends with this run"
             log.error("history_not_written", extra=logs.fields(error=str(error), hint=hint))

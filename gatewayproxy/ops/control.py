@@ -105,7 +105,9 @@ class Control:
         async with self._turn:
             if cause.instead_of and (self.table is None or self.table.generation != cause.instead_of):
                 return {"result": "overtaken"}
-            return await self._reload(cause)
+            report = await self._reload(cause)
+            await self._archive.flush()
+            return report
 
     async def _reload(self, cause: Cause) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -178,7 +180,7 @@ class Control:
         self._compiler.adopt(answer)
         self.rolled_back_to = cause.of
         keep = self._archive.keep if report["result"] == "applied" else self._archive.confirm
-        await keep(self.table.generation if self.table is not None else 0, cause, head, answer.memory)
+        keep(self.table.generation if self.table is not None else 0, cause, head, answer.memory)
 
     async def _compile_and_bind(self, cause: Cause) -> tuple[Answer, dict[BindKey, str]]:
         """Compile and bind; compile again where a port cannot be bound, so that the status says so."""

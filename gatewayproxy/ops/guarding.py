@@ -156,7 +156,8 @@ class Guard:
             "back_to": watch.good, "at": now(), "subject": verdict.subject, "p": verdict.p,
             "before": verdict.before._asdict(), "after": verdict.after._asdict(),
         }  # fmt: skip
-        await self._archive.mark_reverted(watch.generation, how)  # first: no reload may come between with the same
+        history = self._archive.history
+        history.mark_reverted(watch.generation, how)  # first: no reload may come between with the same
         cause = Cause("guard", of=watch.good, documents=watch.documents, instead_of=watch.generation)
         result = (await self._control.reload(cause))["result"]
         if result in ("applied", "unchanged"):
@@ -164,7 +165,8 @@ class Guard:
             self.reverts += 1
         elif result == "failed" and watch.tries == _MOST_TRIES:
             self._watch = None
-            await self._archive.unmark(watch.generation)
+            history.unmark(watch.generation)
+            await self._archive.flush()
             hint = "the reload that made things worse stays in force; roll back by hand: gatewayproxy history"
             log.error("guard_failed", extra=logs.fields(generation=watch.generation, hint=hint))
 

@@ -1,7 +1,7 @@
 """The history: every generation that was accepted, with the documents it was compiled from, oldest first.
 
 Bounded by number and bytes; beyond, the oldest goes, but never the newest. Documents are opaque bytes (`ops.memory`),
-kept here or, with a `HistoryFolder`, in files: writing and reading those is the caller's to do beside the event loop.
+kept here or, with a `HistoryFolder`, in files: `flush` writes and `documents` reads those, beside the event loop.
 """
 
 from __future__ import annotations
@@ -79,20 +79,22 @@ class Shelf(Protocol):
 class _Entry:
     generation: Generation
     documents: bytes | None  # None: on the shelf
+    dirty: bool  # the shelf does not know what is known here
 
 
 @dataclass(slots=True)
 class History:
-    """Generations by number, ascending."""
+    """Generations by number, ascending. Nothing but `documents` and `flush` touches the shelf."""
 
     bounds: Bounds
     shelf: Shelf | None = None
     _entries: dict[int, _Entry] = field(default_factory=dict)
+    _dropped: list[int] = field(default_factory=list)  # and on the shelf still
 
     def recall(self, generations: list[Generation]) -> None:
-        """Take what the shelf holds already, and drop what is beyond the bounds."""
+        """Take what the shelf holds already."""
         for each in sorted(generations, key=lambda each: each.number):
-            self._entries[each.number] = _Entry(each, None)
+            self._entries[each.number] = _Entry(each, None, dirty=False)
         self._trim()
 
     @property
@@ -123,27 +125,37 @@ class History:
         return self.shelf.get(number)
 
     def add(self, generation: Generation, documents: bytes) -> None:
-        """Keep *generation*, in the place of one with its number.
-
-        Raise OSError where the shelf fails: it is kept in memory then.
-        """
-        self._entries[generation.number] = entry = _Entry(generation, documents)
-        try:
-            if self.shelf is not None:
-                self.shelf.put(generation, documents)
-                entry.documents = None
-        finally:
-            self._trim()
+        """Keep *generation*, in the place of one with its number."""
+        self._entries[generation.number] = _Entry(generation, documents, dirty=True)
+        self._trim()
 
     def mark_reverted(self, number: int, how: Mapping[str, Any]) -> None:
-        """Take note that the guard took *number* back: its input is not tried again. OSError as `add`."""
-        if number in self._entries:
-            self.add(replace(self.find(number), reverted=how), self.documents(number))
+        """Take note that the guard took *number* back: its input is not tried again."""
+        self._mark(number, how)
 
     def unmark(self, number: int) -> None:
-        """Forget that *number* was reverted: somebody wants it nevertheless. OSError as `add`."""
-        if self.find(number).reverted is not None:
-            self.add(replace(self.find(number), reverted=None), self.documents(number))
+        """Forget that *number* was reverted: somebody wants it nevertheless."""
+        self._mark(number, None)
+
+    def _mark(self, number: int, how: Mapping[str, Any] | None) -> None:
+        entry = self._entries.get(number)
+        if entry is not None and entry.generation.reverted != how:
+            entry.generation = replace(entry.generation, reverted=how)
+            entry.dirty = True
+
+    def flush(self) -> None:
+        """Have the shelf hold what is known here; raise OSError where it cannot: it is in memory, and tried again."""
+        if self.shelf is None:
+            return
+        while self._dropped:
+            self.shelf.drop(self._dropped.pop())
+        for entry in list(self._entries.values()):
+            if entry.dirty:
+                number = entry.generation.number
+                self.shelf.put(
+                    entry.generation, entry.documents if entry.documents is not None else self.shelf.get(number)
+                )
+                entry.dirty, entry.documents = False, None
 
     def reverted_with(self, digest: str) -> Generation | None:
         """Return the newest generation with input *digest* if the guard took it back."""
@@ -161,5 +173,4 @@ class History:
             if len(self._entries) <= self.bounds.generations and total <= self.bounds.n_bytes:
                 return
             total -= self._entries.pop(number).generation.document_bytes
-            if self.shelf is not None:
-                self.shelf.drop(number)
+            self._dropped.append(number)

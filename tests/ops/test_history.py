@@ -24,6 +24,7 @@ def generation(number: int, *, n_bytes: int = 10, **rest: object) -> Generation:
 def filled(history: History, *numbers: int, n_bytes: int = 10) -> History:
     for number in numbers:
         history.add(generation(number, n_bytes=n_bytes), b"%d" % number)
+    history.flush()
     return history
 
 
@@ -31,17 +32,23 @@ def numbers_of(history: History) -> list[int]:
     return [each.number for each in history.generations]
 
 
-class FullShelf:
-    """A disk without room."""
+class Shelf:
+    """A disk that may be without room."""
+
+    def __init__(self) -> None:
+        self.full = True
+        self.files: dict[int, bytes] = {}
 
     def put(self, generation: Generation, documents: bytes) -> None:
-        raise OSError("no space left")
+        if self.full:
+            raise OSError("no space left")
+        self.files[generation.number] = documents
 
     def get(self, number: int) -> bytes:
-        raise AssertionError("nothing was put")
+        return self.files[number]
 
     def drop(self, number: int) -> None:
-        pass
+        self.files.pop(number, None)
 
 
 # --- as a value
@@ -90,12 +97,18 @@ def test_the_last_good_generation_was_not_taken_back() -> None:
     assert History(ROOMY).last_good() is None
 
 
-def test_what_cannot_be_written_is_kept_in_memory() -> None:
-    history = History(Bounds(2, 1 << 20), FullShelf())
+def test_what_cannot_be_written_is_kept_in_memory_and_written_later() -> None:
+    shelf = Shelf()
+    history = History(Bounds(2, 1 << 20), shelf)
     for number in (1, 2, 3):
+        history.add(generation(number), b"%d" % number)
         with pytest.raises(OSError, match="no space"):
-            history.add(generation(number), b"%d" % number)
+            history.flush()
     assert numbers_of(history) == [2, 3]
+    assert history.documents(3) == b"3"
+    shelf.full = False
+    history.flush()
+    assert shelf.files == {2: b"2", 3: b"3"}
     assert history.documents(3) == b"3"
 
 
@@ -120,6 +133,7 @@ def test_it_outlives_the_process_and_is_for_the_owner_alone(tmp_path: Path) -> N
     first, _ = reopened(path)
     filled(first, 1, 2)
     first.mark_reverted(2, HOW)
+    first.flush()
     close(first)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {0o600}
@@ -135,6 +149,7 @@ def test_files_beyond_the_bounds_are_removed(tmp_path: Path) -> None:
     filled(history, 1, 2, 3)
     fewer = History(Bounds(1, 1 << 20), history.shelf)
     fewer.recall(history.generations)
+    fewer.flush()
     assert [file.name for file in tmp_path.iterdir()] == ["00000003.generation"]
     close(history)
 

@@ -33,8 +33,9 @@ def request(number: int, *, digest: str = "", again: bool = False) -> dict[str, 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of one of config/'s folders, with a Secret that has its key inside."""
-    copy = tmp_path / request.param
-    shutil.copytree(CONFIG / request.param, copy)
+    name: str = request.param
+    copy = tmp_path / name
+    shutil.copytree(CONFIG / name, copy)
     (copy / "own-key.yaml").write_text(yaml.safe_dump(tls_secret("own-key", certificate("own.test"))))
     return copy
 
