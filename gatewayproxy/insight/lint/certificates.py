@@ -101,10 +101,16 @@ def _may_solve(issuer: Foreign, host: str) -> bool:
 
 def _selects(solver: Mapping[str, object], host: str) -> bool:
     selector = solver.get("selector")
-    if not isinstance(selector, Mapping) or not (selector.get("dnsNames") or selector.get("dnsZones")):
+    names, zones = (_texts(selector, key) for key in ("dnsNames", "dnsZones"))
+    if not (names or zones):
         return True
-    names, zones = ([str(each) for each in selector.get(key) or ()] for key in ("dnsNames", "dnsZones"))
     return host in names or any(host.removeprefix("*.") == zone or host.endswith(f".{zone}") for zone in zones)
+
+
+def _texts(tree: object, key: str) -> list[str]:
+    """Return the strings of a list in a tree that nobody has checked."""
+    written = tree.get(key) if isinstance(tree, Mapping) else None
+    return [each for each in written if isinstance(each, str)] if isinstance(written, list) else []
 
 
 # --- TLS that ends here beside TLS that passes through
