@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["MAX_PAIRS", "ShadowCounts", "expose"]
+__all__ = ["MAX_PAIRS", "MAX_SAMPLES", "ShadowCounts", "expose"]
 
 MAX_PAIRS: Final = 200  # (listener, did, would); beyond, the rest is summed under "(other)"
 MAX_SAMPLES: Final = 6  # of a pair
