@@ -19,6 +19,9 @@ from gatewayproxy.insight.texts import How, Test, Texts
 __all__ = ["EMPTY", "UNKNOWN", "Nothing", "example"]
 
 
+MAX_EXCEPTIONS: Final = 100  # patterns that a text must not match; beyond, what the first guess is not is UNKNOWN
+
+
 class Nothing(Enum):
     """Why there is no example."""
 
@@ -74,8 +77,17 @@ def _hosts() -> Iterator[bytes]:
     yield from (b"other%d.example" % number for number in range(2, 50))
 
 
-@lru_cache(maxsize=4_096)  # the same sets are asked for again and again, in other hosts and behind other conditions
 def _searched(part: str, texts: Texts) -> bytes | Nothing:
+    """Return a text of *texts* that a search finds."""
+    # PERF: most exceptions are none of what is to hold, whose own example does: 100 patterns, 6.8 -> 0.9 s.
+    wide = _search(part, Texts(texts.holds))
+    if not isinstance(wide, bytes) or texts.has(wide):
+        return wide
+    return _search(part, texts) if sum(test.is_open for test in texts.fails) <= MAX_EXCEPTIONS else UNKNOWN
+
+
+@lru_cache(maxsize=4_096)  # the same sets are asked for again and again, in other hosts and behind other conditions
+def _search(part: str, texts: Texts) -> bytes | Nothing:
     for shape in _SHAPES[part]:
         language = Language()
         try:
