@@ -136,13 +136,19 @@ class Slot:
 
     async def _catch_up(self) -> None:
         async with self._loading:
-            table = self._in_force()
-            while table is not None and self.serving is not table and not self._draining:
-                await self._load(table)
-                await self._apply()
-                table = self._in_force()
+            await self._bring_up()
             if self.in_shadow() is not None and not self._draining:
                 await self._cast_shadow()
+
+    async def _bring_up(self) -> dict[str, Any] | None:
+        """Have the worker serve the table in force; return its report, None if it does already."""
+        report = None
+        table = self._in_force()
+        while table is not None and self.serving is not table and not self._draining:
+            await self._load(table)
+            report = await self._apply()
+            table = self._in_force()
+        return report
 
     async def cast_shadow(self) -> str:
         """Have the worker decide on `in_shadow`, or no longer; return why it does not, "" if it does or will."""
@@ -182,13 +188,18 @@ class Slot:
         return True
 
     async def commit(self) -> dict[str, Any] | None:
-        """Have the worker serve what it prepared; return its report, None if it died."""
+        """Have the worker serve what it prepared; return its report, None if it died.
+
+        A worker that began meanwhile has taken the table in force instead of what it was to prepare, and may be behind.
+        """
         async with self._loading:
-            if self._prepared is None:
-                return None
             try:
-                return await self._apply()
+                return await self._apply() if self._prepared is not None else await self._bring_up()
             except WorkerDied:
+                return None
+            except HandoverError as error:
+                log.error("worker_not_serving", extra=logs.fields(slot=self.index, error=str(error)))
+                self.kill()
                 return None
 
     def discard(self) -> None:

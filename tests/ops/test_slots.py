@@ -65,6 +65,20 @@ async def test_a_table_serves_only_after_the_commit() -> None:
         assert held.slot.serving is table
 
 
+async def test_a_worker_that_began_between_the_two_steps_serves_the_newer_table_too() -> None:
+    async with _living() as held:
+        older, newer = _table(1), _table(2)
+        assert await held.slot.prepare(newer)
+        held.table = older
+        await held.slot._catch_up()  # as a successor does that starts now
+        assert held.slot.serving is older
+        held.table = newer
+        report = await held.slot.commit()
+        assert report is not None
+        assert report["generation"] == 2
+        assert held.slot.serving is newer
+
+
 async def test_a_table_that_cannot_be_assembled_is_refused_and_the_worker_lives_on() -> None:
     async with _living() as held:
         first = _table(1)
