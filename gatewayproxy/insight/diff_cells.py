@@ -28,14 +28,14 @@ from gatewayproxy.routing.table import Candidate, RouteEntry, VirtualHost
 
 __all__ = ["MAX_CELLS", "Cell", "Chain", "End", "Key", "Place", "Side", "Step", "TooMany", "cells", "parts", "places"]
 
-MAX_CELLS: Final = 20_000  # splits of one virtual host; beyond, its differences are not told apart
+MAX_CELLS: Final = 20_000  # splits of one virtual host, large ones counted as several; beyond, it is not examined
 
 End = RouteEntry | Outcome  # an Outcome: what becomes of requests that no entry takes
 Key = Callable[[End], int]  # equal for what does the same
 
 
 class TooMany(Exception):
-    """Two virtual hosts differ in more ways than MAX_CELLS."""
+    """Telling apart what two virtual hosts do takes more than MAX_CELLS."""
 
 
 class Side(NamedTuple):
@@ -224,7 +224,7 @@ def _split(old: Chain, new: Chain, key: Key, budget: list[int]) -> Iterator[Cell
             found[node] = [Cell(region, before[0].end, after[0].end)]
             continue
         # What a split costs grows with the conditions that are left, times the exceptions that each is held against.
-        budget[0] -= 1 + (len(before) + len(after)) * len(region.of(condition.dim).fails) // 1_000
+        budget[0] -= 1 + (len(before) + len(after)) * len(region.of(condition.dim).fails) // 500
         if budget[0] < 0:
             raise TooMany
         parts = [_narrowed(region, condition, passes) for passes in (False, True)]
