@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import GatewayDraft, ListenerDraft
-from gatewayproxy.compiler.resolve.hostnames import intersect
+from gatewayproxy.compiler.resolve.hostnames import covers, intersect
 from gatewayproxy.compiler.resolve.overlaps import names_cover
 from gatewayproxy.compiler.resolve.routes import RouteDraft
 from gatewayproxy.model.codes import Code
@@ -109,14 +109,16 @@ def _plain(match: Match | GRPCMatch) -> Match | GRPCMatch:
 
 
 def _tell_uncertified(
-    served: Iterable[ListenerDraft], drafts: Mapping[ResourceKey, RouteDraft], findings: Findings
+    served: Mapping[ListenerDraft, GatewayDraft], drafts: Mapping[ResourceKey, RouteDraft], findings: Findings
 ) -> None:  # fmt: skip
-    for listener in served:
+    for listener, gateway in served.items():
         names = [name for certificate in listener.certificates for name in certificate.names]
         for attachment in listener.attachments if listener.terminates and names else ():
             # A listener's own name is told where the listener is judged.
             hosts = [host for host, _ in attachment.hostnames if host not in ("", listener.hostname)]
-            bare = [host for host in hosts if not names_cover(names, host)]
+            bare = [
+                host for host in hosts if not names_cover(names, host) and not _is_elsewhere(host, listener, gateway)
+            ]
             if bare:
                 draft = drafts[attachment.route.key]
                 message = (
@@ -126,6 +128,17 @@ def _tell_uncertified(
                 findings.warn(
                     draft.spec.meta.origin, draft.spec.meta.key, "spec.hostnames", message, hint, Code.UNCERTIFIED
                 )
+
+
+def _is_elsewhere(host: str, listener: ListenerDraft, gateway: GatewayDraft) -> bool:
+    """Tell whether a narrower listener of the port has all of *host*: no handshake for it comes to *listener*."""
+    return any(
+        other.bind_port == listener.bind_port
+        and other.hostname != listener.hostname
+        and covers(listener.hostname, other.hostname)
+        and covers(other.hostname, host)
+        for other in gateway.serving()
+    )
 
 
 # --- redirects to https that no listener answers

@@ -11,7 +11,7 @@ from gatewayproxy.model.names import ListenerKey
 from gatewayproxy.model.plan import Certificate, Listener, Plan
 from gatewayproxy.model.protocols import Protocol
 from gatewayproxy.model.status import StatusReport
-from tests.support.lints import gateway, secret, told
+from tests.support.lints import gateway, route, secret, service, told
 from tests.support.plans import table_of
 
 WILDCARD = '{name: https, port: 443, protocol: HTTPS, hostname: "*.example", tls: {certificateRefs: [{name: cert}]}}'
@@ -98,3 +98,14 @@ def test_passthrough_of_a_name_that_a_certificate_beside_it_holds_for_is_told(ho
     found = told("GW208", gateway(WILDCARD, passthrough), secret("*.example"))
     assert len(found) == n
     assert not told("GW208", gateway(WILDCARD, passthrough.replace("443", "8443")), secret("*.example"))
+
+
+def test_a_name_that_a_narrower_listener_has_needs_no_certificate_of_the_wider_one() -> None:
+    narrow = (
+        '{name: narrow, port: 443, protocol: HTTPS, hostname: "*.a.example", tls: {certificateRefs: [{name: own}]}}'
+    )
+    routed = route(hosts='"*.a.example"')
+    secrets = (secret("*.example"), secret("*.a.example", "own"), service())
+    assert not told("GW201", gateway(WILDCARD, narrow), *secrets, routed)
+    assert told("GW201", gateway(WILDCARD, narrow.replace("443", "8443")), *secrets, routed)
+    assert told("GW201", gateway(WILDCARD, narrow), *secrets, route(hosts='"*.b.example"'))
