@@ -17,7 +17,6 @@ __all__ = ["misses_text", "never_hit", "rules_text"]
 Tree = Mapping[str, Any]
 _GAP: Final = "   "
 _RULES_HEAD: Final = ("ROUTE", "RULE", "LISTENER", "HITS", "ACTIVE", "LAST HIT", "SINCE", "GENERATION")
-_REASONS: Final = {"no_rule": "no rule of the host matched", "no_route": "no route had the host"}
 
 
 def rules_text(rules: Sequence[Tree], *, now: float) -> str:
@@ -46,9 +45,15 @@ def never_hit(rules: Iterable[Tree]) -> list[Tree]:
 def misses_text(page: Tree, *, now: float) -> str:
     """Return /misses: a few lines for each, the most frequent first; *now* is Unix seconds."""
     answers = page["answers"]
-    lines = [f"{_counted(answers[name])}: {text}" for name, text in _REASONS.items() if answers[name]]
+    lines = []
+    if n := answers["no_rule"]:
+        lines.append(f"{n} request{'' if n == 1 else 's'} answered 404: no rule of the host matched")
+    if n := answers["no_route"]:  # of TCP and TLS listeners, too
+        lines.append(f"{n} without a route: requests are answered 404, connections end")
     for each in page["misses"]:
         lines += ["", *_miss(each, page["generation"], now)]
+    if page["misses"]:
+        lines += ["", "gatewayproxy explain -- URL tells the whole of one, and routes that no listener has"]
     return "".join(f"{_printable(line)}\n" for line in lines)
 
 
@@ -61,10 +66,6 @@ def _miss(miss: Tree, generation: int, now: float) -> Iterator[str]:
         yield f"    -> {miss['fix']}"
     old = f", by generation {miss['generation']}" if miss["generation"] != generation else ""
     yield f"    on {miss['listener']}, last {_ago(miss['last'], now)}{old}"
-
-
-def _counted(n: int) -> str:
-    return f"{n} request{'' if n == 1 else 's'} answered 404"
 
 
 def _ago(moment: str | None, now: float) -> str:

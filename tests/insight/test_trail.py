@@ -42,6 +42,9 @@ def test_rules_are_aligned_and_times_are_spans() -> None:
     assert rules_text([], now=NOW) == ""
 
 
+MORE = ("", "gatewayproxy explain -- URL tells the whole of one, and routes that no listener has")
+
+
 def test_rules_that_nothing_has_hit_are_picked() -> None:
     assert [each["rule"] for each in never_hit([rule(hits=1), rule(rule=1)])] == [1]
 
@@ -54,12 +57,13 @@ def test_rules_that_nothing_has_hit_are_picked() -> None:
             page(miss(), no_rule=1, no_route=2),
             [
                 "1 request answered 404: no rule of the host matched",
-                "2 requests answered 404: no route had the host",
+                "2 without a route: requests are answered 404, connections end",
                 "",
                 "3x  GET a.test/x",
                 "    no_rule: host ok",
                 "    -> add a rule",
                 "    on ns/gw/http, last 100s ago",
+                *MORE,
             ],
             id="one",
         ),
@@ -72,6 +76,7 @@ def test_rules_that_nothing_has_hit_are_picked() -> None:
                 "    no_rule: host ok",
                 "    -> add a rule",
                 "    on ns/gw/http, last 100s ago, by generation 1",
+                *MORE,
             ],
             id="at least and at most, and not of the table in force",
         ),
@@ -83,6 +88,7 @@ def test_rules_that_nothing_has_hit_are_picked() -> None:
                 "3x  GET a.test/\\x1b[2J",
                 "    no_rule: closest not looked for",
                 "    on ns/gw/http, last 100s ago",
+                *MORE,
             ],
             id="not looked for, and what a terminal would act on",
         ),
