@@ -141,6 +141,8 @@ def test_a_wrong_command_exits_2_and_says_what_to_write(
         ),
         pytest.param(["get", "gatewais", "-A"], "gateways", id="an unknown kind"),
         pytest.param(["get", "svc", "./x", "--server", "http://x"], "not both", id="files and a server"),
+        pytest.param(["explain", "x", "http://a.test/"], "write -- before the request", id="a request without --"),
+        pytest.param(["explain", "x", "--"], "no request", id="-- without a request"),
     ],
 )
 def test_choices_that_contradict_exit_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +155,36 @@ def test_check_is_silent_about_good_manifests(manifests: Path, capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "3 objects, no errors, no warnings\n"
+
+
+def test_files_without_a_gateway_are_told_to_serve_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(GATEWAY.split("---\n")[2])
+    assert main(["check", str(file)]) == 0
+    assert "no Gateway among them: nothing is served" in capsys.readouterr().err
+    assert main(["explain", str(file), "--", "http://api.test/"]) == 1
+    assert "no listener serves: see gatewayproxy get gateways" in capsys.readouterr().err
+
+
+def test_a_request_that_cannot_be_read_loses_to_no_listener(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"time": "2026-11-20T09:00:00.1Z", "protocol": "http/1.1", "method": "GET", "target": "/\x1b[2J"}
+    line |= {"listener": "default/web/http", "host": "api.test", "status": 200}
+    assert main(["explain", str(manifests), "--", json.dumps(line)]) == 1
+    out = capsys.readouterr().out
+    assert "400  bad_request_line" in out
+    assert "the request is refused before its host is asked for" in out
+    assert "\x1b" not in out
+
+
+def test_diff_says_what_to_do_about_a_folder_that_cannot_be_read(
+    manifests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["diff", str(empty), str(manifests)]) == 2
+    assert capsys.readouterr().err.splitlines()[1].startswith("    -> put at least one *.yaml")
 
 
 def test_check_names_place_object_field_and_remedy(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +268,22 @@ def test_get_says_when_the_answer_is_not_ours(
 
 def test_get_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get", "svc", "--server", "http://127.0.0.1:1"]) == 1
-    assert "is it running?" in capsys.readouterr().err
+    assert "is it running?" in (said := capsys.readouterr().err)
+    assert "give CONFIG" in said
+
+
+@pytest.mark.parametrize("command", ["misses", "rules", "history", "promote"])
+def test_commands_that_read_no_files_do_not_say_to_give_some(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--server", "http://127.0.0.1:1"]) == 1
+    assert "is it running?" in (said := capsys.readouterr().err)
+    assert "CONFIG" not in said
+
+
+def test_promote_says_how_a_candidate_comes_beside_a_gateway(
+    server: http.server.HTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["promote", "--server", f"127.0.0.1:{server.server_port}"]) == 1
+    assert "start it with run manifests/ --shadow CANDIDATE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["check"], ["get"], ["version"], ["completion"]])

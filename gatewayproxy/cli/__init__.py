@@ -111,6 +111,8 @@ def _check(options: argparse.Namespace) -> int:
             print(check.count(told, len(config.status.objects), len(judged.silenced)), file=sys.stderr)
             if len(told) > 1:
                 print(check.by_code(told, titles), end="", file=sys.stderr)
+            if not (check.has_errors(told) or any(each.key.kind == "Gateway" for each in config.status.objects)):
+                print("no Gateway among them: nothing is served", file=sys.stderr)
     return int(check.has_errors(told) or (options.strict and bool(told)))
 
 
@@ -204,7 +206,7 @@ def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport
 
 def _status(server: str) -> list[Mapping[str, Any]]:
     """Fetch the objects of the gateway whose admin address is *server*."""
-    body = fetch(server, "/status")
+    body = fetch(server, "/status", or_files=True)
     try:
         items: list[Mapping[str, Any]] = json.loads(body)["items"]
         return items

@@ -60,12 +60,12 @@ def command(options: argparse.Namespace, read: Reader) -> int:
         diff = compare(*(_compiled(options, config, read) for config in (options.old, options.new)))
         traffic = _weighed(diff, options.log) if options.log else None
     except ConfigError as error:  # 1 would say that something differs
-        raise _Trouble(f"{error.where}: {error}" if error.where else str(error)) from error
+        raise _Trouble(str(error), where=error.where, hint=error.hint) from error
     sys.stdout.write(FORMS[options.output](diff, traffic, every=options.all))
     return int(not diff.same)
 
 
-class _Trouble(UsageError):
+class _Trouble(ConfigError, UsageError):
     """A file that cannot be read; the exit status is that of a wrong command."""
 
 

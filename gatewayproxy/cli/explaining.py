@@ -53,6 +53,8 @@ def command(options: argparse.Namespace, read: Read, server: str) -> int:
     """Print what becomes of the request; return the exit status. *read*: reads manifests, as every command does."""
     if options.config and options.server:
         raise UsageError("what is explained comes from files or from a running gateway: give CONFIG or --server")
+    if not options.request and any("://" in word for word in options.config):
+        raise UsageError("write -- before the request: gatewayproxy explain manifests/ -- https://shop.example/cart")
     request = parse_words(options.request)
     if not options.config:
         return _live(options, options.server or server)
@@ -79,6 +81,8 @@ def _offline(options: argparse.Namespace, request: Request, read: Read) -> int:
         _write(options.svg, to_svg(decision))
     if check.has_errors((*found.problems, *compiled.status.problems)):
         sys.stderr.write("gatewayproxy: the manifests have errors: see gatewayproxy check\n")
+    elif not compiled.table.ports:
+        sys.stderr.write("gatewayproxy: no listener serves: see gatewayproxy get gateways -A -f CONFIG\n")
     return int(not explain.answers_well(decision))
 
 
@@ -91,7 +95,7 @@ def _live(options: argparse.Namespace, server: str) -> int:
     }
     query |= {"all": "1"} if options.all else {}
     try:
-        tree: dict[str, Any] = json.loads(fetch(server, f"/explain?{urlencode(query)}"))
+        tree: dict[str, Any] = json.loads(fetch(server, f"/explain?{urlencode(query)}", or_files=True))
         text, svg, ok = tree.pop("text", ""), tree.pop("svg", ""), bool(tree["ok"])
     except (ValueError, KeyError, AttributeError) as error:
         raise ConfigError(

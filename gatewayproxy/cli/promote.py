@@ -15,6 +15,7 @@ from gatewayproxy.errors import ConfigError
 __all__ = ["EPILOG", "add_arguments", "command"]
 
 PROMOTE_TIMEOUT_S: Final = 300.0
+_NO_CANDIDATE: Final = "no candidate is beside this gateway: start it with run manifests/ --shadow CANDIDATE"
 
 EPILOG: Final = """\
 examples:
@@ -56,7 +57,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _asked(server: str, path: str, *, act: bool = False) -> dict[str, Any]:
-    raw = fetch(server, path, act=act, timeout_s=PROMOTE_TIMEOUT_S if act else None)
+    raw = fetch(server, path, act=act, timeout_s=PROMOTE_TIMEOUT_S if act else None, absent=_NO_CANDIDATE)
     try:
         value = json.loads(raw)
     except ValueError:

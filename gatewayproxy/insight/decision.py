@@ -249,7 +249,11 @@ def _why_not(listener: Listener, request: Request, routed: Routed) -> str:
     host = _name(request, routed)
     if listener.hostname not in set(widening(host)):
         return f"its hostname does not have {host or 'clients without a server name'}"
-    return f"{routed.listener.name} has a narrower hostname" if routed.listener is not None else "it has no such route"
+    if routed.listener is not None:
+        return f"{routed.listener.name} has a narrower hostname"
+    return (
+        "it has no such route" if routed.reason == "no_route" else "the request is refused before its host is asked for"
+    )
 
 
 def _why_elsewhere(listener: Listener, request: Request, port: Port | None) -> str:
