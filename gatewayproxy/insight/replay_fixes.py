@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gatewayproxy.insight.misses import Contender, Miss, Predicate
+from gatewayproxy.insight.outcomes import is_stream
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import Match, PathKind
 from gatewayproxy.routing.match import host_key
@@ -39,6 +40,8 @@ def _goes_on(miss: Miss, request: Request) -> bool:
 
 def fix_for(miss: Miss | None, request: Request, reason: str) -> str:
     """Return what to do about *request*, refused for *reason*; *miss*: the nearest of all, if there is any."""
+    if miss is None and reason == "no_route" and is_stream(request):
+        return "attach a route to the listener"
     if miss is None or reason not in ("no_rule", "no_route"):
         return _BY_REASON.get(reason, "")
     contender = miss.contender

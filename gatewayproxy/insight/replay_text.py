@@ -38,7 +38,7 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
 
 def _summary(report: Report) -> Iterator[str]:
     changed = f", {_share(report.n_changed, report)} of the decisions change" if _compared(report) else ""
-    yield f"{report.decided:,} requests: nothing takes {_share(report.n_missing, report)}{changed}"
+    yield f"{_count(report.decided, 'request')}: nothing takes {_share(report.n_missing, report)}{changed}"
     yield from _caveats(report)
 
 
@@ -48,11 +48,18 @@ def _compared(report: Report) -> bool:
 
 def _caveats(report: Report) -> Iterator[str]:
     if report.hostless:
-        yield f"{report.hostless:,} lines name no host, and were left out -> -H 'Host: shop.example' says which one"
+        hostless = _count(report.hostless, "line")
+        yield f"{hostless} without a host left out -> -H 'Host: shop.example' says which one"
     if report.unread:
-        yield f"{report.unread:,} lines are of no form that is known, the first: {report.unread_at}"
+        known = "gatewayproxy replay --help names those that are; the first"
+        yield f"{_count(report.unread, 'line')} of no form that is known; {known}: {report.unread_at}"
     for name, n in report.unsaid:
-        yield f"{n:,} requests are for hosts with rules that ask for {name}, which no line has -> -H '{name}: ...'"
+        asked = f"for hosts with rules that ask for {name}, which no line has"
+        yield f"{_count(n, 'request')} {asked} -> -H '{name}: ...'"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _share(n: int, report: Report) -> str:

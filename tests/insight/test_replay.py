@@ -13,9 +13,11 @@ import pytest
 from gatewayproxy.cli import main
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.insight import replay_counts
+from gatewayproxy.insight.replay_fixes import fix_for
 from gatewayproxy.insight.replay_lines import sketchers
 from gatewayproxy.insight.replay_report import shape_of
 from gatewayproxy.insight.replay_times import seconds_of, time_text
+from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.ops.accesslog import json_line, text_line
 
 SHOP = """
@@ -139,6 +141,19 @@ def test_what_nothing_takes_is_told_with_its_nearest_miss_and_what_to_write(shop
     assert "add a match for GET to rule 1" in found[2][3]
 
 
+def test_a_stream_that_no_route_takes_is_not_told_of_hosts() -> None:
+    assert fix_for(None, Request(kind=Kind.TCP), "no_route") == "attach a route to the listener"
+    assert "host" in fix_for(None, Request(), "no_route")
+
+
+def test_lines_of_no_known_form_are_told_where_the_known_ones_are(shop: Shop) -> None:
+    text = shop.text(shop.log(b"\x1b[2J\n", b"?\n"))
+    assert text.startswith(
+        "0 requests: nothing takes 0 (0 %)\n2 lines of no form that is known; gatewayproxy replay --help"
+    )
+    assert "\x1b" not in text
+
+
 def test_decisions_that_are_not_what_was_logged_are_changes(shop: Shop) -> None:
     tree = shop.tree(shop.log(ours(), ours(route="HTTPRoute default/old", rule="3"), ours(target=b"/nope")))
     assert {(each["from"], each["to"], each["requests"]) for each in tree["changed"]["kinds"]} == {
@@ -187,10 +202,10 @@ def test_the_same_configuration_changes_nothing(shop: Shop) -> None:
 def test_lines_that_say_too_little_are_counted_and_explained(shop: Shop) -> None:
     text = shop.text(shop.log(nginx("/cart"), b"no log at all\n"))
     assert shop.status == 1
-    assert "1 lines name no host, and were left out -> -H 'Host: shop.example'" in text
+    assert "1 line without a host left out -> -H 'Host: shop.example'" in text
     assert "access.log:2: no log at all" in text
     told = shop.text("-H", "Host: shop.example", shop.log(nginx("/beta")))
-    assert "1 requests are for hosts with rules that ask for x-beta" in told
+    assert "1 request for hosts with rules that ask for x-beta" in told
     tree = shop.tree("-H", "Host: shop.example", "-H", "X-Beta: 1", shop.log(nginx("/beta")))
     assert (hits(tree)["shop rule 2"], tree["unsaidFields"]) == (1, [])
 
