@@ -385,7 +385,7 @@ def _grammar(name: str, parser: argparse.ArgumentParser) -> completion.Command:
         for action in parser._actions
         if action.option_strings
     )
-    words = {"get": completion.KIND_WORDS, "completion": completion.SHELLS}.get(name, ())
+    words = {"get": completion.KIND_WORDS, "completion": completion.SHELLS, "history": ("diff",)}.get(name, ())
     return completion.Command(name, parser.description or "", flags, words)
 
 

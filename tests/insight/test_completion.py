@@ -34,6 +34,7 @@ def bash_script(capsys: pytest.CaptureFixture[str]) -> str:
         pytest.param(("gatewayproxy", "explain", "--s"), ["--server", "--svg"], id="flags of explain"),
         pytest.param(("gatewayproxy", "test", "--re"), ["--require-coverage", "--record"], id="flags of test"),
         pytest.param(("gatewayproxy", "test", "-o", "j"), ["json", "junit"], id="forms of a test's report"),
+        pytest.param(("gatewayproxy", "history", "d"), ["diff"], id="the word of history"),
         pytest.param(("gatewayproxy", "run", "--log-level", "d"), ["debug"], id="values of a flag"),
         pytest.param(("gatewayproxy", "get", "-o", "js"), ["json", "jsonpath="], id="forms of output"),
         pytest.param(("gatewayproxy", "get", "-A", "-n", "shop", "httpr"), ["httproutes"], id="kinds after flags"),

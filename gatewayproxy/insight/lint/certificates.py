@@ -158,7 +158,7 @@ LINTS: Final[Mapping[str, Lint]] = {
         title="certificate that cannot be used",
         meaning="The Secret is missing, or holds no chain and key that a server can use. A listener without any "
         "certificate does not serve.",
-        fix="Write the Secret that the listener names, of type kubernetes.io/tls, with tls.crt and tls.key.",
+        fix="Mend what the message names: the Secret holds tls.crt and tls.key, or names files that can be read.",
         severity=ERROR,
     ),
     "GW209": Lint(
