@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final, Protocol
+from typing import Protocol
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
 from gatewayproxy.dataplane.protocols.exchange import Exchange
@@ -25,10 +25,6 @@ from gatewayproxy.wire.h2frames import FRAME_BYTES, ErrorCode
 from gatewayproxy.wire.hpack import Field
 
 __all__ = ["Carrier", "Http2Stream", "Known"]
-
-# Behind a complete answer: for so long, and for so many bytes more, a client may finish its request unasked to stop.
-_LINGER_S: Final = 2.0
-_LINGER_BYTES: Final = 1 << 16
 
 # Host, index, virtual host, target and lines of the last request: see `Http1Connection.known_host` and its neighbours.
 Known = tuple[bytes, HostIndex | None, VirtualHost | None, Target | None, bytes | None]
@@ -57,10 +53,10 @@ class Http2Stream:
     """See the module. *chunked*: the request's body goes up in chunks: its length is not known, and they are."""
 
     __slots__ = (
-        "_at", "_carrier", "_discarded", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused",
-        "_received_all", "_received_bytes", "_trailers", "_unsent", "chunked", "constant", "ending", "exchange",
-        "keep_alive", "known_host", "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer",
-        "site", "state", "stream", "tunnel_half_closed",
+        "_at", "_carrier", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused", "_received_all",
+        "_received_bytes", "_trailers", "_unsent", "chunked", "constant", "ending", "exchange", "keep_alive",
+        "known_host", "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer", "site", "state",
+        "stream", "tunnel_half_closed",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream: Stream, *, chunked: bool, now: float) -> None:
@@ -76,7 +72,7 @@ class Http2Stream:
         self.keep_alive = True
         self.ending = self.tunnel_half_closed = False
         self.chunked = chunked
-        self._received_bytes = self._discarded = 0
+        self._received_bytes = 0
         self._received_all = False
         # Of the request's body, as the endpoint takes no more. One buffer: a client may send it byte by byte.
         self._held: bytearray | None = None
@@ -135,7 +131,7 @@ class Http2Stream:
         """Take more of the body; *trailers*: field lines behind it, where it ends."""
         exchange = self.exchange
         if self.state is not BODY or exchange is None:
-            self.discard(data, end)
+            self._carrier.codec.consumed(self.stream, len(data))
             return
         self._moved_at = now
         self._received_bytes += len(data)
@@ -303,33 +299,12 @@ class Http2Stream:
             self._settle()
 
     def _settle(self) -> None:
-        """Leave the stream to a client that is still sending: some take a reset for the loss of the whole answer."""
-        stream = self.stream
-        if stream.sending:
-            self._stop()
-        elif stream.receiving:
-            self._moved_at = monotonic()
-            owed, self._owed = self._owed, 0
-            self._carrier.codec.consumed(stream, owed)
-        else:
-            stream.owner = None
-
-    def discard(self, data: bytes, end: bool) -> None:
-        """Take more of a request that nobody wants."""
-        self._carrier.codec.consumed(self.stream, len(data))
-        self._discarded += len(data)
-        if self._unsent:
-            return
-        if end:
-            self.stream.owner = None
-        elif self._discarded > _LINGER_BYTES:
-            self._stop()
-
-    def _stop(self) -> None:
         """RFC 9113 §8.1: behind a complete response, ask a client that is still sending to stop."""
-        self.stream.owner = None
-        self._carrier.codec.reset(self.stream, ErrorCode.NO_ERROR)
-        self._carrier.wake()
+        stream = self.stream
+        stream.owner = None
+        if stream.receiving or stream.sending:
+            self._carrier.codec.reset(stream, ErrorCode.NO_ERROR)
+            self._carrier.wake()
 
     def cut(self) -> None:
         """End an answer that has begun in a way that its reader notices."""
@@ -367,9 +342,6 @@ class Http2Stream:
             if silence_s > limits.idle_timeout_s:
                 self.lost("idle_timeout")
                 self.reset(ErrorCode.CANCEL)
-        elif self.state is CLOSED:
-            if silence_s > _LINGER_S:
-                self._stop()
         elif self.state is BODY and not self._paused and silence_s > limits.body_timeout_s and exchange is not None:
             if exchange.may_be_silent:
                 return  # PINGs tell whether the client is there

@@ -71,7 +71,7 @@ class TunnelStream(Http2Stream):
         """Take more bytes of the tunnel; *end*: the last of this direction."""
         exchange = self.exchange
         if exchange is None:
-            self.discard(data, end)
+            self._carrier.codec.consumed(self.stream, len(data))
             return
         self._moved_at = now
         self._received_all = end
