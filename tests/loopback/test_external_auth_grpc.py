@@ -171,7 +171,7 @@ async def test_consent_removes_fields_but_not_what_frames_the_request(server: in
         assert (await peer.ask(get(answer, b"x_have: old\r\n")))[0] == 200
         head = app.heads[0].lower()
         assert b"host: a.test\r\n" in head
-        for gone in (b"have", b"evil", b"99", b"x-answer", b"x-forwarded-for"):
+        for gone in (b"have", b"evil", b": 99\r", b"x-answer", b"x-forwarded-for"):
             assert gone not in head
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatewayproxy.compiler.lower import lower
@@ -24,24 +25,17 @@ from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.status import StatusReport
 from gatewayproxy.routing.table import RouteEntry
 from tests.properties.test_explain import configurations, requests
+from tests.support.plans import listener, match, route, rule
 
 MAX_TRIES = 24
 MAX_PARTS = 64
 
 
-def without_patterns(plan: Plan) -> Plan:
-    """Return *plan* with every pattern replaced by something plain, and few paths: more of its matches meet."""
-
-    def plain(match: Match | GRPCMatch) -> Match | GRPCMatch:
-        headers = tuple(each._replace(regex=False) for each in match.headers)
-        if isinstance(match, GRPCMatch):
-            return GRPCMatch(headers=headers)
-        query = tuple(each._replace(regex=False) for each in match.query)
-        kind, path = (match.path_kind, match.path) if match.path_kind is PathKind.EXACT else (PathKind.PREFIX, b"/a")
-        return replace(match, path_kind=kind, path=path, headers=headers, query=query)
+def with_matches(change: Callable[[Match | GRPCMatch], Match | GRPCMatch], plan: Plan) -> Plan:
+    """Return *plan* with every match as *change* has it."""
 
     def of_route(attachment: Attachment) -> Attachment:
-        rules = tuple(replace(rule, matches=tuple(map(plain, rule.matches))) for rule in attachment.route.rules)
+        rules = tuple(replace(rule, matches=tuple(map(change, rule.matches))) for rule in attachment.route.rules)
         return attachment._replace(route=replace(attachment.route, rules=rules))
 
     return Plan(
@@ -49,7 +43,35 @@ def without_patterns(plan: Plan) -> Plan:
     )
 
 
-plain_configurations = configurations().map(without_patterns)
+def plain(match: Match | GRPCMatch) -> Match | GRPCMatch:
+    """Return *match* without patterns, and with one of few paths: more matches meet."""
+    headers = tuple(each._replace(regex=False) for each in match.headers)
+    if isinstance(match, GRPCMatch):
+        return GRPCMatch(headers=headers)
+    query = tuple(each._replace(regex=False) for each in match.query)
+    kind, path = (match.path_kind, match.path) if match.path_kind is PathKind.EXACT else (PathKind.PREFIX, b"/a")
+    return replace(match, path_kind=kind, path=path, headers=headers, query=query)
+
+
+def valid(match: Match | GRPCMatch) -> Match | GRPCMatch:
+    """Return *match* without empty segments in its path: no manifest has one, and requests with one are refused."""
+    return match if isinstance(match, GRPCMatch) else replace(match, path=match.path.replace(b"//", b"/"))
+
+
+valid_configurations = configurations().map(partial(with_matches, valid))
+plain_configurations = valid_configurations.map(partial(with_matches, plain))
+# A match by header that a method beats, and two of two routes that are as specific.
+ONE_OF_EACH = Plan(
+    listeners=(
+        listener("l0", route("x", rule(match(method=b"GET")), rule(match(headers=[(b"x", b"1")]))), hostname="a"),
+        listener(
+            "l1",
+            route("x", rule(match(headers=[(b"x", b"1")]))),
+            route("y", rule(match(headers=[(b"y", b"1")]))),
+            hostname="b",
+        ),
+    )
+)
 
 
 def config_of(plan: Plan) -> Config:
@@ -142,7 +164,8 @@ def test_the_request_that_is_shown_goes_where_it_is_said_to_go(kind) -> None:  #
     seen: list[Request] = []
 
     @settings(max_examples=60, deadline=None)
-    @given(st.one_of(configurations(), plain_configurations))
+    @example(ONE_OF_EACH)
+    @given(st.one_of(valid_configurations, plain_configurations))
     def check(plan: Plan) -> None:
         config = config_of(plan)
         ports = PortTable(config.table)

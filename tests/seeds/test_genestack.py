@@ -275,7 +275,10 @@ def test_G6_only_names_the_listener_has_are_routed_and_the_rest_is_reported(gene
             handshake(genestack, name)
     assert genestack.curl(f"https://grafana.{D}:{HTTPS}/", "-H", "Host: grafana").status in (404, 421)
     command = [sys.executable, "-m", "gatewayproxy", "check", "-o", "json", str(genestack.folder)]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    with genestack.changed():
+        del genestack.tree("HTTPRoute", "grafana/grafana")["metadata"]["annotations"]  # which silences it
+        genestack.save()
+        checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stderr
     (problem,) = (each for each in json.loads(checked.stdout) if each["object"]["name"] == "grafana")
     assert (problem["severity"], problem["field"]) == ("warning", "spec.hostnames")

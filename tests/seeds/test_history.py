@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from gatewayproxy.ops.history_texts import tell
 from gatewayproxy.ops.reload import Outcome, Reloader
 from tests.support.certs import certificate
 from tests.support.manifests import tls_secret
+from tests.support.seeds import copied
 
 FOLDERS = ["quickstart", "shop", "nvcf", "novaedge", "genestack", "runai", "cilium"]
-CONFIG = Path(__file__).parents[2] / "config"
 OPTIONS = CompileOptions(address_pool=("127.0.0.1",))
 
 
@@ -32,10 +31,8 @@ def request(number: int, *, digest: str = "", again: bool = False) -> dict[str, 
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of one of config/'s folders, with a Secret that has its key inside."""
-    name: str = request.param
-    copy = tmp_path / name
-    shutil.copytree(CONFIG / name, copy)
+    """A copy of one of config/'s folders, with certificates, and a Secret that has its key inside."""
+    copy = copied(request.param, tmp_path)
     (copy / "own-key.yaml").write_text(yaml.safe_dump(tls_secret("own-key", certificate("own.test"))))
     return copy
 

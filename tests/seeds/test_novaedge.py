@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -161,12 +162,17 @@ def test_E5_an_answer_of_the_gateway_itself_is_not_marked_as_served(novaedge: Se
 # --- versions
 
 
+def _unsilenced(text: str) -> str:
+    """Return a manifest without its annotations, which silence what the linter says of its version."""
+    return re.sub(r"  annotations:\n    gatewayproxy.io/lint-ignore:.*\n", "", text)
+
+
 @pytest.mark.parametrize("version", ["v1", "v1alpha2", "v1alpha3"])
 def test_E7_older_versions_are_served_and_deprecation_is_told(version: str, tmp_path: Path) -> None:
     kinds = ["TLSRoute"] if version == "v1alpha3" else ["TLSRoute", "TCPRoute"]
     text = (ROOT / "config/novaedge/routes-l4.yaml").read_text()
     documents = text.replace(f"{API}/v1alpha2", f"{API}/{version}").split("---")
-    kept = [each for each in documents if any(f"kind: {kind}\n" in each for kind in kinds)]
+    kept = [_unsilenced(each) for each in documents if any(f"kind: {kind}\n" in each for kind in kinds)]
     (tmp_path / "routes.yaml").write_text("---".join(kept))
     others = [str(ROOT / "config/novaedge" / name) for name in ("gateway.yaml", "services.yaml")]
     checked = subprocess.run(

@@ -20,15 +20,16 @@ from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line
 from gatewayproxy.ops.replaying import replay_logs
 from gatewayproxy.ops.sources import read_files, read_paths
+from tests.support.seeds import copied
 
-ROOT = Path(__file__).parents[2]
 SEEDS = ["nvcf", "novaedge", "genestack", "runai", "cilium"]
 TIME = "2026-11-21T10:00:00.001Z"
 
 
-def compile_seed(name: str) -> Compiled:
+def compile_seed(name: str, folder: Path) -> Compiled:
+    """Compile config/*name*, of which a copy is made in *folder*."""
     options = CompileOptions(address_pool=("127.0.0.1",))
-    return compiled(read_paths([str(ROOT / "config" / name)]).sources, options, read_files)
+    return compiled(read_paths([str(copied(name, folder))]).sources, options, read_files)
 
 
 def lines_for(contender: Contender) -> Iterator[bytes]:
@@ -58,7 +59,7 @@ def replayed(found: Compiled, log: Path, *, jobs: int, against: Compiled | None 
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_hits_of_a_seed_are_what_is_decided_line_by_line(name: str, tmp_path: Path) -> None:
-    found, log = compile_seed(name), tmp_path / "access.log"
+    found, log = compile_seed(name, tmp_path), tmp_path / "access.log"
     lines = [line for contender in contenders(found.plan) for line in lines_for(contender)]
     assert len(lines) >= 18
     log.write_bytes(b"\n".join(lines * 2))
@@ -79,9 +80,9 @@ def test_hits_of_a_seed_are_what_is_decided_line_by_line(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_a_seed_changes_nothing_against_itself_and_something_without_its_routes(name: str, tmp_path: Path) -> None:
-    found, log = compile_seed(name), tmp_path / "access.log"
+    found, log = compile_seed(name, tmp_path), tmp_path / "access.log"
     log.write_bytes(b"\n".join(line for contender in contenders(found.plan) for line in lines_for(contender)))
-    assert replayed(found, log, jobs=1, against=compile_seed(name)).changes == ()
-    other = compile_seed(SEEDS[SEEDS.index(name) - 1])
+    assert replayed(found, log, jobs=1, against=compile_seed(name, tmp_path / "again")).changes == ()
+    other = compile_seed(SEEDS[SEEDS.index(name) - 1], tmp_path)
     told = replayed(found, log, jobs=1, against=other)
     assert told.n_changed >= sum(use.n for use in told.rules if not use.there) > 0

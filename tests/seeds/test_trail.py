@@ -15,7 +15,7 @@ from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.sources import read_files, read_paths
 from gatewayproxy.routing.nearest import Nearest
 from gatewayproxy.routing.table import HostIndex, PortKind
-from tests.support.seeds import ROOT, serving
+from tests.support.seeds import copied, serving
 
 SYSTEMS = ["cilium", "genestack", "novaedge", "nvcf", "runai"]
 METHODS = [b"GET", b"DELETE"]
@@ -23,8 +23,8 @@ PATHS = [b"/", b"/apis", b"/zzz", b"/v1/admin/keyz", b"/orders.OrderService/Noth
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_nearest_rule_is_the_one_that_explain_names_first(system: str) -> None:
-    read = read_paths([str(ROOT / "config" / system)])
+def test_the_nearest_rule_is_the_one_that_explain_names_first(system: str, tmp_path: Path) -> None:
+    read = read_paths([str(copied(system, tmp_path))])
     compiled = offline.compiled(read.sources, CompileOptions(), read_files)
     ports = PortTable(compiled.table)
     n_missed = 0

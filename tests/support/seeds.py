@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -147,19 +148,11 @@ class Seed:
 
     def issue_certificates(self) -> None:
         """Write the certificate of each Secret that names files, signed by the tests' CA."""
-        for tree in self.trees("Secret"):
-            annotations = tree["metadata"].get("annotations", {})
-            if NAMES in annotations:
-                names = [name.strip() for name in annotations[NAMES].split(",")]
-                self.issue(tree, *names)
+        issue_all(self.folder, self.trees("Secret"))
 
     def issue(self, secret: Tree, *names: str, serial: int = 0) -> None:
         """Write a certificate for *names* where *secret* says."""
-        made = certs.certificate(*names, serial=serial)
-        annotations = secret["metadata"]["annotations"]
-        for file, content in ((annotations[CERT_FILE], made.chain_pem), (annotations[KEY_FILE], made.key_pem)):
-            (self.folder / file).parent.mkdir(exist_ok=True)
-            (self.folder / file).write_bytes(content)
+        issue(self.folder, secret, *names, serial=serial)
 
     def endpoint(self, service: str) -> tuple[str, int]:
         """Return the first endpoint of Service "namespace/name"."""
@@ -275,6 +268,32 @@ def cli(*arguments: str) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def issue(folder: Path, secret: Tree, *names: str, serial: int = 0) -> None:
+    """Write a certificate for *names* where *secret*, of a manifest in *folder*, says."""
+    made = certs.certificate(*names, serial=serial)
+    annotations = secret["metadata"]["annotations"]
+    for file, content in ((annotations[CERT_FILE], made.chain_pem), (annotations[KEY_FILE], made.key_pem)):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_bytes(content)
+
+
+def issue_all(folder: Path, secrets: Iterable[Tree]) -> None:
+    """Write the certificate of each of *secrets* that names files, signed by the tests' CA."""
+    for secret in secrets:
+        annotations = secret["metadata"].get("annotations", {})
+        if NAMES in annotations:
+            issue(folder, secret, *(name.strip() for name in annotations[NAMES].split(",")))
+
+
+def copied(name: str, folder: Path) -> Path:
+    """Copy config/*name* into *folder* as it stands, with certificates for its Secrets; return the copy."""
+    copy = folder / name
+    shutil.copytree(ROOT / "config" / name, copy, ignore=shutil.ignore_patterns("certs"))
+    trees = [tree for file in copy.glob("*.yaml") for tree in yaml.safe_load_all(file.read_text())]
+    issue_all(copy, (tree for tree in trees if tree is not None and tree["kind"] == "Secret"))
+    return copy
 
 
 def curl(*arguments: str) -> Served:
