@@ -50,6 +50,14 @@ class _Unanswered(GatewayProxyError):
     """There is no answer, for the reason that the client is told."""
 
 
+class _Died(_Unanswered):
+    """The child that was asked ended without an answer."""
+
+    def __init__(self, child: Child, status: int) -> None:
+        super().__init__(f"explaining failed: {describe_exit(status)}")
+        self.child = child
+
+
 class Explainer:
     """Keeps one explaining child while it is asked."""
 
@@ -76,7 +84,7 @@ class Explainer:
         self._waiting += 1
         try:
             async with self._turn:
-                return _page(await self._ask(question))
+                return _page(await self._ask_again(question))
         except _Unanswered as error:
             return _error(503, str(error))
         finally:
@@ -90,6 +98,16 @@ class Explainer:
         if self._child is not None:
             child, self._child = self._child, None
             await child.end()
+
+    async def _ask_again(self, question: dict[str, Any]) -> bytes:
+        """Ask; once more where the child of earlier questions is gone, which is not this question's doing."""
+        kept = self._child
+        try:
+            return await self._ask(question)
+        except _Died as error:
+            if error.child is not kept:
+                raise
+            return await self._ask(question)
 
     async def _ask(self, question: dict[str, Any]) -> bytes:
         loop = asyncio.get_running_loop()
@@ -177,8 +195,9 @@ class Explainer:
         if self._child is not child:
             return
         self._child = None
-        how = f"needs more than {self._options.compile_memory_bytes >> 20} MiB"
-        error = _Unanswered(f"explaining {how if status == OUT_OF_MEMORY else 'failed: ' + describe_exit(status)}")
+        error: _Unanswered = _Died(child, status)
+        if status == OUT_OF_MEMORY:
+            error = _Unanswered(f"explaining needs more than {self._options.compile_memory_bytes >> 20} MiB")
         for future in (self._ready, self._reply):
             if future is not None and not future.done():
                 future.set_exception(error)
