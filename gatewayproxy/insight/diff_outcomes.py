@@ -14,7 +14,7 @@ from gatewayproxy.insight.outcomes import answer_for, is_stream
 from gatewayproxy.insight.ports import HTTP_INSIDE, Routed
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.model.plan import BackendTls, Certificate, Cluster, Endpoint, Refusal
+from gatewayproxy.model.plan import BackendTls, Certificate, Cluster, Refusal
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.traffic import Cors, Retry, Session
 from gatewayproxy.routing.dispatch import PREFLIGHT
@@ -186,7 +186,7 @@ def _choice_facts(choice: BackendChoice, share: str) -> Iterator[Fact]:
 
 def _cluster(cluster: Cluster) -> Iterator[Fact]:
     name, dns, budget = cluster.name, cluster.dns, cluster.retry_budget
-    where = ", ".join(sorted(map(_endpoint, cluster.endpoints))) if dns is None else f"{_endpoint(dns)} by DNS"
+    where = ", ".join(sorted(each.address for each in cluster.endpoints)) if dns is None else f"{dns.address} by DNS"
     yield Fact(f"endpoints of {name}", where or "none")
     if cluster.protocol is not AppProtocol.HTTP:
         yield Fact(f"protocol of {name}", cluster.protocol.value)
@@ -298,10 +298,6 @@ def _session(session: Session) -> str:
     kind = "header" if session.header else "permanent cookie" if session.permanent else "cookie"
     ends = f", at most {session.absolute_s:g} s" if session.absolute_s else ""
     return f"of {session.rule} by {kind} {_text(session.name)} for {_text(session.path)}{ends}"
-
-
-def _endpoint(endpoint: Endpoint) -> str:
-    return f"{endpoint.host}:{endpoint.port}" if endpoint.port else endpoint.host
 
 
 def _text(raw: bytes) -> str:

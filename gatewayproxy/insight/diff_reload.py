@@ -128,7 +128,7 @@ def _pools(old: RoutingTable, new: RoutingTable) -> Iterator[Effect]:
             if pool not in named:
                 gone.setdefault(pool, set()).add(cluster.name)
     for pool, names in gone.items():
-        where = f"{pool.endpoint.host}:{pool.endpoint.port}" if pool.endpoint.port else pool.endpoint.host
+        where = pool.endpoint.address
         told = "idle connections to it close at once, the others after the exchange in flight"
         if any(each.endpoint == pool.endpoint for each in named):
             told += ", as another protocol or TLS is asked for"

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from gatewayproxy.insight.decision import Decision
 from gatewayproxy.model.headops import Add, HeadOp, Host, Path, Prefix, Redirect, Remove, Set
-from gatewayproxy.model.plan import Backend, Cluster, Endpoint, FilterChain
+from gatewayproxy.model.plan import Backend, Cluster, FilterChain
 from gatewayproxy.model.traffic import Cors, Retry, Session
 from gatewayproxy.routing.table import Auth, RouteEntry
 
@@ -52,9 +52,9 @@ def effects(decision: Decision) -> list[tuple[str, str]]:
 
 def cluster_text(cluster: Cluster) -> str:
     """Return where the requests of *cluster* go."""
-    where = ", ".join(_endpoint(each) for each in cluster.endpoints)
+    where = ", ".join(each.address for each in cluster.endpoints)
     if cluster.dns is not None:
-        where = f"{_endpoint(cluster.dns)} by DNS"
+        where = f"{cluster.dns.address} by DNS"
     tls = f", over TLS to {cluster.tls.server_name}" if cluster.tls is not None else ""
     return f"{where or 'no endpoints'}{tls}"
 
@@ -124,10 +124,6 @@ def _retry(retry: Retry) -> str:
 
 def _session(session: Session) -> str:
     return f"stays with one endpoint by {'header' if session.header else 'cookie'} {_text(session.name)}"
-
-
-def _endpoint(endpoint: Endpoint) -> str:
-    return f"{endpoint.host}:{endpoint.port}" if endpoint.port else endpoint.host
 
 
 def _text(raw: bytes) -> str:

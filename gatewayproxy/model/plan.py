@@ -36,6 +36,14 @@ class Endpoint(NamedTuple):
     host: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """Return "10.0.0.7:8080", "[::1]:8080" or "unix:/run/app.sock": as it is written, logged and counted."""
+        if self.host.startswith("unix:"):
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
 
 class Refusal(NamedTuple):
     """An answer the gateway gives itself in place of a backend."""

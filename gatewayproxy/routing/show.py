@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint, HeaderTest, QueryTest, Refusal
+from gatewayproxy.model.plan import BackendTls, Cluster, HeaderTest, QueryTest, Refusal
 from gatewayproxy.model.traffic import RetryBudget
 from gatewayproxy.routing.match import NameIndex
 from gatewayproxy.routing.table import (
@@ -226,9 +226,9 @@ def _refusal(refusal: Refusal) -> str:
 
 
 def _cluster(cluster: Cluster) -> str:
-    where = ", ".join(_endpoint(each) for each in cluster.endpoints)
+    where = ", ".join(each.address for each in cluster.endpoints)
     if cluster.dns is not None:
-        where = f"dns {_endpoint(cluster.dns)}"
+        where = f"dns {cluster.dns.address}"
     tls = "" if cluster.tls is None else f" over {_tls(cluster.tls)}"
     return f"cluster {cluster.name} {cluster.protocol.value}{tls}: {where}{_budget(cluster.retry_budget)}"
 
@@ -244,10 +244,6 @@ def _tls(tls: BackendTls) -> str:
     trust = "the system's authorities" if tls.trust is None else f"authorities {tls.trust.digest}"
     own = "" if tls.certificate is None else f", presenting {tls.certificate.digest}"
     return f"TLS to {tls.server_name} as {', '.join((*tls.names, *tls.uris))} by {trust}{own}"
-
-
-def _endpoint(endpoint: Endpoint) -> str:
-    return f"{endpoint.host}:{endpoint.port}" if endpoint.port else endpoint.host
 
 
 def _tests(title: str, tests: Sequence[HeaderTest | QueryTest]) -> str:

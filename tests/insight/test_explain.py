@@ -109,6 +109,16 @@ def test_the_way_of_a_request_is_told_from_listener_to_backends(ask: Any) -> Non
     assert second["endpoints"] == ["127.0.0.1:8002", "127.0.0.1:8003"]
 
 
+def test_endpoints_are_written_as_annotations_have_them(
+    config: str, ask: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(config)
+    file.write_text(file.read_text().replace("127.0.0.1:8002,127.0.0.1:8003", "[::1]:8002,unix:/run/two.sock"))
+    assert ask(*CART)["backends"][1]["endpoints"] == ["[::1]:8002", "unix:/run/two.sock"]
+    main(["explain", config, "--", *CART])
+    assert "[::1]:8002, unix:/run/two.sock" in capsys.readouterr().out
+
+
 def test_the_request_is_shown_as_it_goes_up(ask: Any) -> None:
     line, *fields = ask(*CART)["backends"][0]["request"]
     assert line == "POST /basket/7 HTTP/1.1"

@@ -21,7 +21,7 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol
 
-__all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive", "endpoint_name"]
+__all__ = ["FAILED_S", "ClusterState", "EndpointPool", "Waiter", "alive"]
 
 FAILED_S: Final = 1.0
 
@@ -52,7 +52,7 @@ class EndpointPool:
         self.endpoint = endpoint
         self.tls = tls  # None: plain text
         self.limits: Limits = limits
-        self.name = endpoint_name(endpoint)
+        self.name = endpoint.address
         self.idle: list[UpstreamConnection] = []
         self.connections: set[EndpointConnection] = set()
         self.failed_until = 0.0  # monotonic; 0 = well
@@ -282,11 +282,3 @@ def alive(connection: UpstreamConnection) -> bool:
     poller = select.poll()
     poller.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
     return not poller.poll(0)
-
-
-def endpoint_name(endpoint: Endpoint) -> str:
-    """Return "10.0.0.7:8080", "[::1]:8080" or "unix:/run/app.sock"."""
-    if endpoint.host.startswith("unix:"):
-        return endpoint.host
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}"

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from gatewayproxy.dataplane.stats import Stats
 from gatewayproxy.dataplane.upstream.budget import BudgetState
 from gatewayproxy.dataplane.upstream.http2_pool import Http2Pool
-from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool, endpoint_name
+from gatewayproxy.dataplane.upstream.pool import ClusterState, EndpointPool
 from gatewayproxy.dataplane.upstream.resolve import resolve_forever
 from gatewayproxy.dataplane.upstream.tls import TlsClient
 from gatewayproxy.dataplane.upstream.tls_contexts import ClientContexts
@@ -22,7 +22,7 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.model.traffic import RetryBudget
-from gatewayproxy.routing.table import BackendChoice, HostIndex, PathIndex, Port, RouteEntry, RoutingTable
+from gatewayproxy.routing.table import BackendChoice, Candidate, HostIndex, PathIndex, Port, RouteEntry, RoutingTable
 
 __all__ = ["Registry", "clusters_of"]
 
@@ -135,7 +135,7 @@ class Registry:
         tls = state.cluster.tls
         if tls is None:
             return None
-        return TlsClient(tls, _ALPN[state.cluster.protocol], self._contexts, endpoint_name(endpoint))
+        return TlsClient(tls, _ALPN[state.cluster.protocol], self._contexts, endpoint.address)
 
     def _resolve(self, state: ClusterState, name: Endpoint) -> None:
         state.unresolved = {}
@@ -236,5 +236,5 @@ def _layers_of(index: HostIndex) -> Iterator[PathIndex]:
             yield from vhost.layers
 
 
-def _candidates_of(layer: PathIndex) -> Iterable[tuple[Any, ...]]:
+def _candidates_of(layer: PathIndex) -> Iterable[tuple[Candidate, ...]]:
     return (*layer.exact.values(), layer.regexes, *layer.prefix.values())

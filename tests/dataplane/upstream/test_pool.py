@@ -8,7 +8,7 @@ import pytest
 
 from gatewayproxy.dataplane.stats import Stats
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
-from gatewayproxy.dataplane.upstream.pool import FAILED_S, EndpointPool, endpoint_name
+from gatewayproxy.dataplane.upstream.pool import FAILED_S, EndpointPool
 from gatewayproxy.dataplane.upstream.registry import Registry, clusters_of
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Endpoint
@@ -35,8 +35,8 @@ def idle_in(pool: EndpointPool) -> MemoryTransport:
         (Endpoint("unix:/run/a.sock", 0), "unix:/run/a.sock"),
     ],
 )
-def test_endpoints_have_readable_names(endpoint: Endpoint, name: str) -> None:
-    assert endpoint_name(endpoint) == name
+def test_endpoints_have_readable_addresses(endpoint: Endpoint, name: str) -> None:
+    assert endpoint.address == name
 
 
 async def test_endpoints_are_taken_in_turn_and_failed_ones_passed_over() -> None:
