@@ -74,7 +74,7 @@ def code(status: int, reason: str) -> str:
 
 def metrics() -> str:
     total = Snapshot()  # one of everything, so that every family has a sample to take its labels from
-    row = Row([0, 0, 1, 0, 0, 0], [0] * (len(BUCKETS) + 1), 0.0, 0, 0, 0, 0)
+    row = Row([0, 0, 1, 0, 0, 0], [0] * (len(BUCKETS) + 1), 0.0, 0, 0, 0, 0, failed_calls=1)
     total.rows[RowName("ns/gw/http", "HTTPRoute", "ns/r", 0, "", "ns/s:80")] = row
     total.reasons["ns/gw/http", "no_route"] = 1
     total.connections["ns/gw/http"] = total.connections_total["ns/gw/http"] = 1

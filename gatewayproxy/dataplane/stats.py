@@ -47,7 +47,7 @@ class AccessRecord(NamedTuple):
 class RuleStats:
     """Counters of one (rule, backend)."""
 
-    __slots__ = ("active", "buckets", "bytes_in", "bytes_out", "classes", "duration_sum", "retries")
+    __slots__ = ("active", "buckets", "bytes_in", "bytes_out", "classes", "duration_sum", "failed_calls", "retries")
 
     def __init__(self) -> None:
         self.classes = [0] * 6  # by status // 100; [0] = no status (streams, cut exchanges)
@@ -57,6 +57,7 @@ class RuleStats:
         self.bytes_out = 0
         self.active = 0
         self.retries = 0
+        self.failed_calls = 0  # of gRPC, which no status of class 5xx tells of: see `wire.grpc.SERVER_FAULTS`
 
     def done(self, status: int, duration_s: float, bytes_in: int, bytes_out: int) -> None:
         """Count one finished exchange or stream."""

@@ -2,9 +2,9 @@
 
 Looked at are the rules that a reload changed: those that changed and were asked before, each by itself; and, of each
 listener, all that were changed, added or removed together, so that a rule under a new name, or none at all, is seen. An
-error is an answer of class 5xx, a backend's or our own. Where changed rules of a listener get less than they did and
-its 404s for want of a route or rule grow, as many of these as explain the loss are errors of theirs. Calls of gRPC, and
-streams, have no status of class 5xx: those that we failed ourselves are counted by listener.
+error is an answer of class 5xx, or a call of gRPC whose status says as much, a backend's or our own. Where changed
+rules of a listener get less than they did and its 404s for want of a route or rule grow, as many of these as explain
+the loss are errors of theirs. Streams have no status: those that we failed ourselves are counted by listener.
 
 The test is Fisher's exact one, one-sided, of equal error shares before and after. It is made again and again while the
 guard watches, and of many rules, so each one may go wrong with probability ALPHA / (looks x subjects) at most: all of
@@ -25,6 +25,7 @@ ALPHA: Final = 0.01  # of reverting a reload that changed no error share, whatev
 LEAST_RISE: Final = 0.05  # of the error share
 LEAST_REQUESTS: Final = 10  # before, and after; with fewer nothing is judged
 LEAST_ERRORS: Final = 5  # after
+_WITH_STATUS: Final = ("HTTPRoute ", "GRPCRoute ")
 
 
 class Counts(NamedTuple):
@@ -144,24 +145,19 @@ def _subjects(before: Sample, after: Sample, touched: Touched, ever: Sample) -> 
         now = _sum(names, after)
         lost = _lost(listener, before, after, _sum(names, before).n, now.n)
         yield f"rules changed on {listener}", _past(names, before, ever), now.plus(Counts(lost, lost))
-        others = [name for name in names if not name.text.startswith("HTTPRoute ")]
-        if others:
-            then = _failed(listener, others, before)
-            then = then if then.n >= LEAST_REQUESTS else _failed(listener, others, ever)
-            yield f"calls and streams of rules changed on {listener}", then, _failed(listener, others, after)
+        streams = [name for name in names if not name.text.startswith(_WITH_STATUS)]
+        if streams:
+            then = _failed(listener, streams, before)
+            then = then if then.n >= LEAST_REQUESTS else _failed(listener, streams, ever)
+            yield f"streams of rules changed on {listener}", then, _failed(listener, streams, after)
 
 
 def _failed(listener: str, names: Collection[RuleName], sample: Sample) -> Counts:
-    """Return calls and streams of rules *names*, and how many of them we failed, which no status tells.
+    """Return streams of rules *names*, and how many of their listener we failed, which no status tells.
 
-    Failures are counted by listener: those of its HTTP requests, at most all of their 5xx, are taken off.
+    A listener that takes streams takes no requests: no failure of one is among them (`model.protocols`).
     """
-    http = sum(
-        counts.errors
-        for name, counts in sample.rules.items()
-        if name.listener == listener and name.text.startswith("HTTPRoute ")
-    )
-    errors = max(0, sample.failures.get(listener, 0) - http)
+    errors = sample.failures.get(listener, 0)
     return Counts(max(errors, _sum(names, sample).n), errors)  # a stream that gets nowhere is not counted by its rule
 
 

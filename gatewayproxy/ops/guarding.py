@@ -176,7 +176,7 @@ def sample_of(at: float, snapshot: Snapshot) -> Sample:
     rules: dict[RuleName, Counts] = {}
     for name, row in snapshot.rows.items():
         rule = RuleName(f"{name.kind} {name.route} rule {name.rule} on {name.listener}", name.listener)
-        rules[rule] = rules.get(rule, Counts()).plus(Counts(sum(row.classes), row.classes[5]))
+        rules[rule] = rules.get(rule, Counts()).plus(Counts(sum(row.classes), row.errors))
     unmatched: dict[str, int] = {}
     failures: dict[str, int] = {}
     for (listener, reason), n in snapshot.reasons.items():

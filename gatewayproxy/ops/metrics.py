@@ -110,6 +110,11 @@ def _rules(total: Snapshot) -> Iterator[Metric]:
     sent = CounterMetricFamily("gatewayproxy_sent_bytes", "Body and stream bytes to clients.", labels=_ROW_LABELS)
     active = GaugeMetricFamily("gatewayproxy_active_requests", "Exchanges and streams under way.", labels=_ROW_LABELS)
     retries = CounterMetricFamily("gatewayproxy_retries", "Further attempts at a backend.", labels=_ROW_LABELS)
+    failed = CounterMetricFamily(
+        "gatewayproxy_failed_calls",
+        "gRPC calls that failed by the fault of a server, as grpc-status says, under another HTTP status than 5xx.",
+        labels=_ROW_LABELS,
+    )
     for name, row in total.rows.items():
         labels = _labels(name)
         for digit, n in enumerate(row.classes):
@@ -120,6 +125,8 @@ def _rules(total: Snapshot) -> Iterator[Metric]:
         sent.add_metric(labels, row.bytes_out)
         active.add_metric(labels, row.active)
         retries.add_metric(labels, row.retries)
+        if row.failed_calls:
+            failed.add_metric(labels, row.failed_calls)
     local = CounterMetricFamily(
         "gatewayproxy_local_answers",
         "Answers the gateway made itself, streams it refused, datagrams it dropped.",
@@ -127,7 +134,7 @@ def _rules(total: Snapshot) -> Iterator[Metric]:
     )
     for key, n in total.reasons.items():
         local.add_metric(key, n)
-    yield from (requests, duration, received, sent, active, retries, local)
+    yield from (requests, duration, received, sent, active, retries, failed, local)
 
 
 def _in_force(rules: Sequence[RuleState]) -> Iterator[Metric]:

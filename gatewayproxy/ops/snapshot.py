@@ -42,11 +42,17 @@ class Row(NamedTuple):
     bytes_out: int
     active: int
     retries: int
+    failed_calls: int = 0
 
     @property
     def hits(self) -> int:
         """Return how many exchanges and streams have begun."""
         return sum(self.classes) + self.active
+
+    @property
+    def errors(self) -> int:
+        """Return how many exchanges ended by the fault of a server: class 5xx, and calls of gRPC that failed."""
+        return self.classes[5] + self.failed_calls
 
 
 class MissName(NamedTuple):
@@ -152,6 +158,7 @@ class Snapshot:
             mine.bytes_out + row.bytes_out,
             mine.active + row.active,
             mine.retries + row.retries,
+            mine.failed_calls + row.failed_calls,
         )
 
 
@@ -218,7 +225,10 @@ def _label(label: RuleLabel) -> tuple[str, str, str, int, str]:
 
 
 def _values(row: RuleStats) -> list[Any]:
-    return [row.classes, row.buckets, row.duration_sum, row.bytes_in, row.bytes_out, row.active, row.retries]
+    return [
+        row.classes, row.buckets, row.duration_sum, row.bytes_in, row.bytes_out, row.active, row.retries,
+        row.failed_calls,
+    ]  # fmt: skip
 
 
 def _miss(miss: Miss) -> list[Any]:

@@ -13,7 +13,10 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 
-__all__ = ["Code", "code_of_http", "code_of_lines", "content_type", "percent_encoded", "status_lines", "timeout_s"]
+__all__ = [
+    "SERVER_FAULTS", "Code", "code_of_http", "code_of_lines", "content_type", "percent_encoded", "status_lines",
+    "timeout_s",
+]  # fmt: skip
 
 
 class Code(IntEnum):
@@ -38,6 +41,11 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+# Those that google/rpc/code.proto gives an HTTP status of class 5xx. The others are the caller's doing (statuscodes.md:
+# INVALID_ARGUMENT, NOT_FOUND, ..., CANCELLED), or are meant: RESOURCE_EXHAUSTED is a quota, ABORTED asks to try again.
+SERVER_FAULTS: Final = frozenset((
+    Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS,
+))  # fmt: skip
 _OF_HTTP: Final = {
     400: Code.INTERNAL,
     401: Code.UNAUTHENTICATED,

@@ -39,12 +39,12 @@ def refusing(reason: str, status: int) -> RouteEntry:
 
 @asynccontextmanager
 async def gateway(
-    behaviour: Callable[[H2Call], Awaitable[None]], limits: Limits | None = None, **rest: object
+    behaviour: Callable[[H2Call], Awaitable[None]], limits: Limits | None = None, *, log: bool = True, **rest: object
 ) -> AsyncIterator[tuple[Served, H2Backend]]:
     """Serve a.test by an endpoint; *rest* is of the entry."""
     async with h2_backend(behaviour) as endpoint:
         index = HostIndex(exact={b"a.test": vhost({b"": to(h2c(endpoint.number), **rest)})})
-        with serve(index, limits=limits) as served:
+        with serve(index, limits=limits, log=log) as served:
             yield served, endpoint
 
 
@@ -288,3 +288,85 @@ async def test_a_streaming_call_may_be_silent_for_long() -> None:
                 await session.until(lambda: answer.ended)
     assert (bytes(answer.body), answer.trailers) == (frame(b"x"), [(b"grpc-status", b"0")])
     assert sorted(each.reason for each in served.records) == ["", "body_timeout"]
+
+
+async def answer_as_path_says(call: H2Call) -> None:
+    """Answer /<where>/<HTTP status>/<grpc-status>: where is "head", "trailers" or "none"."""
+    await call.whole()
+    where, status, code = call[b":path"].decode().strip("/").split("/")
+    if where == "head":
+        call.head(int(status), GRPC, ("grpc-status", code), end=True)
+        return
+    call.head(int(status), GRPC)
+    await call.send(frame(b"x"), end=where == "none")
+    if where == "trailers":
+        call.trail(("grpc-status", code))
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["access log", "no access log"])
+@pytest.mark.parametrize("where", ["head", "trailers"])
+async def test_calls_that_end_by_the_fault_of_a_server_are_counted(where: str, log: bool) -> None:
+    by_servers = {2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 12: "UNIMPLEMENTED", 13: "INTERNAL", 14: "UNAVAILABLE",
+                  15: "DATA_LOSS"}  # fmt: skip
+    async with gateway(answer_as_path_says, log=log) as (served, _), h2_session(served.number) as session:
+        for code in range(17):
+            before = served.counted()
+            answer = await session.ask(f"/{where}/200/{code}", method="POST", fields=CALL, body=frame(b"x"))
+            assert dict([*answer.fields, *answer.trailers])[b"grpc-status"] == b"%d" % code
+            n, errors, failed = served.counted()
+            assert (n - before[0], errors, failed - before[2]) == (1, 0, code in by_servers), code
+
+
+@pytest.mark.parametrize(
+    ("path", "counted"),
+    [
+        pytest.param("/none/200/-", (1, 0, 0), id="no status at all"),
+        pytest.param("/none/404/-", (1, 0, 1), id="404 is UNIMPLEMENTED to a client"),
+        pytest.param("/none/403/-", (1, 0, 0), id="403 is PERMISSION_DENIED"),
+        pytest.param("/none/503/-", (1, 1, 0), id="class 5xx says it"),
+        pytest.param("/head/503/14", (1, 1, 0), id="class 5xx says it, too"),
+        pytest.param("/head/404/5", (1, 0, 0), id="grpc-status outweighs the HTTP status"),
+        pytest.param("/head/200/99", (1, 0, 0), id="a code that there is not"),
+    ],
+)
+async def test_a_call_without_grpc_status_is_counted_as_its_client_takes_it(
+    path: str, counted: tuple[int, int, int]
+) -> None:
+    async with gateway(answer_as_path_says) as (served, _), h2_session(served.number) as session:
+        await session.ask(path, method="POST", fields=CALL, body=frame(b"x"))
+        assert served.counted() == counted
+
+
+@pytest.mark.parametrize(("path", "failed"), [("/down", 1), ("/bad", 1), ("/none", 0)])
+async def test_calls_that_the_gateway_fails_itself_are_counted_by_their_rule(path: str, failed: int) -> None:
+    with serve(answering()) as served:
+        async with h2_session(served.number) as session:
+            await session.ask(path, method="POST", fields=CALL, body=frame(b"x"))
+    assert served.counted()[1:] == (0, failed)
+
+
+async def test_a_call_whose_answer_breaks_off_is_counted() -> None:
+    async def break_off(call: H2Call) -> None:
+        await call.whole()
+        call.head(200, GRPC)
+        call.refuse(2)
+
+    async with gateway(break_off) as (served, _), h2_session(served.number) as session:
+        answer = await session.ask("/s/m", method="POST", fields=CALL, body=frame(b"x"))
+        assert answer.reset is not None
+        assert served.counted() == (1, 0, 1)
+
+
+async def test_a_client_that_goes_away_is_no_failure() -> None:
+    async with gateway(hang_behind_head) as (served, _):
+        async with h2_session(served.number) as session:
+            call = session.request("/s/m", method="POST", fields=CALL)
+            await session.until(lambda: session.answers[call].status)
+        await until(lambda: served.records)
+        assert served.counted() == (1, 0, 0)
+
+
+async def test_what_an_httproute_takes_is_not_read_for_grpc_status() -> None:
+    async with gateway(answer_as_path_says, grpc=False) as (served, _), h2_session(served.number) as session:
+        await session.ask("/trailers/200/14", method="POST", fields=CALL, body=frame(b"x"))
+        assert served.counted() == (1, 0, 0)

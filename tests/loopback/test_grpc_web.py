@@ -287,6 +287,7 @@ async def test_trailers_only_stay_in_the_head() -> None:
             answer = await session.ask("/", method="POST", fields=[("content-type", "application/grpc-web")])
             assert (dict(answer.fields)[b"grpc-status"], answer.ended) == (b"5", True)
     assert [each.grpc_status for each in served.records] == ["5"] * 3
+    assert served.counted() == (3, 0, 0)
 
 
 async def test_an_answer_that_is_no_grpc_passes_as_it_is() -> None:
@@ -373,6 +374,7 @@ async def test_an_answer_that_breaks_off_between_messages_says_why(kind: bytes, 
     assert {(each.status, each.grpc_status, each.reason) for each in served.records} == {
         (200, "4", "deadline_exceeded")
     }
+    assert served.counted() == (len(served.records), 0, len(served.records))
 
 
 async def test_an_endpoint_that_resets_between_messages_is_told_of() -> None:

@@ -10,7 +10,8 @@ import pytest
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.model.refusals import REFUSALS
 from gatewayproxy.ops.guard import ALPHA, Counts, RuleName, Sample, Touched, fisher, judge
-from gatewayproxy.ops.guarding import FAILURES
+from gatewayproxy.ops.guarding import FAILURES, sample_of
+from gatewayproxy.ops.snapshot import Row, RowName, Snapshot
 
 LISTENER = "ns/gw/http"
 A, B = RuleName("rule a", LISTENER), RuleName("rule b", LISTENER)
@@ -85,31 +86,39 @@ def test_the_rest_is_left_alone(before: Sample, after: Sample, touched: Touched)
     assert judge(before, after, touched, ever=before, looks=LOOKS) is None
 
 
-CALLS = RuleName("GRPCRoute ns/r rule 0 on ns/gw/http", LISTENER)
-PAGES = RuleName("HTTPRoute ns/p rule 0 on ns/gw/http", LISTENER)
-CHANGED_CALLS = Touched(changed=frozenset([CALLS.text]))
+STREAMS = RuleName("TCPRoute ns/r rule 0 on ns/gw/tcp", LISTENER)
+CHANGED_STREAMS = Touched(changed=frozenset([STREAMS.text]))
 
 
-def calls(at: float, n: int, failures: int, *, pages: tuple[int, int] = (0, 0)) -> Sample:
-    return Sample(at, {CALLS: Counts(n), PAGES: Counts(*pages)}, {}, {LISTENER: failures})
+def streams(at: float, n: int, failures: int) -> Sample:
+    return Sample(at, {STREAMS: Counts(n)}, {}, {LISTENER: failures})
 
 
-def test_calls_and_streams_that_we_fail_ourselves_are_errors_without_a_status() -> None:
-    before = calls(30, 100, 0)
-    verdict = judge(before, calls(5, 20, 20), CHANGED_CALLS, ever=before, looks=LOOKS)
+def test_streams_that_we_fail_ourselves_are_errors_without_a_status() -> None:
+    before = streams(30, 100, 0)
+    verdict = judge(before, streams(5, 20, 20), CHANGED_STREAMS, ever=before, looks=LOOKS)
     assert verdict is not None
-    assert (verdict.subject, verdict.after) == (f"calls and streams of rules changed on {LISTENER}", Counts(20, 20))
+    assert (verdict.subject, verdict.after) == (f"streams of rules changed on {LISTENER}", Counts(20, 20))
 
 
 def test_streams_that_get_nowhere_are_counted_though_no_rule_counts_them() -> None:
-    before = calls(30, 100, 0)
-    assert judge(before, calls(5, 0, 20), CHANGED_CALLS, ever=before, looks=LOOKS) is not None
+    before = streams(30, 100, 0)
+    assert judge(before, streams(5, 0, 20), CHANGED_STREAMS, ever=before, looks=LOOKS) is not None
 
 
-def test_failures_of_http_requests_are_not_taken_for_those_of_calls() -> None:
-    before = calls(30, 100, 0)
-    after = calls(5, 20, 20, pages=(40, 20))
-    assert judge(before, after, CHANGED_CALLS, ever=before, looks=LOOKS) is None
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_failures_of_others_on_a_listener_are_not_taken_for_those_of_a_rule_that_counts_its_own(kind: str) -> None:
+    rule = RuleName(f"{kind} ns/r rule 0 on ns/gw/http", LISTENER)
+    before, after = Sample(30, {rule: Counts(100)}), Sample(5, {rule: Counts(20)}, {}, {LISTENER: 20})
+    assert judge(before, after, Touched(changed=frozenset([rule.text])), ever=before, looks=LOOKS) is None
+
+
+def test_calls_of_grpc_that_failed_are_errors_beside_answers_of_class_5xx() -> None:
+    snapshot = Snapshot()
+    name = RowName("ns/gw/http", "GRPCRoute", "ns/r", 0, "", "ns/app:80")
+    snapshot.rows[name] = Row([0, 0, 30, 0, 0, 2], [], 0.0, 0, 0, 0, 0, failed_calls=7)
+    rule = RuleName("GRPCRoute ns/r rule 0 on ns/gw/http", "ns/gw/http")
+    assert sample_of(1.0, snapshot).rules == {rule: Counts(32, 9)}
 
 
 def test_every_answer_that_is_our_failure_is_known() -> None:

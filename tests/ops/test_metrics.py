@@ -37,6 +37,9 @@ def test_hostile_names_survive_the_format() -> None:
     assert samples["gatewayproxy_requests_total", (labels[0], ("code", "2xx"), *labels[1:])] == 4
     assert samples["gatewayproxy_request_duration_seconds_count", labels] == 4
     assert samples["gatewayproxy_request_duration_seconds_sum", labels] == 2.0
+    assert ("gatewayproxy_failed_calls_total", labels) not in samples
+    total.rows = {name: row._replace(failed_calls=3) for name, row in total.rows.items()}
+    assert _samples(expose(total, STATE))["gatewayproxy_failed_calls_total", labels] == 3
 
 
 def test_the_process_is_told() -> None:

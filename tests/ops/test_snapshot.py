@@ -20,6 +20,7 @@ def _stats(n_rows: int, *, active: int = 0) -> Stats:
         row = stats.row(RuleLabel("ns/gw/http", "HTTPRoute", f"ns/r{n}", 0), "ns/app:80")
         row.done(200, 0.004, 10, 20)
         row.active = active
+        row.failed_calls = 3
     stats.refuse("ns/gw/http", "no_route")
     stats.connections["ns/gw/http"] = 3
     stats.connections_total["ns/gw/http"] = 7
@@ -42,7 +43,7 @@ def test_counters_travel_in_parts_and_arrive_whole() -> None:
     snapshot = _travelled(stats, 5)
     assert len(snapshot.rows) == 1001
     row = snapshot.rows[RowName("ns/gw/http", "HTTPRoute", "ns/r0", 0, "", "ns/app:80")]
-    assert row == Row([0, 0, 1, 0, 0, 0], [0, 0, 1] + [0] * (len(BUCKETS) - 2), 0.004, 10, 20, 0, 0)
+    assert row == Row([0, 0, 1, 0, 0, 0], [0, 0, 1] + [0] * (len(BUCKETS) - 2), 0.004, 10, 20, 0, 0, 3)
     assert snapshot.reasons == {("ns/gw/http", "no_route"): 1}
     assert snapshot.dropped_lines == 5
 
@@ -57,6 +58,7 @@ def test_a_sum_adds_what_dead_workers_had_counted_but_not_what_they_held() -> No
     name = next(iter(before.rows))
     assert before.rows[name].classes[2] == after.rows[name].classes[2] == 2
     assert (before.rows[name].active, after.rows[name].active) == (8, 4)
+    assert before.rows[name].failed_calls == after.rows[name].failed_calls == 6
     assert before.connections_total == after.connections_total == {"ns/gw/http": 14}
     assert after.connections == {"ns/gw/http": 3}
     assert after.upstream == {"10.0.0.1:80": [1, 2, 6, 8]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.manifests import Tree, gateway, http_route, listener, service, tcp_route, write
+import pytest
+
+from tests.support.grpc_peers import CLIENTS, serving
+from tests.support.manifests import Tree, gateway, grpc_route, http_route, listener, service, tcp_route, write
 from tests.support.process import Gateway, free_port, http_get, loopback_address, running
 from tests.support.threaded_backend import Backend, backend
 
@@ -210,7 +214,64 @@ def test_a_route_of_streams_that_lead_nowhere_comes_back(tmp_path: Path) -> None
             gw.reload()
             assert not echoes()
             gw.wait_until(lambda: echoes() or None, "the way back")
-            gw.wait_log(r"guard_reverting .*subject=\"calls and streams of rules changed on default/gw/tcp\"")
+            gw.wait_log(r"guard_reverting .*subject=\"streams of rules changed on default/gw/tcp\"")
+
+
+class Calls:
+    """A gRPC client that makes one call after another."""
+
+    def __init__(self, client: str, host: str) -> None:
+        self.codes: list[int] = []
+        self.broken: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._call(client, host)))
+        self._thread.start()
+
+    async def _call(self, client: str, host: str) -> None:
+        try:
+            async with CLIENTS[client]((host, 8080)) as caller:
+                while not self._stop.is_set():
+                    self.codes.append((await caller.call("Unary", b"x", timeout=20)).status)
+        except Exception as error:
+            self.broken.append(repr(error))
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+@pytest.mark.parametrize(("client", "server"), [("grpcio", "grpclib"), ("grpclib", "grpcio")])
+def test_a_route_of_calls_that_leads_to_a_server_that_is_unavailable_is_taken_back(
+    tmp_path: Path, client: str, server: str
+) -> None:
+    """The server is there and answers HTTP 200: what is wrong stands in grpc-status alone."""
+    host = loopback_address()
+
+    def objects(port: int) -> list[Tree]:
+        return [
+            gateway("gw", host, listener("http", 8080)), grpc_route("r", "s"),
+            service("s", f"127.0.0.1:{port}", protocol="kubernetes.io/h2c"),
+        ]  # fmt: skip
+
+    with serving(server) as good, serving(f"{server}-unavailable") as bad:
+        write(tmp_path, *objects(good))
+        with running(tmp_path, arguments=GUARDED) as gw:
+            calls = Calls(client, host)
+            try:
+                gw.wait_until(lambda: calls.broken or len(calls.codes) > 60, "some calls")
+                write(tmp_path, *objects(bad))
+                gw.reload()
+                said = gw.wait_log(
+                    r"guard_reverting generation=2 back_to=1 subject=\"(.*?)\" before=0/\d+ after=\d+/\d+ "
+                )
+                gw.wait_until(lambda: gw.state()["generation"] == 3, "the revert")
+                n = len(calls.codes)
+                gw.wait_until(lambda: calls.broken or len(calls.codes) > n + 20, "calls after the revert")
+            finally:
+                calls.stop()
+            assert said[1] in ("GRPCRoute default/r rule 0 on default/gw/http", "rules changed on default/gw/http")
+            assert (calls.broken, set(calls.codes), set(calls.codes[-20:])) == ([], {0, 14}, {0})
+            assert b"gatewayproxy_failed_calls_total{" in gw.get("/metrics").body
 
 
 def test_a_good_reload_stays_and_the_guard_is_content(tmp_path: Path) -> None:

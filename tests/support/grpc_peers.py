@@ -116,7 +116,7 @@ def joined(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes
 
 @contextmanager
 def serving(name: str) -> Iterator[int]:
-    """Run the server of *name*, "grpcio" or "grpclib", in a process of its own; yield its port on 127.0.0.1."""
+    """Run the server of *name*, one of `tests.support.grpc_server`, in a process; yield its port on 127.0.0.1."""
     command = [sys.executable, "-m", "tests.support.grpc_server", name]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as process:

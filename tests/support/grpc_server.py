@@ -1,5 +1,7 @@
 """A gRPC server of grpcio or grpclib in a process of its own: `python -m tests.support.grpc_server grpcio`.
 
+"grpcio-unavailable" and "grpclib-unavailable" answer Unary with UNAVAILABLE, one in its head, one in trailers.
+
 Prints its port, serves until its standard input ends. Messages are bytes; the methods of `peers.Echo`:
 
     Unary    unary → unary     the message back; metadata x-ask and x-ask-bin come back as x-initial.. and x-trailing..
@@ -116,9 +118,9 @@ class Grpcio:
         }
 
 
-async def start_grpcio() -> int:
+async def start_grpcio(service: Grpcio | None = None) -> int:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_BYTES), ("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, Grpcio().methods()),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, (service or Grpcio()).methods()),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     KEPT.append(server)
@@ -192,16 +194,45 @@ async def received(call: Call) -> bytes:
     return message
 
 
-async def start_grpclib() -> int:
-    server = grpclib.server.Server([Grpclib()], codec=Bytes())
+async def start_grpclib(service: Grpclib | None = None) -> int:
+    server = grpclib.server.Server([service or Grpclib()], codec=Bytes())
     port = free_port()
     await server.start("127.0.0.1", port)
     KEPT.append(server)
     return port
 
 
+# --- servers that are there and cannot serve
+
+
+class UnavailableGrpcio(Grpcio):
+    async def unary(self, message: bytes, context: Context) -> bytes:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "warming up")  # no head before: trailers only
+        return b""
+
+
+async def start_unavailable_grpcio() -> int:
+    return await start_grpcio(UnavailableGrpcio())
+
+
+class UnavailableGrpclib(Grpclib):
+    async def unary(self, call: Call) -> None:
+        await received(call)
+        await call.send_initial_metadata()  # so that the status comes in trailers
+        await call.send_trailing_metadata(status=Status.UNAVAILABLE, status_message="warming up")
+
+
+async def start_unavailable_grpclib() -> int:
+    return await start_grpclib(UnavailableGrpclib())
+
+
 KEPT: list[object] = []
-START: Final = {"grpcio": start_grpcio, "grpclib": start_grpclib}
+START: Final = {
+    "grpcio": start_grpcio,
+    "grpclib": start_grpclib,
+    "grpcio-unavailable": start_unavailable_grpcio,
+    "grpclib-unavailable": start_unavailable_grpclib,
+}
 
 
 async def main(name: str) -> None:

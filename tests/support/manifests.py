@@ -10,7 +10,8 @@ import yaml
 from gatewayproxy.model.plan import Certificate
 
 __all__ = [
-    "gateway", "http_route", "listener", "service", "tcp_route", "tls_secret", "udp_route", "udp_service", "write",
+    "gateway", "grpc_route", "http_route", "listener", "service", "tcp_route", "tls_secret", "udp_route", "udp_service",
+    "write",
 ]  # fmt: skip
 
 _API = "gateway.networking.k8s.io"
@@ -43,6 +44,12 @@ def http_route(
     }
     spec = {"parentRefs": [reference], "hostnames": list(hostnames), "rules": [rule]}
     return {"apiVersion": f"{_API}/v1", "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}
+
+
+def grpc_route(name: str, backend: str, *, parent: str = "gw") -> Tree:
+    """A GRPCRoute with one rule for all calls to port 80 of Service *backend*."""
+    spec = {"parentRefs": [{"name": parent}], "rules": [{"backendRefs": [{"name": backend, "port": 80}]}]}
+    return {"apiVersion": f"{_API}/v1", "kind": "GRPCRoute", "metadata": {"name": name}, "spec": spec}
 
 
 def tcp_route(name: str, backend: str, *, section: str, parent: str = "gw") -> Tree:

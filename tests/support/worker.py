@@ -98,6 +98,15 @@ class Served:
         """Serve *index* from now on."""
         self.plane.apply(table(http_port(self.number, index), generation), {})
 
+    def counted(self) -> tuple[int, int, int]:
+        """Return how many exchanges all rules have ended, had answers of class 5xx, and failed calls of gRPC."""
+        rows = self.context.stats.rows.values()
+        return (
+            sum(sum(row.classes) for row in rows),
+            sum(row.classes[5] for row in rows),
+            sum(row.failed_calls for row in rows),
+        )
+
     def reasons(self) -> dict[str, int]:
         """Return how often each reason was counted."""
         return {reason: n for (_, reason), n in self.context.stats.reasons.items()}

@@ -62,10 +62,10 @@ class Exchange:
     """A request of *connection*; a `Sink` of the upstream connection and a `Waiter` of its pool."""
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "finished", "first_at", "generation",
-        "grpc_status", "head", "mirrors", "number", "opening", "out", "payload_only", "pool", "reason", "received_id",
-        "request_timer", "request_trailers", "retries", "started_at", "status", "target", "tried", "tunnel", "upstream",
-        "upstream_timer", "vhost",
+        "attempts", "bytes_in", "bytes_out", "connect_s", "connection", "detail", "failed", "finished", "first_at",
+        "generation", "grpc_status", "head", "mirrors", "number", "opening", "out", "payload_only", "pool", "reason",
+        "received_id", "request_timer", "request_trailers", "retries", "started_at", "status", "target", "tried",
+        "tunnel", "upstream", "upstream_timer", "vhost",
     )  # fmt: skip
 
     def __init__(self, connection: Http1Connection, head: RequestHead) -> None:
@@ -93,6 +93,7 @@ class Exchange:
         self.retries = 0  # of the attempts: those that the rule's `retry` asked for
         self.connect_s = self.first_at = 0.0
         self.tunnel = False
+        self.failed = False  # a call of gRPC that ended by the fault of a server, whatever its HTTP status
         self.finished = False
 
     # The request
@@ -432,6 +433,7 @@ class Exchange:
         lines = self._answer_lines(lines)
         call = call_answers.answer_to(self.head, status, reason, lines)
         if call is not None:
+            self.failed = status >= 500
             status, lines, body = 200, call.lines, b""
             self.grpc_status = str(call.code.value)
         self.status = status
@@ -530,6 +532,7 @@ class Exchange:
             self._count_refusal()
             self.on_end()
         else:
+            self.failed = self.target is not None and self.target.entry.grpc
             self.cut(reason)
 
     def _abandon_upstream(self) -> None:
@@ -557,6 +560,8 @@ class Exchange:
             row.done(self.status, now - self.started_at, self.bytes_in, self.bytes_out)
             if self.attempts > 1:
                 row.retries += self.attempts - 1
+            if self.failed and self.status < 500:
+                row.failed_calls += 1
         if self.request_timer is not None:
             self.request_timer.cancel()
         if self.upstream_timer is not None:

@@ -1,4 +1,4 @@
-"""gRPC calls: their deadlines, which count on GRPCRoutes alone, and what the access log has of how they ended."""
+"""gRPC calls: their deadlines, which count on GRPCRoutes alone, and how they ended, for counters and access log."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.wire.grpc import code_of_lines, timeout_s
+from gatewayproxy.wire.grpc import SERVER_FAULTS, code_of_http, code_of_lines, timeout_s
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
     from gatewayproxy.routing.table import RouteEntry
     from gatewayproxy.wire.head import RequestHead
+    from gatewayproxy.wire.response import ResponseHead
 
-__all__ = ["keep_deadline", "note_status"]
+__all__ = ["SUCCESS", "keep_deadline", "note_head", "note_status"]
 
+SUCCESS: Final = b"grpc-status: 0\r\n"  # PERF: how trailers mostly begin; to compare is to have read them
 _TIMEOUT: Final = b"\ngrpc-timeout:"
 _STARTS: Final = (_TIMEOUT,)
 
@@ -46,10 +48,18 @@ def keep_deadline(exchange: Exchange, entry: RouteEntry) -> bool:
 
 
 def note_status(exchange: Exchange, lines: bytes) -> None:
-    """Note for the access log how the endpoint says that the call ended; *lines* are those of a head or trailers."""
+    """Note how the endpoint says that the call ended; *lines* are those of a head or trailers."""
     code = code_of_lines(lines)
     if code >= 0:
         exchange.grpc_status = str(code)
+        exchange.failed = code in SERVER_FAULTS
+
+
+def note_head(exchange: Exchange, head: ResponseHead) -> None:
+    """Note how a call ended whose answer has no messages; without grpc-status, as its client takes the HTTP status."""
+    note_status(exchange, head.buf[head.fields_start : head.fields_end])
+    if not exchange.grpc_status:
+        exchange.failed = head.status != 200 and code_of_http(head.status) in SERVER_FAULTS
 
 
 def _timeout_value(head: RequestHead) -> bytes:

@@ -84,8 +84,8 @@ class Http2Exchange(Exchange):
         self.status = head.status
         if stream.site.context.access is not None:
             self.first_at = monotonic()
-            if target.entry.grpc and head.length in _ENDED:
-                grpc.note_status(self, head.buf[head.fields_start : head.fields_end])
+        if target.entry.grpc and (head.length in _ENDED or head.status != 200):
+            grpc.note_head(self, head)
         self.bytes_out = len(body)
         length = head.length
         known = head.edited
@@ -136,8 +136,11 @@ class Http2Exchange(Exchange):
         """Keep them for the end."""
         self._trailers = lines
         target = self.target
-        if target is not None and target.entry.grpc and self._stream.site.context.access is not None:
-            grpc.note_status(self, lines)
+        if target is not None and target.entry.grpc:
+            if lines.startswith(grpc.SUCCESS):
+                self.grpc_status = "0"
+            else:
+                grpc.note_status(self, lines)
 
     def on_end(self) -> None:
         """The response is complete."""
@@ -170,6 +173,7 @@ class Http2Exchange(Exchange):
         call = call_answers.answer_to(self.head, status, reason, lines)
         if call is not None:
             self.status = 200
+            self.failed = status >= 500
             self.grpc_status = str(call.code.value)
             self._stream.send_head(response_fields(200, call.lines), end=True)
         else:
