@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from gatewayproxy.dataplane.gates import Gate, HandshakeGate
+from gatewayproxy.dataplane.gates import ByteGate, Gate, HandshakeGate
 from gatewayproxy.dataplane.misses import Misses
 from gatewayproxy.dataplane.shadow import Shadow
 from gatewayproxy.dataplane.stats import AccessRecord, Stats
@@ -36,8 +36,12 @@ class Context:
     shadow: Shadow | None = None  # another table, on which requests are decided as well
     connections: Gate = field(init=False)  # downstream connections of this worker, Limits.connections
     handshakes: HandshakeGate = field(init=False)  # TLS handshakes under way, Limits.handshakes
+    judged: ByteGate = field(init=False)  # bodies that wait for a verdict, Limits.ext_auth_bodies_bytes
+    copies: ByteGate = field(init=False)  # for mirrors without a connection, Limits.mirror_bytes
 
     def __post_init__(self) -> None:
         self.connections = Gate(self.limits.connections)
         self.handshakes = HandshakeGate(self.limits.handshakes)
+        self.judged = ByteGate(self.limits.ext_auth_bodies_bytes)
+        self.copies = ByteGate(self.limits.mirror_bytes)
         self.registry.attach(self.limits, self.stats)

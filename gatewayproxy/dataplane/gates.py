@@ -1,6 +1,7 @@
 """Gates: bounded counts shared by the listeners of a worker. At the bound, connections wait in the accept queue.
 
-Silence must not hold a gate: of the handshakes under way, those that keep others waiting give way (`HandshakeGate`).
+Silence must not hold a gate: of the handshakes under way, those that keep others waiting give way (`HandshakeGate`),
+and so do, of what waits in memory, those bytes that have waited longest (`ByteGate`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
-__all__ = ["Gate", "HandshakeGate", "Shaking"]
+__all__ = ["ByteGate", "Gate", "HandshakeGate", "Holder", "Shaking"]
 
 HELLO_S: Final = 1.0  # spared so long without a whole ClientHello
 FINISH_S: Final = 3.0  # spared so long after it: several times the longest round trip
@@ -108,3 +109,39 @@ class HandshakeGate(Gate):
         if oldest:
             wait_s = min(spared_until for _, spared_until in oldest) - now
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._make_room)
+
+
+class Holder(Protocol):
+    """Who keeps bytes."""
+
+    def give_way(self) -> None:
+        """Let go of them; they are counted out already."""
+
+
+class ByteGate:
+    """Bytes kept in memory for those who wait for something. Beyond the bound, who has held some longest gives way.
+
+    So a peer that sends slowly, in order to hold much for long, takes no room from those who are soon done.
+    """
+
+    __slots__ = ("_held", "bound", "n_bytes")
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.n_bytes = 0
+        self._held: dict[Holder, int] = {}  # oldest first
+
+    def hold(self, holder: Holder, n: int) -> bool:
+        """Count *n* bytes more of *holder*; return whether it may keep them, else it has given way itself."""
+        held = self._held
+        held[holder] = held.get(holder, 0) + n
+        self.n_bytes += n
+        while self.n_bytes > self.bound:
+            oldest = next(iter(held))
+            self.release(oldest)
+            oldest.give_way()
+        return holder in held
+
+    def release(self, holder: Holder) -> None:
+        """Count out all that *holder* has, if any."""
+        self.n_bytes -= self._held.pop(holder, 0)

@@ -38,7 +38,13 @@ class Limits:
     ext_auth_body_bytes: int = _limit(
         1_048_576, "request body kept for an external authorization server, whatever forwardBody allows; 413"
     )
+    ext_auth_bodies_bytes: int = _limit(
+        67_108_864, "all these bodies of a worker; the one that has waited longest gives way, 503"
+    )
     ext_auth_answer_bytes: int = _limit(262_144, "body of an external authorization server's answer; 503")
+    mirror_bytes: int = _limit(
+        67_108_864, "copies of a worker that wait for a connection to their mirror; the oldest is dropped"
+    )
     connect_timeout_s: float = _limit(5.0, "TCP connect to an endpoint; 503")
     upstream_connections: int = _limit(1_024, "per endpoint and worker")
     upstream_queue: int = _limit(1_024, "requests waiting for a connection per endpoint and worker; 503")

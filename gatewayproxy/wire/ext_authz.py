@@ -8,7 +8,7 @@ nothing must go on otherwise than the server wanted it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
@@ -81,8 +81,11 @@ def framed(content: bytes) -> bytes:
     return b"\0%b%b" % (len(content).to_bytes(4, "big"), content)
 
 
-def read_answer(body: bytes) -> Verdict:
-    """Return what the one message in *body*, a CheckResponse, says. Raises RemoteProtocolError where it cannot be."""
+def read_answer(body: bytes, most: int) -> Verdict:
+    """Return what the one message in *body*, a CheckResponse, says. Raises RemoteProtocolError where it cannot be.
+
+    *most*: fields that it may name in all, as many as a head of HTTP/1.1 may have.
+    """
     if len(body) < _PREFIX_BYTES or int.from_bytes(body[1:5], "big") != len(body) - _PREFIX_BYTES:
         raise _bad("not one whole message")
     if body[0]:
@@ -96,16 +99,16 @@ def read_answer(body: bytes) -> Verdict:
             denied = _content(value)
         elif field == 3:
             allowed = _content(value)
-    return _read_denied(denied) if code else _read_allowed(allowed)
+    return _read_denied(denied, most) if code else _read_allowed(allowed, most)
 
 
-def _read_allowed(content: bytes) -> Verdict:
+def _read_allowed(content: bytes, most: int) -> Verdict:
     """Read an OkHttpResponse."""
     changes: list[Change] = []
     removed: set[bytes] = set()
     replaced: set[bytes] = set()
     lines = b""
-    for field, value in fields(content):
+    for field, value in _at_most(most, content):
         if field == 2:
             changes.append(_option(_content(value), Action.SET))
         elif field == 5:
@@ -130,11 +133,11 @@ def _read_allowed(content: bytes) -> Verdict:
     )
 
 
-def _read_denied(content: bytes) -> Verdict:
+def _read_denied(content: bytes, most: int) -> Verdict:
     """Read a DeniedHttpResponse."""
     status = DENIED
     lines = body = b""
-    for field, value in fields(content):
+    for field, value in _at_most(most, content):
         if field == 1:
             status = _code(_content(value)) or DENIED
         elif field == 2:
@@ -143,6 +146,13 @@ def _read_denied(content: bytes) -> Verdict:
         elif field == 3:
             body = _content(value)
     return denial(status, lines, body)
+
+
+def _at_most(most: int, content: bytes) -> Iterator[tuple[int, Value]]:
+    for n, each in enumerate(fields(content)):
+        if n == most:
+            raise _bad(f"more than {most} fields")
+        yield each
 
 
 def _code(content: bytes) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gatewayproxy.dataplane import gates
-from gatewayproxy.dataplane.gates import HandshakeGate
+from gatewayproxy.dataplane.gates import ByteGate, HandshakeGate
 
 
 class Shaking:
@@ -96,3 +96,41 @@ async def test_room_that_came_by_itself_costs_nobody_its_place() -> None:
     assert timer is not None
     await until(lambda: gate._timer is not timer)
     assert not second.gone
+
+
+class Holding:
+    """One who keeps bytes until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def give_way(self) -> None:
+        self.gone = True
+
+
+def test_beyond_the_bound_who_has_held_bytes_longest_gives_way_and_no_more_than_needed() -> None:
+    gate = ByteGate(10)
+    first, second, third = Holding(), Holding(), Holding()
+    assert all(gate.hold(each, 3) for each in (first, second, third))
+    assert gate.hold(third, 4)
+    assert (first.gone, second.gone, third.gone) == (True, False, False)
+    assert gate.n_bytes == 10
+
+
+def test_the_oldest_gives_way_to_its_own_bytes_too() -> None:
+    gate = ByteGate(10)
+    first, second = Holding(), Holding()
+    gate.hold(first, 5)
+    gate.hold(second, 5)
+    assert not gate.hold(first, 1)
+    assert (first.gone, second.gone) == (True, False)
+
+
+def test_bytes_that_are_let_go_make_room() -> None:
+    gate = ByteGate(10)
+    first, second = Holding(), Holding()
+    gate.hold(first, 10)
+    gate.release(first)
+    gate.release(first)
+    assert gate.hold(second, 10)
+    assert not first.gone

@@ -246,6 +246,64 @@ async def test_bodies_have_a_bound_whatever_the_filter_allows() -> None:
         assert auth.bodies == [b"1234"]
 
 
+async def test_of_bodies_that_are_too_many_in_all_the_oldest_gives_way() -> None:
+    limits = Limits(ext_auth_bodies_bytes=1000)
+    async with gateway(body_bytes=800, limits=limits) as (served, auth, app), client(served.number) as slow:
+        slow.send(POST % b"Content-Length: 600\r\n" + bytes(599))
+        await until(lambda: served.context.judged.n_bytes == 599)
+        async with client(served.number) as quick:
+            assert (await quick.ask(POST % b"Content-Length: 600\r\n" + bytes(600)))[0] == 200
+        status, head, _ = await slow.response()
+        assert status == 503
+        assert b"connection: close\r\n" in head.lower()
+        assert served.reasons() == {"auth_overflow": 1}
+        assert auth.bodies == app.bodies == [bytes(600)]
+        assert served.context.judged.n_bytes == 0
+
+
+async def test_a_body_that_waits_for_the_verdict_gives_way_with_its_question() -> None:
+    silence = Silence()
+    limits = Limits(ext_auth_bodies_bytes=1000)
+    async with gateway(silence, body_bytes=800, limits=limits) as (served, _, app), client(served.number) as first:
+        first.send(POST % b"Content-Length: 600\r\n" + bytes(600))
+        await until(lambda: silence.asked)
+        async with client(served.number) as second:
+            assert (await second.ask(POST % b"Content-Length: 600\r\n" + bytes(600)))[0] == 200
+        assert (await first.response())[0] == 503
+        await until(lambda: silence.left)
+        assert app.bodies == [bytes(600)]
+
+
+async def test_streams_of_one_connection_keep_no_more_bodies_than_all_may() -> None:
+    limits = Limits(ext_auth_bodies_bytes=10_000)
+    async with gateway(body_bytes=100_000, limits=limits) as (served, _, _), h2_session(served.number) as session:
+        for _ in range(20):
+            stream = session.request("/p", method="POST", end=False)
+            session.h2.send_data(stream, bytes(2_000))
+        session.flush()
+        await until(lambda: served.reasons().get("auth_overflow") == 15)
+        assert served.context.judged.n_bytes == 10_000
+    await until(lambda: served.context.judged.n_bytes == 0)
+
+
+@pytest.mark.parametrize("how", ["refused", "silent", "broken", "left"])
+async def test_what_was_kept_is_let_go_however_the_wait_ends(how: str) -> None:
+    silence = Silence()
+    answer = {"refused": NO, "broken": b"HTTP/1.1 200", "silent": silence, "left": silence}[how]
+    limits = Limits(ext_auth_timeout_s=0.2 if how == "silent" else 5.0)
+    async with gateway(answer, body_bytes=800, limits=limits) as (served, auth, _):
+        async with client(served.number) as peer:
+            peer.send(POST % b"Content-Length: 600\r\n" + bytes(600))
+            await until(lambda: auth.heads)
+            if how != "left":
+                assert (await peer.response())[0] in (401, 503, 504)
+            else:
+                assert served.context.judged.n_bytes == 600
+                linger = struct.pack("ii", 1, 0)
+                peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        await until(lambda: served.context.judged.n_bytes == 0)
+
+
 async def test_a_client_that_waits_for_100_is_told_by_us_where_the_body_is_to_be_seen() -> None:
     async with gateway(body_bytes=5) as (served, auth, app), client(served.number) as peer:
         status, _, _ = await peer.ask(POST % b"Content-Length: 2\r\nExpect: 100-continue\r\n")

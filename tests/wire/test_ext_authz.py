@@ -14,6 +14,7 @@ from gatewayproxy.wire.auth import Action, Change
 from gatewayproxy.wire.ext_authz import Question, call_head, framed, read_answer
 from tests.support.ext_authz import CheckRequest, CheckResponse
 
+MOST = 128  # fields
 TOKEN = st.text("abcXYZ-_09", min_size=1, max_size=8)
 
 
@@ -53,7 +54,7 @@ def test_what_google_writes_is_a_verdict(names: list[str], code: int) -> None:
     for name in names:
         option = response.ok_response.headers.add()
         option.header.key, option.header.value = name, " v "
-    verdict = read_answer(framed(response.SerializeToString()))
+    verdict = read_answer(framed(response.SerializeToString()), MOST)
     assert verdict.allowed == (code == 0)
     made = tuple(Change(name.lower().encode(), b"v", Action.SET) for name in names)
     assert verdict.changes == (made if verdict.allowed else ())
@@ -62,20 +63,20 @@ def test_what_google_writes_is_a_verdict(names: list[str], code: int) -> None:
 @given(st.binary(max_size=80))
 def test_any_message_is_read_or_refused(content: bytes) -> None:
     with suppress(RemoteProtocolError):
-        assert read_answer(framed(content)).status
+        assert read_answer(framed(content), MOST).status
 
 
 @given(st.binary(max_size=20))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     with suppress(RemoteProtocolError):
-        assert read_answer(body).status
+        assert read_answer(body, MOST).status
 
 
 def test_a_raw_value_counts_where_there_is_no_other() -> None:
     response = CheckResponse()
     option = response.ok_response.headers.add()
     option.header.key, option.header.raw_value = "x-a", b"\xe9"
-    assert read_answer(framed(response.SerializeToString())).changes == (Change(b"x-a", b"\xe9"),)
+    assert read_answer(framed(response.SerializeToString()), MOST).changes == (Change(b"x-a", b"\xe9"),)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:", "é", "a\n"])
@@ -87,4 +88,20 @@ def test_a_field_that_is_none_is_refused(name: str, part: str) -> None:
     option = where.headers.add()
     option.header.key, option.header.value = name, "v"
     with pytest.raises(RemoteProtocolError):
-        read_answer(framed(response.SerializeToString()))
+        read_answer(framed(response.SerializeToString()), MOST)
+
+
+@pytest.mark.parametrize("part", ["headers", "headers_to_remove", "response_headers_to_add", "denied"])
+def test_more_fields_than_a_head_may_have_are_refused(part: str) -> None:
+    response = CheckResponse()
+    response.status.code = 7 if part == "denied" else 0
+    where = response.denied_response.headers if part == "denied" else getattr(response.ok_response, part)
+    for n in range(MOST):
+        if part == "headers_to_remove":
+            where.append(f"x-{n}")
+        else:
+            where.add().header.key = f"x-{n}"
+    whole = framed(response.SerializeToString())
+    assert read_answer(whole, MOST).allowed == (part != "denied")
+    with pytest.raises(RemoteProtocolError, match="more than 127 fields"):
+        read_answer(whole, MOST - 1)

@@ -61,6 +61,7 @@ ANSWERS: Final[dict[str, tuple[int, str]]] = {
     "auth_failed": (503, "the external authorization server gave no answer that can be used: the detail says why"),
     "auth_timeout": (504, "the external authorization server gave no answer in time"),
     "auth_body_too_large": (413, "the request body is larger than the external authorization server may get"),
+    "auth_overflow": (503, "the bodies that wait for external authorization servers are too many, this one the oldest"),
     "redirect": (302, "a RequestRedirect filter answered"),
     "redirect_loop": (508, "a RequestRedirect filter leads to the URL that a trusted proxy says was asked for"),
     "internal_error": (500, "a fault of the gateway itself"),

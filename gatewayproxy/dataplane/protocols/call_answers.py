@@ -27,6 +27,7 @@ _CODES: Final = {
     FILTER_UNSUPPORTED: Code.INTERNAL,
     "trailers_too_large": Code.RESOURCE_EXHAUSTED,
     "auth_body_too_large": Code.RESOURCE_EXHAUSTED,
+    "auth_overflow": Code.RESOURCE_EXHAUSTED,
     "body_too_large": Code.RESOURCE_EXHAUSTED,
     "body_timeout": Code.DEADLINE_EXCEEDED,
     "auth_timeout": Code.DEADLINE_EXCEEDED,

@@ -3,6 +3,7 @@
 While they are asked, an `Admission` stands where the exchange has its upstream: what the client sends of a body goes
 there, and a client that leaves, or `timeouts.request`, abandons the call. A server that is to see the body gets all of
 it, at most `forwardBody.maxSize` and `ext_auth_body_bytes`; otherwise the client is not read until the verdict.
+What all requests of the worker keep so is bounded, too (`ext_auth_bodies_bytes`).
 Whatever goes wrong refuses the request. Mirrors, sessions and backends see it only once it is admitted.
 """
 
@@ -88,7 +89,8 @@ class Admission:
         if not self._wanted:
             self._body += body
             connection.pause_body()
-            self._ask()
+            if self._may_hold(len(body)):
+                self._ask()
         elif head.length > self._wanted:
             self._refuse_body()
         else:
@@ -114,8 +116,23 @@ class Admission:
         self.send(body, complete=exchange.connection.state is not BODY)
 
     def _refuse_body(self) -> None:
-        self._exchange.upstream = None
+        self._let_go()
         self._exchange.answer("auth_body_too_large", f"body of more than {self._wanted} bytes")
+
+    def _may_hold(self, n: int) -> bool:
+        """Count *n* bytes of the body; return whether there is room for them, else the request is answered."""
+        return not n or self._exchange.connection.site.context.judged.hold(self, n)
+
+    def give_way(self) -> None:
+        """Refuse the request: its body has waited longest, and there is no room for those of all."""
+        self.abandon()
+        self._exchange.upstream = None
+        self._exchange.answer("auth_overflow")
+
+    def _let_go(self) -> None:
+        """Stand between exchange and upstream no longer."""
+        self._exchange.upstream = None
+        self._exchange.connection.site.context.judged.release(self)
 
     # Upstream, for the exchange
 
@@ -129,10 +146,11 @@ class Admission:
 
     def send(self, data: bytes, complete: bool) -> None:
         """Keep more of the body; ask when it is whole and somebody is to see it."""
+        before = len(self._body) + len(self._content)
         self._body += data
         if self._chunks is not None:
             self._content += self._chunks.feed(data)[0]
-        if not self._wanted:
+        if not self._may_hold(len(self._body) + len(self._content) - before) or not self._wanted:
             return
         if len(self._gathered()) > self._wanted:
             self._refuse_body()
@@ -157,6 +175,7 @@ class Admission:
 
     def abandon(self) -> None:
         """Forget the request."""
+        self._exchange.connection.site.context.judged.release(self)
         call, self._call = self._call, None
         if call is not None:
             call.abandon()
@@ -224,7 +243,7 @@ class Admission:
         try:
             if isinstance(answer, UpstreamError):
                 raise answer
-            verdict = _verdict(auth.server, answer)
+            verdict = _verdict(auth.server, answer, self._exchange.connection.site.limits.head_fields)
         except (RemoteProtocolError, UpstreamError) as error:
             self._fail(cluster, error)
         else:
@@ -232,7 +251,7 @@ class Admission:
 
     def _fail(self, cluster: ClusterState, error: RemoteProtocolError | UpstreamError) -> None:
         """Refuse: without a verdict nothing goes on."""
-        self._exchange.upstream = None
+        self._let_go()
         late = isinstance(error, UpstreamError) and error.kind == "auth_timeout"
         self._exchange.answer("auth_timeout" if late else "auth_failed", f"{cluster.cluster.name}: {error}")
 
@@ -242,7 +261,7 @@ class Admission:
         if exchange.target is not None and exchange.target.entry.cors is not None:
             lines = without_cors(lines)
         if not verdict.allowed:
-            exchange.upstream = None
+            self._let_go()
             exchange.answer_with(verdict.status, "auth_denied", lines=lines, body=verdict.body)
             return
         self._own = apply(verdict, exchange.head, self._own)
@@ -258,7 +277,7 @@ class Admission:
         """Send the request on, as if it had come so."""
         exchange = self._exchange
         head = exchange.head
-        exchange.upstream = None
+        self._let_go()
         behind = self._guard.behind
         target = behind.only or behind.pick(exchange)
         if self._told:
@@ -273,12 +292,12 @@ class Admission:
         waiting.find_connection(exchange, cluster)
 
 
-def _verdict(server: ExternalAuth, answer: AuthAnswer) -> Verdict:
-    """Return what *answer* means. Raises RemoteProtocolError where it means nothing."""
+def _verdict(server: ExternalAuth, answer: AuthAnswer, most: int) -> Verdict:
+    """Return what *answer* means; *most*: fields it may name. Raises RemoteProtocolError where it means nothing."""
     if not server.grpc:
         return http_verdict(answer.status, answer.lines, answer.body, server.response_headers)
     code = code_of_lines(answer.trailers or answer.lines)
     if answer.status != 200 or code:
         what = f"grpc-status {code}" if code >= 0 else "no grpc-status"
         raise RemoteProtocolError(f"Check ended with HTTP status {answer.status}, {what}", status=502)
-    return read_answer(answer.body)
+    return read_answer(answer.body, most)

@@ -1,7 +1,8 @@
 """Mirrors: a copy of a request goes to another cluster, and nobody waits for it. GEP-3171, HTTPRequestMirrorFilter.
 
 A mirror never slows the primary: what it cannot take at once is buffered up to `buffer_bytes`, beyond that the copy is
-given up. Its answer is read and dropped; one that is not complete `ANSWER_S` after the copy was sent is not waited for,
+given up, and so are the oldest of those that wait for a connection where all of a worker are more than `mirror_bytes`.
+Its answer is read and dropped; one that is not complete `ANSWER_S` after the copy was sent is not waited for,
 so that a mirror that hangs keeps neither descriptors nor memory.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.dataplane.gates import ByteGate
 from gatewayproxy.dataplane.protocols.grpc_web import Translation, asked_form
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.dataplane.upstream.connection import Upstream
@@ -45,6 +47,7 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
             head,
             cluster,
             connection.site.limits.buffer_bytes,
+            connection.site.context.copies,
             bodiless=exchange.head.method == b"HEAD",
             chunked=exchange.head.length == CHUNKED,
         )
@@ -60,11 +63,13 @@ class MirrorCall:
     """One copy on its way: a `Sink` that drops what it gets and a `Waiter` for its connection."""
 
     __slots__ = (
-        "_bodiless", "_bound", "_cluster", "_frames", "_out", "_pool", "_timer", "_upstream", "chunked", "complete",
-        "opening", "payload_only", "request_trailers", "sensitive", "translate",
+        "_bodiless", "_bound", "_cluster", "_frames", "_gate", "_out", "_pool", "_timer", "_upstream", "chunked",
+        "complete", "opening", "payload_only", "request_trailers", "sensitive", "translate",
     )  # fmt: skip
 
-    def __init__(self, head: bytes, cluster: ClusterState, bound: int, *, bodiless: bool, chunked: bool) -> None:
+    def __init__(
+        self, head: bytes, cluster: ClusterState, bound: int, gate: ByteGate, *, bodiless: bool, chunked: bool
+    ) -> None:
         self.payload_only = True
         self.opening = None
         self.chunked = chunked
@@ -73,7 +78,8 @@ class MirrorCall:
         self.complete = False
         self.translate: Callable[..., Upstream] | None = None  # into what the endpoint speaks
         self._frames = False  # what comes is not framed in chunks, and is to be
-        self._out = head
+        self._out = bytearray(head)  # one buffer: a client may send the body byte by byte
+        self._gate = gate
         self._cluster = cluster
         self._bound = bound
         self._bodiless = bodiless
@@ -103,7 +109,9 @@ class MirrorCall:
             return  # given up while the cluster's name was being resolved
         pool = self._cluster.pick()
         if pool is None:
-            if self._cluster.unresolved is not None:
+            if self._cluster.unresolved is None:
+                self.give_up()
+            elif self._gate.hold(self, len(self._out)):
                 self._cluster.unresolved[self.send] = None
             return
         self._pool = pool
@@ -111,21 +119,29 @@ class MirrorCall:
         if idle is not None:
             self.on_connection(idle)
             return
+        self._gate.release(self)  # what it held while the name was being resolved
+        if not self._gate.hold(self, len(self._out)):
+            return
         try:
             pool.wait(self)
         except UpstreamError:
-            self._pool = None
+            self.give_up()
+
+    def give_way(self) -> None:
+        """Do as `give_up`."""
+        self.give_up()
 
     def give_up(self) -> None:
         """Drop the copy; the mirror sees a request that breaks off."""
         self._stop_waiting()
+        self._gate.release(self)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abandon()
         elif self._pool is not None:
             self._pool.cancel(self)
         self._pool = None
-        self._out = b""
+        self._out = bytearray()
         self._bound = -1
 
     def on_request_body(self, data: bytes, complete: bool, trailers: bytes) -> None:
@@ -139,6 +155,8 @@ class MirrorCall:
             self._out += data
             if len(self._out) > self._bound:
                 self.give_up()
+            else:
+                self._gate.hold(self, len(data))
             return
         upstream.send(data, complete)
         if upstream.unsent > self._bound:
@@ -151,8 +169,9 @@ class MirrorCall:
         if self.translate is not None:
             connection = self.translate(sink=self, upstream=connection, refuse=self._on_bad_request)
         self._upstream = connection
-        connection.start(self, self._out, self._bodiless, self.complete)
-        self._out = b""
+        self._gate.release(self)
+        out, self._out = bytes(self._out), bytearray()
+        connection.start(self, out, self._bodiless, self.complete)
         if self.complete:
             self._wait_for_answer()
 
