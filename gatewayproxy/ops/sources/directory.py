@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_FILES: Final = 100_000  # files of all paths; more is a ConfigError
 MAX_TOTAL_BYTES: Final = 512 << 20  # all manifests; more is a ConfigError
 MAX_DEPTH: Final = 32  # folders within folders
+MAX_FOLDERS: Final = 100_000  # of one path, as often as links lead to them; more is a ConfigError
 MAX_WANTED_BYTES: Final = 1 << 20  # a certificate or key file that manifests name
 
 
@@ -67,7 +69,7 @@ class _Reading:
         """Read the file or folder *path*."""
         try:
             if Path(path).is_dir():
-                for file in _walk(path, 0):
+                for file in _walk(path, 0, count(1)):
                     self._read(file, named=False)
                 return
             Path(path).stat()
@@ -111,17 +113,22 @@ class _Reading:
         self.problems.append(problem)
 
 
-def _walk(folder: str, depth: int) -> Iterator[str]:
-    """Yield the manifest files under *folder*, in name order; raise OSError when it cannot be listed."""
+def _walk(folder: str, depth: int, visits: Iterator[int]) -> Iterator[str]:
+    """Yield the manifest files under *folder*, in name order; raise OSError when it cannot be listed.
+
+    *visits* numbers the folders: links from each to the next, two apiece, make four billion ways of 32 folders.
+    """
     if depth > MAX_DEPTH:
         raise ConfigError(f"folders nest deeper than {MAX_DEPTH}", where=folder, hint="a link may lead back up")
+    if next(visits) > MAX_FOLDERS:
+        raise ConfigError(f"more than {MAX_FOLDERS} folders", where=folder, hint="links may lead to some many times")
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(entry.path, depth + 1)
+            yield from _walk(entry.path, depth + 1, visits)
         elif entry.name.endswith(SUFFIXES):
             yield entry.path
 

@@ -93,6 +93,17 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
         read_paths([str(tmp_path)])
 
 
+def test_folders_are_counted_as_often_as_links_lead_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "MAX_FOLDERS", 200)
+    for n in range(12):
+        (tmp_path / f"d{n}").mkdir()
+    for n in range(11):
+        (tmp_path / f"d{n}" / "a").symlink_to(f"../d{n + 1}")
+        (tmp_path / f"d{n}" / "b").symlink_to(f"../d{n + 1}")
+    with pytest.raises(ConfigError, match="more than 200 folders"):
+        read_paths([str(tmp_path / "d0")])
+
+
 def test_wanted_files_come_with_their_contents_or_none(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_bytes(b"PEM")
     (tmp_path / "huge").write_bytes(bytes(directory.MAX_WANTED_BYTES + 1))
