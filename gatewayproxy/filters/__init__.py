@@ -44,17 +44,22 @@ class FilterSpec(Protocol):
 class FilterKind:
     """A filter type."""
 
-    member: str  # of the union HTTPRouteFilter
+    member: str  # of the unions HTTPRouteFilter and GRPCRouteFilter
     read: Callable[[Fields], FilterSpec]  # from that member's mapping
+    of_calls: bool = False  # a GRPCRouteFilterType, too
     repeats: bool = False  # may occur more than once in a rule
 
 
 FILTERS: Final[dict[str, FilterKind]] = {  # by HTTPRouteFilter.type
-    "RequestHeaderModifier": FilterKind(member="requestHeaderModifier", read=request_header_modifier.read),
-    "ResponseHeaderModifier": FilterKind(member="responseHeaderModifier", read=response_header_modifier.read),
+    "RequestHeaderModifier": FilterKind(
+        member="requestHeaderModifier", read=request_header_modifier.read, of_calls=True
+    ),
+    "ResponseHeaderModifier": FilterKind(
+        member="responseHeaderModifier", read=response_header_modifier.read, of_calls=True
+    ),
     "RequestRedirect": FilterKind(member="requestRedirect", read=request_redirect.read),
     "URLRewrite": FilterKind(member="urlRewrite", read=url_rewrite.read),
-    "RequestMirror": FilterKind(member="requestMirror", read=request_mirror.read, repeats=True),
+    "RequestMirror": FilterKind(member="requestMirror", read=request_mirror.read, of_calls=True, repeats=True),
     "CORS": FilterKind(member="cors", read=cors.read),
     "ExternalAuth": FilterKind(member="externalAuth", read=external_auth.read, repeats=True),
 }

@@ -1,4 +1,8 @@
-"""filters of rules and backendRefs: a tagged union, its members read by the FILTERS registry. Pure."""
+"""filters of rules and backendRefs: a tagged union, its members read by the FILTERS registry. Pure.
+
+ExtensionRef is the one member without an entry there: it names a filter of somebody else's. Its shape is checked, and
+requests that meet it fail.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gatewayproxy.compiler.manifests.unserved_filters import read_extension_ref
 from gatewayproxy.fields import BackendObjectReference, Fields
+from gatewayproxy.fields.shapes import GROUP, KIND, OBJECT_NAME
 from gatewayproxy.filters import FILTERS, FilterSpec
 from gatewayproxy.model.names import Origin
 from gatewayproxy.model.status import Reason
@@ -17,16 +21,9 @@ __all__ = ["GRPC_FILTERS", "HTTP_FILTERS", "Filter", "FilterMembers", "read_filt
 
 FilterMembers = Mapping[str, str]  # the filter types of a kind of route, each with its member of the union
 
-_UNSERVED: Final = {  # HTTPRouteFilterType: its member of the union, and who checks it
-    "ExtensionRef": ("extensionRef", read_extension_ref),
-}
-HTTP_FILTERS: Final[FilterMembers] = {name: kind.member for name, kind in FILTERS.items()} | {
-    name: member for name, (member, _) in _UNSERVED.items()
-}
-GRPC_FILTERS: Final[FilterMembers] = {  # GRPCRouteFilterType
-    name: HTTP_FILTERS[name]
-    for name in ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef")
-}
+_EXTENSION: Final = {"ExtensionRef": "extensionRef"}
+HTTP_FILTERS: Final[FilterMembers] = {name: kind.member for name, kind in FILTERS.items()} | _EXTENSION
+GRPC_FILTERS: Final[FilterMembers] = {name: kind.member for name, kind in FILTERS.items() if kind.of_calls} | _EXTENSION
 _ONCE: Final = tuple(name for name, kind in FILTERS.items() if not kind.repeats)
 
 
@@ -78,8 +75,8 @@ def _read_filter(fields: Fields, members: FilterMembers) -> Filter:
 def _read_member(kind: str, member: Fields) -> FilterSpec | None:
     if kind in FILTERS:
         return FILTERS[kind].read(member)
-    check = _UNSERVED[kind][1]
-    check(member)
+    for name, text in (("group", GROUP), ("kind", KIND), ("name", OBJECT_NAME)):  # LocalObjectReference
+        member.text(name, text)
     return None
 
 
