@@ -6,17 +6,17 @@ their shares. Facts are for people: two lists are told apart by what differs in 
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gatewayproxy.insight.outcomes import answer_for, is_stream
 from gatewayproxy.insight.ports import HTTP_INSIDE, Routed
 from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.wording import certificate_text, decoded, retry_text
 from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.model.plan import BackendTls, Certificate, Cluster, Refusal
+from gatewayproxy.model.plan import BackendTls, Cluster, Refusal
 from gatewayproxy.model.protocols import AppProtocol
-from gatewayproxy.model.traffic import Cors, Retry, Session
+from gatewayproxy.model.traffic import Cors, Session
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.server_names import certificates_for
 from gatewayproxy.routing.table import Auth, BackendChoice, RouteEntry, SniAction
@@ -92,7 +92,7 @@ def _handshake(routed: Routed, request: Request) -> Iterator[Fact]:
         return
     yield Fact("TLS", _ACTIONS[target.action])
     for certificate in certificates_for(target.certificates, request.server_name):
-        yield Fact(f"certificate {certificate.digest[:12]}", _certificate(certificate))
+        yield Fact(f"certificate {certificate.digest[:12]}", certificate_text(certificate))
     if target.validation is not None:
         asked = "asked for, and not required" if target.validation.insecure_fallback else "required"
         yield Fact("client certificate", f"{asked}, by authorities {target.validation.trust.digest[:12]}")
@@ -103,11 +103,6 @@ _ACTIONS: Final = {
     SniAction.STREAM: "ends here, with a stream inside",
     SniAction.PASSTHROUGH: "passed through",
 }
-
-
-def _certificate(certificate: Certificate) -> str:
-    until = datetime.datetime.fromtimestamp(certificate.not_after, datetime.UTC).date()
-    return f"{', '.join(certificate.names) or 'without names'}; until {until}"
 
 
 # --- entries
@@ -223,7 +218,7 @@ def _way(entry: RouteEntry) -> Iterator[Fact]:
     if entry.cors is not None:
         yield Fact("CORS", _cors(entry.cors))
     if entry.retry is not None:
-        yield Fact("retry", _retry(entry.retry))
+        yield Fact("retry", retry_text(entry.retry))
     if entry.session is not None:
         yield Fact("sessions", _session(entry.session))
     if entry.grpc:
@@ -233,7 +228,7 @@ def _way(entry: RouteEntry) -> Iterator[Fact]:
 def _auth(auth: Auth) -> Iterator[Fact]:
     server = auth.server
     name = server.cluster.name
-    asked = f"{_text(server.authority)}{_text(server.path)}" or "as the request"
+    asked = f"{decoded(server.authority)}{decoded(server.path)}" or "as the request"
     sees, sets = _names(server.request_headers), _names(server.response_headers)
     body = f", bodies of {server.body_bytes} bytes at most" if server.body_bytes else ""
     kind = "gRPC" if server.grpc else "HTTP"
@@ -243,7 +238,7 @@ def _auth(auth: Auth) -> Iterator[Fact]:
 
 
 def _names(names: Sequence[bytes]) -> str:
-    return " ".join(map(_text, names)) or "-"
+    return " ".join(map(decoded, names)) or "-"
 
 
 def _edits(title: str, edits: Sequence[tuple[str, HeadEdit | None]]) -> Iterator[Fact]:
@@ -257,25 +252,25 @@ def _edits(title: str, edits: Sequence[tuple[str, HeadEdit | None]]) -> Iterator
 def _edit(edit: HeadEdit | None) -> str:
     if edit is None:
         return ""
-    told = [f"host becomes {_text(edit.host)}"] if edit.host is not None else []
+    told = [f"host becomes {decoded(edit.host)}"] if edit.host is not None else []
     told += [_path(edit.path, edit.prefix)] if edit.path is not None or edit.prefix is not None else []
-    told += [f"without {_text(name)}" for name in sorted(edit.cut)]
-    told += [f"with {_text(line)}" for line in edit.append.split(b"\r\n")[:-1]]
+    told += [f"without {decoded(name)}" for name in sorted(edit.cut)]
+    told += [f"with {decoded(line)}" for line in edit.append.split(b"\r\n")[:-1]]
     return "; ".join(told)
 
 
 def _path(path: bytes | None, prefix: tuple[int, bytes] | None) -> str:
     if path is not None:
-        return f"path becomes {_text(path)}"
+        return f"path becomes {decoded(path)}"
     if prefix is not None:
-        return f"first {prefix[0]} bytes of the path become {_text(prefix[1]) or '/'}"
+        return f"first {prefix[0]} bytes of the path become {decoded(prefix[1]) or '/'}"
     return ""
 
 
 def _respond(respond: Respond) -> str:
-    host = "<host>" if respond.host is None else _text(respond.host)
+    host = "<host>" if respond.host is None else decoded(respond.host)
     path = f", {_path(respond.path, respond.prefix)}" if respond.path is not None or respond.prefix else ""
-    return f"{respond.status} to {_text(respond.scheme)}://{host}{_text(respond.port)}{path}"
+    return f"{respond.status} to {decoded(respond.scheme)}://{host}{decoded(respond.port)}{path}"
 
 
 def _refusal(refusal: Refusal) -> str:
@@ -289,16 +284,7 @@ def _cors(cors: Cors) -> str:
     return f"from {_names(cors.origins)}{credentials}{told}, for {cors.max_age_s} s"
 
 
-def _retry(retry: Retry) -> str:
-    codes = f", after {', '.join(map(str, retry.codes))}" if retry.codes else ""
-    return f"{retry.attempts} more, {retry.backoff_s:g} s apart at least{codes}"
-
-
 def _session(session: Session) -> str:
     kind = "header" if session.header else "permanent cookie" if session.permanent else "cookie"
     ends = f", at most {session.absolute_s:g} s" if session.absolute_s else ""
-    return f"of {session.rule} by {kind} {_text(session.name)} for {_text(session.path)}{ends}"
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+    return f"of {session.rule} by {kind} {decoded(session.name)} for {decoded(session.path)}{ends}"

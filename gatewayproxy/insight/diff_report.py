@@ -14,6 +14,7 @@ from gatewayproxy.insight.diff_rules import RuleName
 from gatewayproxy.insight.diff_traffic import Traffic
 from gatewayproxy.insight.regions import PATH, How, Region, Test, Texts
 from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.insight.wording import printable
 
 __all__ = ["FORMS", "to_json", "to_markdown", "to_text", "words_for"]
 
@@ -31,7 +32,7 @@ def to_text(diff: Diff, traffic: Traffic | None = None, *, every: bool = False) 
         lines += ["", f"{number}. {change.title}{_weight(change, traffic)}", *_change_lines(change, traffic, every)]
     for title, told in _also(diff):
         lines += ["", title, *(f"  {each}" for each in told)]
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line).rstrip()}\n" for line in lines)
 
 
 def _sum(diff: Diff) -> str:
@@ -203,11 +204,6 @@ def _rules(sign: str, rules: Sequence[RuleName], what: str, dead: Sequence[RuleN
         yield f"{sign} {each}{f': {told}' if told else ''}"
 
 
-def _printable(text: str) -> str:
-    """Return *text* without anything that a terminal would act on."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text).rstrip()
-
-
 # --- for a review comment
 
 
@@ -244,7 +240,7 @@ def _table(changes: Sequence[Change], traffic: Traffic | None) -> Iterator[str]:
 
 def _cell(text: str, *, code: bool = False) -> str:
     """Return *text* as it stands, in a cell of a table: what Markdown or HTML would act on is written otherwise."""
-    plain = _printable(text)
+    plain = printable(text).rstrip()
     if code:
         return plain.replace("`", "'").replace("|", "\\|")
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -252,7 +248,7 @@ def _cell(text: str, *, code: bool = False) -> str:
 
 
 def _folded(title: str, body: Sequence[str]) -> list[str]:
-    text = [_printable(line[5:] if line[5:6] in "+-" else line).replace("```", "'''") for line in body]
+    text = [printable(line[5:] if line[5:6] in "+-" else line).rstrip().replace("```", "'''") for line in body]
     return [f"<details><summary>{_cell(title)}</summary>", "", "```diff", *text, "```", "", "</details>"]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from gatewayproxy.insight.decision import Decision
+from gatewayproxy.insight.wording import decoded, retry_text
 from gatewayproxy.model.headops import Add, HeadOp, Host, Path, Prefix, Redirect, Remove, Set
 from gatewayproxy.model.plan import Backend, Cluster, FilterChain
-from gatewayproxy.model.traffic import Cors, Retry, Session
+from gatewayproxy.model.traffic import Cors, Session
 from gatewayproxy.routing.table import Auth, RouteEntry
 
 __all__ = ["cluster_text", "effects", "filter_steps"]
@@ -32,7 +33,7 @@ def effects(decision: Decision) -> list[tuple[str, str]]:
     if entry.request_timeout_s or entry.backend_timeout_s:
         found.append(("timeouts", _timeouts(entry)))
     if entry.retry is not None:
-        found.append(("retry", _retry(entry.retry)))
+        found.append(("retry", retry_text(entry.retry)))
     budgets = {each.cluster.retry_budget for each in decision.outcomes if each.cluster is not None}
     found += [
         ("budget", f"retries to {each.service} are at most {each.percent} % of {each.interval_s:g} s")
@@ -81,17 +82,17 @@ def _steps(chain: FilterChain) -> Iterator[str]:
 def _op(what: str, op: HeadOp) -> str:
     match op:
         case Set(name, value):
-            return f"{what} header {_text(name)} becomes {_text(value)}"
+            return f"{what} header {decoded(name)} becomes {decoded(value)}"
         case Add(name, value):
-            return f"{what} header {_text(name)} is added: {_text(value)}"
+            return f"{what} header {decoded(name)} is added: {decoded(value)}"
         case Remove(name):
-            return f"{what} header {_text(name)} is removed"
+            return f"{what} header {decoded(name)} is removed"
         case Host(host):
-            return f"host becomes {_text(host)}"
+            return f"host becomes {decoded(host)}"
         case Path(path):
-            return f"path becomes {_text(path)}"
+            return f"path becomes {decoded(path)}"
         case Prefix(replacement):
-            return f"the matched prefix becomes {_text(replacement)}"
+            return f"the matched prefix becomes {decoded(replacement)}"
         case _:
             assert_never(op)
 
@@ -104,7 +105,7 @@ def _redirect(redirect: Redirect) -> str:
 
 
 def _cors(cors: Cors) -> str:
-    return f"CORS from {', '.join(map(_text, cors.origins)) or 'nowhere'}{' with credentials' * cors.credentials}"
+    return f"CORS from {', '.join(map(decoded, cors.origins)) or 'nowhere'}{' with credentials' * cors.credentials}"
 
 
 def _auth(auth: Auth) -> str:
@@ -117,14 +118,5 @@ def _timeouts(entry: RouteEntry) -> str:
     return ", ".join(f"{name} {span:g} s" for name, span in spans if span)
 
 
-def _retry(retry: Retry) -> str:
-    codes = f", after {', '.join(map(str, retry.codes))}" if retry.codes else ""
-    return f"{retry.attempts} more, {retry.backoff_s:g} s apart at least{codes}"
-
-
 def _session(session: Session) -> str:
-    return f"stays with one endpoint by {'header' if session.header else 'cookie'} {_text(session.name)}"
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+    return f"stays with one endpoint by {'header' if session.header else 'cookie'} {decoded(session.name)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -14,7 +13,7 @@ from gatewayproxy.insight.outcomes import Answer, Outcome
 from gatewayproxy.insight.requests import describe
 from gatewayproxy.insight.stream_misses import contender_text
 from gatewayproxy.insight.unaccepted import Unaccepted, Unserving
-from gatewayproxy.model.plan import Certificate
+from gatewayproxy.insight.wording import aligned, certificate_text, printable
 
 __all__ = ["answers_well", "reason_text", "route_text", "to_json", "to_text", "to_tree"]
 
@@ -31,7 +30,7 @@ def answers_well(decision: Decision) -> bool:
 
 def to_text(decision: Decision, *, every: bool = False) -> str:
     """Return *decision* for a terminal; *every*: all the misses, not just the nearest."""
-    lines = [_printable(describe(decision.request)), "", *_way(decision)]
+    lines = [printable(describe(decision.request)), "", *_way(decision)]
     lines += _section("BACKENDS", _backends(decision.outcomes))
     lines += _section("LISTENERS", _listeners(decision, every=every))
     lines += _section("LISTENERS THAT DO NOT SERVE", _unserving(decision.unserving, every=every))
@@ -47,8 +46,8 @@ def _way(decision: Decision) -> Iterator[str]:
     """Yield the way of the request from the listener to the answer, one title each."""
     for title, text in _facts(decision):
         first, *others = text.split("\n")
-        yield f"  {title:<{_TITLE_WIDTH}}{_printable(first)}"
-        yield from (f"  {'':<{_TITLE_WIDTH}}{_printable(other)}" for other in others)
+        yield f"  {title:<{_TITLE_WIDTH}}{printable(first)}"
+        yield from (f"  {'':<{_TITLE_WIDTH}}{printable(other)}" for other in others)
 
 
 def _facts(decision: Decision) -> Iterator[tuple[str, str]]:
@@ -58,7 +57,7 @@ def _facts(decision: Decision) -> Iterator[tuple[str, str]]:
     yield "listener", "\n".join(filter(None, (decision.listener or "none", why)))
     if decision.certificates:
         missing = [f"does not name {decision.unnamed}: clients refuse it"] if decision.unnamed else []
-        yield "certificate", "\n".join([*map(_certificate, decision.certificates), *missing])
+        yield "certificate", "\n".join([*map(certificate_text, decision.certificates), *missing])
     yield "route", route_text(decision)
     if decision.winner is not None:
         yield "match", f"{decision.winner.position}: {contender_text(decision.winner)}"
@@ -74,11 +73,6 @@ def route_text(decision: Decision) -> str:
     """Return the route and rule that take the request: `HTTPRoute shop/cart rule 2 (checkout)`, or "none"."""
     entry = decision.entry
     return "none" if entry is None else f"{entry.label.route_text} rule {entry.label.rule_text}"
-
-
-def _certificate(certificate: Certificate) -> str:
-    until = datetime.datetime.fromtimestamp(certificate.not_after, datetime.UTC).date()
-    return f"{', '.join(certificate.names) or 'without names'}; until {until}"
 
 
 def reason_text(answer: Answer) -> str:
@@ -134,14 +128,14 @@ def _listeners(decision: Decision, *, every: bool) -> list[str]:
         )
         for each in shown
     ]  # fmt: skip
-    return [*(_aligned(rows) if rows else []), *([f"and {rest} more: --all"] if rest else [])]
+    return [*(aligned(rows) if rows else []), *([f"and {rest} more: --all"] if rest else [])]
 
 
 def _misses(missed: Sequence[Miss]) -> list[str]:
     """Return two lines for each: what it is, and why it did not take the request."""
     rules = [(_rule_of(each.contender), contender_text(each.contender)) for each in missed]
     why = (f"    {each.failed.name.lower()}: {each.detail}" for each in missed)
-    return [line for pair in zip(_aligned(rules), why, strict=True) for line in pair]
+    return [line for pair in zip(aligned(rules), why, strict=True) for line in pair]
 
 
 def _unaccepted(found: Sequence[Unaccepted], *, every: bool) -> Iterator[str]:
@@ -160,7 +154,7 @@ def _unserving(found: Sequence[Unserving], *, every: bool) -> list[str]:
     rows = [(each.name, f"{each.protocol} {each.port}", each.hostname or "any host") for each in shown]
     why = [f"    {each.reason}: {each.message}" for each in shown]
     more = [f"and {len(found) - len(shown)} more: --all"] if len(found) > len(shown) else []
-    lines = [line for pair in zip(_aligned(rows), why, strict=True) for line in pair] if rows else []
+    lines = [line for pair in zip(aligned(rows), why, strict=True) for line in pair] if rows else []
     return [*lines, *more]
 
 
@@ -170,18 +164,8 @@ def _rule_of(contender: Contender) -> str:
 
 
 def _section(title: str, lines: Iterator[str] | list[str]) -> list[str]:
-    body = [f"  {_printable(line)}" for line in lines]
+    body = [f"  {printable(line)}" for line in lines]
     return ["", title, *body] if body else []
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _printable(text: str) -> str:
-    """Return *text* without anything that a terminal would act on."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 # --- for programs

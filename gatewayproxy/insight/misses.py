@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from gatewayproxy.compiler.lower.calls import call_layers
 from gatewayproxy.compiler.lower.paths import Claimed, path_index
 from gatewayproxy.compiler.lower.precedence import Claim, call_rank, host_rank, rank
+from gatewayproxy.insight.wording import decoded
 from gatewayproxy.model.names import widening
 from gatewayproxy.model.plan import GRPCMatch, HeaderTest, Listener, Match, PathKind, Plan, QueryTest, Route, Rule
 from gatewayproxy.routing.match import Request, query_params
@@ -36,6 +37,11 @@ class Contender(NamedTuple):
     def is_of(self) -> tuple[str, str, int]:
         """Return kind and name of the route, and the index of the rule."""
         return self.route.key.kind, self.route.key.full_name, self.rule.index
+
+    def became(self, entry: RouteEntry) -> bool:
+        """Return whether *entry* of the table is what its rule became on its listener."""
+        label = entry.label
+        return self.is_of == (label.kind, label.route, label.rule) and str(self.listener.key) == label.listener
 
 
 class Miss(NamedTuple):
@@ -80,18 +86,13 @@ def misses(plan: Plan, asked: Asked, entry: RouteEntry | None) -> tuple[Contende
         else:
             missed.append(miss)
     fitting.sort(key=lambda each: _order(each, asked.host))
-    winner = next((each for each in fitting if entry is not None and _is_of(each, entry)), None)
+    winner = next((each for each in fitting if entry is not None and each.became(entry)), None)
     beaten = [
         Miss(each, Predicate.PRECEDENCE, _why_beaten(winner, each, asked.host), (-at,))
         for at, each in enumerate(fitting)
         if each is not winner
     ]
     return winner, _nearest(winner, [*beaten, *missed])
-
-
-def _is_of(contender: Contender, entry: RouteEntry) -> bool:
-    label = entry.label
-    return contender.is_of == (label.kind, label.route, label.rule) and str(contender.listener.key) == label.listener
 
 
 def _nearest(winner: Contender | None, missed: list[Miss]) -> list[Miss]:
@@ -166,7 +167,7 @@ def _alone(match: Match | GRPCMatch) -> Placed:
 
 def _field_detail(what: str, name: bytes, value: bytes | None) -> str:
     said = "is absent" if value is None else f'is "{_cut(value)}"'
-    return f"{what} {_text(name)} {said}"
+    return f"{what} {decoded(name)} {said}"
 
 
 # --- precedence, in words
@@ -227,11 +228,11 @@ def match_text(match: Match | GRPCMatch | None) -> str:
         return "whatever comes"
     if isinstance(match, GRPCMatch):
         how = "~" if match.regex else "="
-        parts = [f"{what} {how} {_text(name)}" for what, name in _names(match) if name] or ["any call"]
+        parts = [f"{what} {how} {decoded(name)}" for what, name in _names(match) if name] or ["any call"]
         return ", ".join([*parts, *(_test_text("header", test) for test in match.headers)])
-    parts = [f"{_KINDS[match.path_kind]} {_text(match.path)}"]
+    parts = [f"{_KINDS[match.path_kind]} {decoded(match.path)}"]
     if match.method is not None:
-        parts.append(f"method {_text(match.method)}")
+        parts.append(f"method {decoded(match.method)}")
     headers = (_test_text("header", test) for test in match.headers)
     return ", ".join([*parts, *headers, *(_test_text("query", test) for test in match.query)])
 
@@ -244,16 +245,12 @@ def _names(match: GRPCMatch) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
 
 
 def _test_text(what: str, test: HeaderTest | QueryTest) -> str:
-    return f"{what} {_text(test.name)} {'~' if test.regex else '='} {_text(test.value)}"
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+    return f"{what} {decoded(test.name)} {'~' if test.regex else '='} {decoded(test.value)}"
 
 
 def _cut(raw: bytes) -> str:
     """Return what a client sent, as every miss repeats it: long ones are cut."""
-    text = _text(raw[: _MOST_SAID * 4])
+    text = decoded(raw[: _MOST_SAID * 4])
     return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
 
 

@@ -26,6 +26,7 @@ from gatewayproxy.compiler.lower.precedence import prefix_key
 from gatewayproxy.insight.examples import EMPTY, UNKNOWN, Nothing, example
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.insight.texts import ABSENT, ANY, PRESENT, How, Test, Texts
+from gatewayproxy.insight.wording import decoded
 from gatewayproxy.model.plan import GRPCMatch, HeaderTest, Match, PathKind, QueryTest
 from gatewayproxy.routing.match import host_key, query_params
 from gatewayproxy.routing.table import Candidate
@@ -261,7 +262,7 @@ def example_of(region: Region, request: Request | None = None) -> Request | Noth
 def text_of(dim: Dim, texts: Texts) -> str:
     """Return what *dim* may be, in words: "path under /cart but not under /cart/x", "header x-beta absent or not 1"."""
     what = "query parameter" if dim.part is Part.QUERY else dim.part.name.lower()
-    title = f"{what} {_text(dim.name)}" if dim.name else what
+    title = f"{what} {decoded(dim.name)}" if dim.name else what
     if texts == ABSENT:
         return f"{title} absent"
     words = " ".join([title, " and ".join(_passes(dim, test) for test in texts.holds)]).rstrip()
@@ -280,9 +281,5 @@ SHOWN: Final = 4  # exceptions of a set that are named; the rest is counted
 def _passes(dim: Dim, test: Test) -> str:
     if test.how is How.PRESENT:
         return "present"
-    shown = "/" if dim == PATH and test.how is How.UNDER and not test.text else _text(test.text) or '""'
+    shown = "/" if dim == PATH and test.how is How.UNDER and not test.text else decoded(test.text) or '""'
     return f"{test.how.value} {'*' if test.how in (How.BELOW, How.LABEL) else ''}{shown}"
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")

@@ -50,7 +50,7 @@ def stream_misses(
 ) -> tuple[Contender | None, tuple[Miss, ...]]:
     """Return the rule by which *entry* took the connection, and the misses of all others, nearest first."""
     found = list(_contenders(plan, connection.kinds))
-    winner = next((each for each in found if entry is not None and _is_of(each, entry)), None)
+    winner = next((each for each in found if entry is not None and each.became(entry)), None)
     missed = [_miss(each, connection, winner) for each in found if each is not winner]
     missed.sort(key=lambda miss: (miss.failed, miss.nearness), reverse=True)
     seen = {winner.is_of} if winner is not None else set()
@@ -77,11 +77,6 @@ def _contenders(plan: Plan, kinds: frozenset[str]) -> Iterator[Contender]:
             if route.key.kind in kinds:
                 for rule in route.rules:
                     yield Contender(listener, route, rule, 0, None, hostnames)
-
-
-def _is_of(contender: Contender, entry: RouteEntry) -> bool:
-    label = entry.label
-    return contender.is_of == (label.kind, label.route, label.rule) and str(contender.listener.key) == label.listener
 
 
 def _miss(contender: Contender, connection: Connection, winner: Contender | None) -> Miss:

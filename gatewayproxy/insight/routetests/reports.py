@@ -9,6 +9,7 @@ from typing import Any
 
 from gatewayproxy.insight.routetests.coverage import Coverage
 from gatewayproxy.insight.routetests.running import Failure, Report, Result
+from gatewayproxy.insight.wording import printable
 
 __all__ = ["coverage_text", "explain_words", "to_json", "to_text"]
 
@@ -30,7 +31,7 @@ def to_text(report: Report, config: str, *, every: bool = False) -> str:
         if result.failures:
             lines.append(f"    -> {explain_words(result, config)}")
     lines += [_summary(report), *coverage_text(report.coverage)]
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _failure(result: Result, failure: Failure) -> Iterator[str]:
@@ -61,11 +62,6 @@ def coverage_text(coverage: Coverage) -> Iterator[str]:
     percent = f"{int(coverage.percent * 10) / 10:g} %"  # never rounded up to 100
     yield f"{coverage.tested} of {coverage.total} rules tested ({percent})"
     yield from (f"    untested: {name}" for name in coverage.untested)
-
-
-def _printable(text: str) -> str:
-    """Return *text* without anything that a terminal would act on."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def to_json(report: Report, config: str, elapsed_s: float) -> str:
