@@ -8,22 +8,13 @@ force goes on.
 from __future__ import annotations
 
 import gc
-import os
-import resource
-import signal
 import socket
-import sys
-from typing import Any, Final
+from typing import Any
 
-from gatewayproxy.model.source import CompileOptions
-from gatewayproxy.ops.channel import OUT_OF_MEMORY, ChannelError, Kind, from_json, read_frame, to_json, write_frame
+from gatewayproxy.ops.channel import Kind, from_json, read_frame, to_json, write_frame
+from gatewayproxy.ops.confined import bound_memory, compile_options, serve_confined
 from gatewayproxy.ops.history_texts import tell
 from gatewayproxy.ops.reload import Outcome, Reloader
-
-__all__ = ["NICENESS", "bound_memory", "main"]
-
-# PERF: benchmarks/reload stall, 10,000 routes, all on one core: longest wait 19-33 ms, so 12-15.
-NICENESS: Final = 10
 
 
 def _answer(sock: socket.socket, outcome: Outcome) -> None:
@@ -38,12 +29,7 @@ def _serve(sock: socket.socket) -> None:
     _, payload = read_frame(sock)
     settings: dict[str, Any] = from_json(payload)
     bound_memory(settings["memory_bytes"])
-    options = CompileOptions(
-        controller_name=settings["controller_name"],
-        cluster_domain=settings["cluster_domain"],
-        port_map=dict(settings["port_map"]),
-        address_pool=tuple(settings["address_pool"]),
-    )
+    options = compile_options(settings)
     reloader = Reloader(settings["paths"], options, require_tests=settings["require_tests"])
     documents: list[bytes] = []  # what the next request is about, in the place of what is on disk
     # PERF: compiling makes millions of objects and no cycles; collecting took 1.2 of 5.4 CPU s for 10,000 HTTPRoutes.
@@ -63,26 +49,5 @@ def _serve(sock: socket.socket) -> None:
         gc.collect(0)  # nobody waits now: what an odd path may have left, among the new objects only
 
 
-def bound_memory(n_bytes: int) -> None:
-    """Have this process fail with MemoryError where it would need more than *n_bytes* of address space."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def main() -> None:
-    """Serve the supervisor until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
-    with socket.socket(fileno=int(sys.argv[1])) as sock:
-        try:
-            _serve(sock)
-        except ChannelError:
-            return
-        except MemoryError:
-            sys.exit(OUT_OF_MEMORY)
-
-
 if __name__ == "__main__":
-    main()
+    serve_confined(_serve)

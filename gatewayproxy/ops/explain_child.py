@@ -11,11 +11,9 @@ from __future__ import annotations
 import datetime
 import gc
 import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from gatewayproxy.errors import UsageError
@@ -26,13 +24,10 @@ from gatewayproxy.insight.offline import Compiled
 from gatewayproxy.insight.picture import to_svg
 from gatewayproxy.insight.ports import PortTable
 from gatewayproxy.model.names import BindKey
-from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops import memory
-from gatewayproxy.ops.channel import OUT_OF_MEMORY, ChannelError, Kind, from_json, read_frame, write_frame
-from gatewayproxy.ops.compile_child import NICENESS, bound_memory
+from gatewayproxy.ops.channel import Kind, from_json, read_frame, write_frame
+from gatewayproxy.ops.confined import bound_memory, compile_options, serve_confined
 from gatewayproxy.ops.sources import read_files
-
-__all__ = ["main"]
 
 _UNLIKE: Final = (
     "files that manifests name, such as certificates, have changed since this was loaded: told is what a reload of the "
@@ -78,11 +73,8 @@ def _reply(status: int, content_type: str, body: str) -> bytes:
 
 def _oracle(settings: Mapping[str, Any], payload: bytes) -> _Oracle:
     last = memory.unpack(payload)
-    options = CompileOptions(
-        controller_name=settings["controller_name"],
-        cluster_domain=settings["cluster_domain"],
-        port_map=dict(settings["port_map"]),
-        address_pool=tuple(settings["address_pool"]),
+    options = replace(
+        compile_options(settings),
         now=datetime.datetime.now(datetime.UTC).timestamp(),
         generation=settings["generation"],
         unbindable={BindKey(*key): why for key, why in settings["unbound"]},
@@ -103,19 +95,5 @@ def _serve(sock: socket.socket) -> None:
         write_frame(sock, Kind.EXPLAIN, oracle.answer(from_json(read_frame(sock)[1])))
 
 
-def main() -> None:
-    """Serve the supervisor until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
-    with socket.socket(fileno=int(sys.argv[1])) as sock:
-        try:
-            _serve(sock)
-        except ChannelError:
-            return
-        except MemoryError:
-            sys.exit(OUT_OF_MEMORY)
-
-
 if __name__ == "__main__":
-    main()
+    serve_confined(_serve)
