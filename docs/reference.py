@@ -106,6 +106,7 @@ def metrics() -> str:
 
 def page() -> str:
     filters = ", ".join(f"`{name}`" for name in FILTERS)
+    of_calls = ", ".join(f"`{name}`" for name, kind in FILTERS.items() if kind.of_calls)
     return "\n".join(
         [
             HEAD,
@@ -113,7 +114,7 @@ def page() -> str:
             kinds(),
             "## Filters of HTTPRoute and GRPCRoute\n",
             f"{filters}; on rules and on backendRefs, `CORS` and `ExternalAuth` on rules.\n"
-            "GRPCRoutes have only those of headers, and the mirror.\n",
+            f"GRPCRoutes have {of_calls}.\n",
             "## Limits\n",
             "Flags of `run`. Sizes in bytes, times in seconds; per worker where it says so.\n",
             limits(),
