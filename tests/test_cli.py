@@ -119,7 +119,9 @@ def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
         pytest.param(["get"], "required: KIND\n", id="get nothing"),
         pytest.param(["get", "svc", "-A", "-n", "x"], "not allowed with", id="one and all namespaces"),
         pytest.param([], "COMMAND", id="nothing at all"),
-        pytest.param(["serve"], "'run', 'check'", id="an unknown command"),
+        pytest.param(["watch"], "one of: run, check", id="an unknown command"),
+        pytest.param(["rnu", "a"], "unknown command rnu; did you mean run?", id="a mistyped command"),
+        pytest.param(["check", "--stict"], "did you mean --strict?", id="a mistyped flag, and what else is missing"),
     ],
 )
 def test_a_wrong_command_exits_2_and_says_what_to_write(
@@ -163,7 +165,7 @@ def test_files_without_a_gateway_are_told_to_serve_nothing(tmp_path: Path, capsy
     assert main(["check", str(file)]) == 0
     assert "no Gateway among them: nothing is served" in capsys.readouterr().err
     assert main(["explain", str(file), "--", "http://api.test/"]) == 1
-    assert "no listener serves: see gatewayproxy get gateways" in capsys.readouterr().err
+    assert "no listener serves: see gatewayproxy check " in capsys.readouterr().err
 
 
 def test_a_request_that_cannot_be_read_loses_to_no_listener(

@@ -102,6 +102,7 @@ def read(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     parser, commands = _parser()
     words, request = _halves(sys.argv[1:] if argv is None else argv)
+    _refuse_typos(parser, commands, words)
     options, later = parser.parse_known_args(words)
     if options.version:
         options.command = "version"
@@ -130,8 +131,29 @@ def grammar() -> list[completion.Command]:
     return [_grammar(name, parser) for name, parser in _parser()[1].items()]
 
 
+def _refuse_typos(
+    parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser], words: Sequence[str]
+) -> None:
+    """Exit where the command or a long flag is unknown, before argparse complains of what is missing for it."""
+    if not words or words[0].startswith("-"):
+        return
+    own = commands.get(words[0])
+    if own is None:
+        near = difflib.get_close_matches(words[0], commands, 1)
+        meant = f"did you mean {near[0]}?" if near else f"one of: {', '.join(commands)}"
+        parser.error(f"unknown command {words[0]}; {meant}")
+    known = _flags(own)
+    for word in words[1:]:
+        if word.startswith("--") and not any(name.startswith(word.partition("=")[0]) for name in known):
+            _refuse(own, word)
+
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for action in parser._actions for name in action.option_strings]
+
+
 def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
-    known = [name for action in parser._actions for name in action.option_strings]
+    known = _flags(parser)
     near = difflib.get_close_matches(word.partition("=")[0], known, 1) if word.startswith("-") else []
     parser.error(f"unknown word {word}" + (f"; did you mean {near[0]}?" if near else ""))
 

@@ -76,6 +76,8 @@ def _compiled(options: argparse.Namespace, config: str, read: Reader) -> Compile
     compiled = offline.compiled(found.sources, compile_options, read_files)
     if check.has_errors((*found.problems, *compiled.status.problems)):
         sys.stderr.write(f"gatewayproxy: {config} has errors: see gatewayproxy check {config}\n")
+    elif not compiled.table.ports:
+        sys.stderr.write(f"gatewayproxy: {config} serves nothing: see gatewayproxy check {config}\n")
     return compiled
 
 

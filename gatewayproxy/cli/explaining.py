@@ -80,10 +80,14 @@ def _offline(options: argparse.Namespace, request: Request, read: Read) -> int:
     if options.svg:
         _write(options.svg, to_svg(decision))
     if check.has_errors((*found.problems, *compiled.status.problems)):
-        sys.stderr.write("gatewayproxy: the manifests have errors: see gatewayproxy check\n")
+        _point_to_check("the manifests have errors", options.config)
     elif not compiled.table.ports:
-        sys.stderr.write("gatewayproxy: no listener serves: see gatewayproxy get gateways -A -f CONFIG\n")
+        _point_to_check("no listener serves", options.config)
     return int(not explain.answers_well(decision))
+
+
+def _point_to_check(what: str, config: Sequence[str]) -> None:
+    sys.stderr.write(f"gatewayproxy: {what}: see gatewayproxy check {shlex.join(config)}\n")
 
 
 def _live(options: argparse.Namespace, server: str) -> int:

@@ -16,7 +16,6 @@ __all__ = ["EPILOG", "add_arguments", "command"]
 
 PROMOTE_TIMEOUT_S: Final = 300.0
 _NO_CANDIDATE: Final = "no candidate is beside this gateway: start it with run manifests/ --shadow CANDIDATE"
-
 EPILOG: Final = """\
 examples:
   gatewayproxy promote --dry-run           what the candidate of run --shadow would have done otherwise
@@ -70,14 +69,33 @@ def _asked(server: str, path: str, *, act: bool = False) -> dict[str, Any]:
 def _shown(shadow: Mapping[str, Any]) -> Iterator[str]:
     yield f"candidate {shadow['candidate']}: {shadow['state']}\n"
     if shadow.get("error"):
-        yield f"    {shadow['error']}\n"
+        where = f"{shadow['where']}: " if shadow.get("where") else ""
+        yield f"    {where}{shadow['error']}\n"
+    if not shadow["requests"]:
+        yield f"    -> {_next(shadow)}\n"
     if shadow["requests"]:
         share = 100 * shadow["different"] / shadow["requests"]
-        yield f"{shadow['requests']:,} requests decided on it, too; {shadow['different']:,} ({share:.3g} %) differ\n"
+        n = f"{shadow['requests']:,} request{'' if shadow['requests'] == 1 else 's'}"
+        yield f"{n} decided on it, too; {shadow['different']:,} ({share:.3g} %) differ\n"
     for each in shadow["differences"]:
         yield f"  {each['requests']:,}  {each['did']}  on {each['listener']}\n"
         yield f"      -> {each['would']}\n"
         yield from (f"      such as {_printable(sample)}\n" for sample in each["samples"][-1:])
+
+
+def _next(shadow: Mapping[str, Any]) -> str:
+    """Return what to do where there are no requests to tell of."""
+    match shadow["state"]:
+        case "deciding":
+            replay = f"gatewayproxy replay CONFIG --against {shadow['candidate']} LOG"
+            return f"no request has come since it began to decide, nothing is compared yet; {replay} asks a log instead"
+        case "promoted":
+            return "it serves; to try another candidate, start the gateway with --shadow anew"
+        case "failed":
+            hint = shadow.get("hint") or f"see gatewayproxy check {shadow['candidate']}"
+            return f"{hint}; the next reload (SIGHUP) reads the candidate again"
+        case _:
+            return "ask again in a moment"
 
 
 def _printable(text: str) -> str:

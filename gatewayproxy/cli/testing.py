@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ def command(options: argparse.Namespace, read: ReadSet, compile_options: Compile
 
     compiled = offline.compiled(read.sources, compile_options, read_files)
     if any(problem.severity.value == "error" for problem in (*read.problems, *compiled.status.problems)):
-        _tell("the manifests have errors: see gatewayproxy check")
+        _tell(f"the manifests have errors: see gatewayproxy check {shlex.join(options.config)}")
     if not compiled.table.ports:
         hint = "name the manifests beside the tests; gatewayproxy check says what is wrong with them"
         raise ConfigError("nothing is served", where=" ".join(options.config), hint=hint)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError
 from gatewayproxy.insight.trail import misses_text, never_hit, rules_text
+from gatewayproxy.insight.unattached import statuses, with_unattached
 
 __all__ = ["add_commands", "misses", "rules"]
 
@@ -42,6 +43,7 @@ def _add_common(parser: argparse.ArgumentParser, server: str) -> None:
     parser.add_argument(
         "--server", metavar="URL", default=server, help="admin address of a running gateway (%(default)s)"
     )
+    parser.set_defaults(usual_server=server)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(%(default)s)")
 
 
@@ -58,8 +60,15 @@ def rules(options: argparse.Namespace) -> int:
 def misses(options: argparse.Namespace) -> int:
     """Print what nobody serves; return the exit status."""
     page = _page(options.server, "/misses", "misses")
-    _write(page, misses_text(page, now=_now()), options.output, "nothing has ended in 404")
+    if page["misses"]:
+        page["misses"] = with_unattached(page["misses"], statuses(_page(options.server, "/status", "items")["items"]))
+    server = options.server if _bare(options.server) != _bare(options.usual_server) else ""
+    _write(page, misses_text(page, now=_now(), server=server), options.output, "nothing has ended in 404")
     return 0
+
+
+def _bare(server: str) -> str:
+    return server.removeprefix("http://").rstrip("/")
 
 
 def _write(page: dict[str, Any], text: str, output: str, nothing: str) -> None:

@@ -1,13 +1,13 @@
 """A replay's Counts into a Report: rules with their hits, requests that nothing takes, decisions that change. Pure.
 
 With two configurations, *now* is the first and *then* the second. With one, what changes is what the log says became of
-a request: of a log of ours its rule, or the reason of its answer; of any other, a good answer that nothing gives now.
+a request: of a log of ours its rule, or the reason of its answer; of any other, a good answer where none is given now.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +19,18 @@ from gatewayproxy.insight.replay import candidates_of
 from gatewayproxy.insight.replay_counts import Case, Counts, Tally, Verdict
 from gatewayproxy.insight.replay_fixes import fix_for, nearest_of
 from gatewayproxy.insight.requests import describe
+from gatewayproxy.insight.unattached import attach_fix, unattached
+from gatewayproxy.routing.refused import refused_text
 from gatewayproxy.routing.table import RouteEntry, RoutingTable, RuleLabel
 
 __all__ = ["Change", "Missing", "Report", "RuleUse", "report", "shape_of"]
 
 _IDENTIFIER: Final = re.compile(rb"(?<=/)(?:[0-9]+|[0-9A-Fa-f-]{16,})(?=/|$)")
 _GOOD: Final = ("1xx", "2xx", "3xx")
+_WITHOUT_RULE: Final = ("no_rule", "no_route", "unknown_sni")  # what a route more could mend
+_PARTLY: Final = "%"  # in what a rule answers: to a share of its requests
 Named = tuple[str, str, int]  # kind, route, index of the rule
+Refused = Mapping[Named, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class RuleUse:
     reachable: bool = True  # False: other rules take all that it could match
     here: bool = True  # in the first configuration
     there: bool = False  # in the second
+    answers: str = ""  # what the first refuses its requests with: "500 ref_not_permitted"
+    answers_then: str = ""
     said_n: int = 0  # lines that, as the log says, this rule took
     said_at: float = 0.0  # the last of them
 
@@ -83,6 +90,7 @@ class Report:
     rules: tuple[RuleUse, ...]
     missing: tuple[Missing, ...]  # the most frequent ones
     n_missing: int  # lines that nothing takes
+    n_refused: int  # lines whose rule refuses some, or all
     missing_low: int  # a count of `missing` may be so much too low
     changes: tuple[Change, ...]
 
@@ -101,6 +109,7 @@ def report(counts: Counts, here: Compiled, there: Compiled | None, *, top: int) 
     """Return what *counts* say; *top*: how many missing requests to look into."""
     tallies = [tally for tally in (*counts.cases.values(), *counts.missed.values()) if tally.n]
     at = counts.unread_at
+    refused = _refused_rules(here.table)
     return Report(
         decided=counts.decided,
         unread=counts.unread,
@@ -111,8 +120,9 @@ def report(counts: Counts, here: Compiled, there: Compiled | None, *, top: int) 
         rules=tuple(_rules(tallies, here, there)),
         missing=tuple(_missing(counts, here, top)),
         n_missing=sum(tally.n for tally in tallies if tally.case.now.refused),
+        n_refused=sum(tally.n for tally in tallies if _named(tally.case.now) in refused),
         missing_low=counts.missed_low,
-        changes=tuple(_changes(tallies)),
+        changes=tuple(_changes(tallies, refused, _refused_rules(there.table) if there is not None else refused)),
     )
 
 
@@ -129,7 +139,8 @@ def _unsaid(tallies: Sequence[Tally]) -> tuple[tuple[str, int], ...]:
 
 def _rules(tallies: Sequence[Tally], here: Compiled, there: Compiled | None) -> Iterator[RuleUse]:
     mine, others = _names(here), _names(there) if there is not None else {}
-    reachable = _reachable(here.table)
+    reachable = {_of(entry.label) for entry in _entries(here.table)}
+    refused, refused_then = _refused_rules(here.table), _refused_rules(there.table) if there is not None else {}
     now, then, said = _Use(), _Use(), _Use()
     for tally in tallies:
         case = tally.case
@@ -148,6 +159,8 @@ def _rules(tallies: Sequence[Tally], here: Compiled, there: Compiled | None) -> 
             there=named in others,
             said_n=said.n.get(name, 0),
             said_at=said.last_at.get(name, 0.0),
+            answers=refused.get(named, ""),
+            answers_then=refused_then.get(named, ""),
         )
 
 
@@ -182,14 +195,20 @@ def _names(compiled: Compiled) -> dict[Named, str]:
     return names
 
 
-def _reachable(table: RoutingTable) -> set[Named]:
+def _entries(table: RoutingTable) -> Iterator[RouteEntry]:
     entries: list[RouteEntry | None] = [candidate.entry for candidate in candidates_of(table)]
     for port in table.ports:
         entries += [port.tcp, port.udp]
         if port.sni is not None:
             targets = (*port.sni.exact.values(), *port.sni.wildcard.values(), port.sni.default)
             entries += [target.entry for target in targets if target is not None]
-    return {_of(entry.label) for entry in entries if entry is not None}
+    return (entry for entry in entries if entry is not None)
+
+
+def _refused_rules(table: RoutingTable) -> dict[Named, str]:
+    """Return the rules of *table* that answer in the place of backends, and what: "500 ref_not_permitted"."""
+    texts = {_of(entry.label): refused_text(entry) for entry in _entries(table)}
+    return {named: text for named, text in texts.items() if text}
 
 
 # --- what nothing takes
@@ -204,17 +223,20 @@ def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
     ports = PortTable(here.table)
     for group in ranked[:top]:
         witness, verdict = group.witness, group.total.case.now
-        decision = decide(ports, witness.request, here.plan)
-        nearest = nearest_of(decision.missed, witness.request)
+        request = witness.request
+        decision = decide(ports, request, here.plan, here.status)
+        nearest = nearest_of(decision.missed, request)
+        asked = verdict.reason in _WITHOUT_RULE
+        route = unattached(decision.unaccepted, request.method, request.path) if asked else None
         yield Missing(
-            request=describe(witness.request._replace(port=0, address="")),
+            request=describe(request._replace(port=0, address="")),
             alike=len(group.paths) - 1,
             answer=verdict.text,
             n=group.total.n,
             last_at=group.total.last_at,
             where=f"{witness.file}:{witness.line}",
             nearest=_nearest_text(nearest),
-            fix=fix_for(nearest, witness.request, verdict.reason),
+            fix=attach_fix(route) if route is not None else fix_for(nearest, request, verdict.reason),
         )
 
 
@@ -250,12 +272,14 @@ def _nearest_text(miss: Miss | None) -> str:
 # --- what changes
 
 
-def _changes(tallies: Sequence[Tally]) -> Iterator[Change]:
+def _changes(tallies: Sequence[Tally], refused: Refused, refused_then: Refused) -> Iterator[Change]:
     merged: dict[tuple[str, str, bool], Tally] = {}
     for tally in tallies:
-        found = _change(tally.case)
+        case = tally.case
+        answers = _refusal(case.now, refused) if case.then is None else _refusal(case.then, refused_then)
+        found = _change(case, answers)
         if found is not None:
-            merged.setdefault(found, Tally(tally.case, tally.witness)).add(tally)
+            merged.setdefault(found, Tally(case, tally.witness)).add(tally)
     for (was, now, same), tally in sorted(merged.items(), key=lambda item: (item[0][2], -item[1].n, item[0])):
         witness = tally.witness
         yield Change(
@@ -269,16 +293,29 @@ def _changes(tallies: Sequence[Tally]) -> Iterator[Change]:
         )
 
 
-def _change(case: Case) -> tuple[str, str, bool] | None:
-    """Return from what to what lines of *case* change, and whether the backends stay; None: they do not."""
+def _refusal(verdict: Verdict, refused: Refused) -> str:
+    """Return what the rule of *verdict* answers in the place of backends, "" where it does not, or there is none."""
+    named = _named(verdict)
+    return refused.get(named, "") if named is not None else ""
+
+
+def _change(case: Case, answers: str) -> tuple[str, str, bool] | None:
+    """Return from what to what lines of *case* change, and whether the backends stay; None: they do not.
+
+    *answers*: what the rule that takes them then answers in the place of backends.
+    """
     now, then, said = case.now, case.then, case.said
+    found = None
     if then is not None:
-        return _between(now, then)
-    if not said.text:
-        return None
-    if said.ours:
-        return None if said.text == now.text else (said.text, now.text, False)
-    return (f"answered with {said.text}", now.text, False) if said.text in _GOOD and now.refused else None
+        found = _between(now, then)
+    elif said.ours:
+        found = None if said.text in ("", now.text) else (said.text, now.text, False)
+    elif said.text in _GOOD and (now.refused or (answers and _PARTLY not in answers)):
+        found = (f"answered with {said.text}", now.text, False)
+    if found is None or not answers:
+        return found
+    was, text, same = found
+    return was, f"{text}, which answers {answers}", same
 
 
 def _between(now: Verdict, then: Verdict) -> tuple[str, str, bool] | None:

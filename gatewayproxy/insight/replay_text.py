@@ -38,7 +38,8 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
 
 def _summary(report: Report) -> Iterator[str]:
     changed = f", {_share(report.n_changed, report)} of the decisions change" if _compared(report) else ""
-    yield f"{_count(report.decided, 'request')}: nothing takes {_share(report.n_missing, report)}{changed}"
+    refused = f", {_share(report.n_refused, report)} go to rules that refuse them" if report.n_refused else ""
+    yield f"{_count(report.decided, 'request')}: nothing takes {_share(report.n_missing, report)}{refused}{changed}"
     yield from _caveats(report)
 
 
@@ -120,7 +121,15 @@ def _rule_rows(report: Report) -> list[tuple[str, ...]]:
 def _rule_row(use: RuleUse, report: Report) -> tuple[str, ...]:
     share = f"{100 * use.n / report.decided if report.decided else 0:.3g} %"
     then = (f"{use.n_then:,}" if use.there else "gone",) if report.two else ()
-    return (f"{use.n:,}" if use.here else "new", share, *then, time_text(use.last_at) or "-", use.name)
+    return (f"{use.n:,}" if use.here else "new", share, *then, time_text(use.last_at) or "-", use.name + _answers(use))
+
+
+def _answers(use: RuleUse) -> str:
+    """Return what the rule answers in the place of backends: who only looks at hits would take it for served."""
+    now, then = use.answers, use.answers_then
+    if not use.there or now == then:
+        return f": answers {now}" if now else ""
+    return f": answers {now}, then {then or 'no longer'}" if now else f": then answers {then}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -179,6 +188,7 @@ def to_json(report: Report) -> str:
         "unsaidFields": [{"name": name, "requests": n} for name, n in report.unsaid],
         "missed": {"requests": report.n_missing, "countsLowBy": report.missing_low,
                    "top": [_missing_tree(each) for each in report.missing]},
+        "refused": {"requests": report.n_refused},
         "changed": {"requests": report.n_changed, "kinds": [_change_tree(each) for each in report.changes]},
         "rules": [_rule_tree(each, two=report.two) for each in report.rules],
     }  # fmt: skip
@@ -198,10 +208,11 @@ def _change_tree(each: Change) -> dict[str, Any]:
 
 
 def _rule_tree(use: RuleUse, *, two: bool) -> dict[str, Any]:
-    then = {"hitsThen": use.n_then if use.there else None} if two else {}
+    then = {"hitsThen": use.n_then if use.there else None, "answersThen": use.answers_then or None} if two else {}
     return {
         "rule": use.name, "hits": use.n if use.here else None, **then, "lastHit": time_text(use.last_at) or None,
-        "reachable": use.reachable, "loggedHits": use.said_n, "loggedLast": time_text(use.said_at) or None,
+        "answers": use.answers or None, "reachable": use.reachable,
+        "loggedHits": use.said_n, "loggedLast": time_text(use.said_at) or None,
     }  # fmt: skip
 
 

@@ -16,12 +16,16 @@ __all__ = ["misses_text", "never_hit", "rules_text"]
 
 Tree = Mapping[str, Any]
 _GAP: Final = "   "
-_RULES_HEAD: Final = ("ROUTE", "RULE", "LISTENER", "HITS", "ACTIVE", "LAST HIT", "SINCE", "GENERATION")
+_RULES_HEAD: Final = ("ROUTE", "RULE", "LISTENER", "HITS", "ACTIVE", "LAST HIT", "SINCE", "GENERATION", "ANSWERS")
 
 
 def rules_text(rules: Sequence[Tree], *, now: float) -> str:
-    """Return *rules* of /rules, one line each, "" for none; *now* is Unix seconds."""
-    rows = [
+    """Return *rules* of /rules, one line each, "" for none; *now* is Unix seconds.
+
+    What rules answer in the place of backends has a column where there is one that does.
+    """
+    head: Sequence[str] = _RULES_HEAD
+    rows: list[Sequence[str]] = [
         (
             f"{each['kind']} {each['route']}",
             f"{each['rule']} ({each['name']})" if each["name"] else str(each["rule"]),
@@ -31,10 +35,13 @@ def rules_text(rules: Sequence[Tree], *, now: float) -> str:
             _ago(each["last_hit"], now),
             _ago(each["since"], now),
             str(each["generation"]),
+            each.get("answers", ""),
         )
         for each in rules
     ]
-    return "".join(f"{line}\n" for line in _aligned([_RULES_HEAD, *rows])) if rows else ""
+    if not any(row[-1] for row in rows):
+        rows, head = [row[:-1] for row in rows], head[:-1]
+    return "".join(f"{line}\n" for line in _aligned([head, *rows])) if rows else ""
 
 
 def never_hit(rules: Iterable[Tree]) -> list[Tree]:
@@ -42,8 +49,11 @@ def never_hit(rules: Iterable[Tree]) -> list[Tree]:
     return [each for each in rules if not each["hits"]]
 
 
-def misses_text(page: Tree, *, now: float) -> str:
-    """Return /misses: a few lines for each, the most frequent first; *now* is Unix seconds."""
+def misses_text(page: Tree, *, now: float, server: str = "") -> str:
+    """Return /misses: a few lines for each, the most frequent first; *now* is Unix seconds.
+
+    *server*: the address that must be named to ask further, "" where it is the default.
+    """
     answers = page["answers"]
     lines = []
     if n := answers["no_rule"]:
@@ -53,7 +63,8 @@ def misses_text(page: Tree, *, now: float) -> str:
     for each in page["misses"]:
         lines += ["", *_miss(each, page["generation"], now)]
     if page["misses"]:
-        lines += ["", "gatewayproxy explain -- URL tells the whole of one, and routes that no listener has"]
+        asked = f"gatewayproxy explain {f'--server {server} ' if server else ''}-- URL"
+        lines += ["", f"{asked} tells the whole of one, and routes that no listener has"]
     return "".join(f"{_printable(line)}\n" for line in lines)
 
 

@@ -20,6 +20,7 @@ class Unaccepted(NamedTuple):
     reason: str
     message: str
     hostnames: tuple[str, ...]
+    rules: Sequence[Any] = ()  # as written
 
 
 class Unserving(NamedTuple):
@@ -50,13 +51,14 @@ def unaccepted(report: StatusReport, kinds: Iterable[str], host: str) -> tuple[U
 
 
 def _of(route: ObjectStatus, names: tuple[str, ...]) -> Iterator[Unaccepted]:
+    spec = route.manifest.get("spec")
+    rules = _list(spec.get("rules")) if isinstance(spec, Mapping) else ()
     for parent in route.status.get("parents", ()):
         for condition in parent["conditions"]:
             if condition["type"] == "Accepted" and condition["status"] != "True":
                 ref = _parent_text(parent["parentRef"], route.key.namespace)
-                yield Unaccepted(
-                    route.key.kind, route.key.full_name, ref, condition["reason"], condition.get("message", ""), names
-                )
+                reason, message = condition["reason"], condition.get("message", "")
+                yield Unaccepted(route.key.kind, route.key.full_name, ref, reason, message, names, rules)
 
 
 def _parent_text(ref: Mapping[str, Any], namespace: str) -> str:

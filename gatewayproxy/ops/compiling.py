@@ -69,7 +69,12 @@ class CompilerProcess:
         """
         async with self._turn:
             self._n_requests += 1
-            numbered = {**request, "number": self._n_requests, "adopted": self._adopted.number}
+            numbered = {
+                **request,
+                "number": self._n_requests,
+                "adopted": self._adopted.number,
+                "paths": list(self._options.paths),
+            }
             answer = await self._ask(Kind.COMPILE, numbered, [documents] if documents else [])
         if not answer.head["ok"]:
             raise Refused(answer.head)
@@ -119,7 +124,6 @@ class CompilerProcess:
         """Have later compilations read *paths*; what serves stays what it is."""
         async with self._turn:
             self._options = replace(self._options, paths=tuple(paths))
-            await self.close()
 
     async def close(self) -> None:
         """End the child."""

@@ -241,6 +241,8 @@ def _log_ports(ports: list[Any], old: frozenset[BindKey], new: frozenset[BindKey
             log.info("listening", extra=told)
     for key in sorted(old - new):
         log.info("listening_ended", extra=logs.fields(address=str(key)))
+    if not new:
+        log.warning("nothing_served", extra=logs.fields(hint="no listener serves: gatewayproxy check says why"))
 
 
 def _log_problems(problems: list[dict[str, str]], *, of: int = 0) -> None:

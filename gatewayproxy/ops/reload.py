@@ -75,10 +75,11 @@ class Reloader:
 
         A document of which not even the object's name can be read fails the compilation, unless nothing serves yet.
         *request*: its `number`, the number whose outcome was `adopted` last (0 = none), `generation` to give,
-        `serving` (generation in force, 0 = none), `digest` in force, `unbindable`, and `again`: *documents* have
-        served before, and may whatever is wrong with them.
+        `serving` (generation in force, 0 = none), `digest` in force, `unbindable`, `paths` to read from now on, where
+        they are others, and `again`: *documents* have served before, and may whatever is wrong with them.
         """
         begun_at = time.monotonic()
+        self._paths = tuple(request.get("paths", self._paths))
         if self._compiled and self._compiled == request["adopted"]:
             self._compiler = self._latest
             self._compiler.adopt(request["serving"])

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from gatewayproxy.ops.snapshot import RowName, Snapshot
+from gatewayproxy.routing.refused import refused_text
 from gatewayproxy.routing.table import RouteEntry, RuleLabel
 
 __all__ = ["LOOK_S", "Ledger", "RuleName", "RuleState", "listed"]
@@ -36,14 +37,16 @@ class RuleState:
     """What is known of a rule in force. Times are Unix seconds, 0.0 = never."""
 
     __slots__ = (
-        "active", "counted", "digest", "generation", "hits", "index", "last_hit_at", "name", "rule_name", "since",
+        "active", "answers", "counted", "digest", "generation", "hits", "index", "last_hit_at", "name",
+        "rule_name", "since",
     )  # fmt: skip
 
-    def __init__(self, name: RuleName, index: int, rule_name: str, digest: str) -> None:
+    def __init__(self, name: RuleName, index: int, rule_name: str, digest: str, answers: str = "") -> None:
         self.name = name
         self.index = index
         self.rule_name = rule_name
         self.digest = digest
+        self.answers = answers  # what it refuses requests with, in the place of backends: `refused_text`
         self.generation = 0  # the first one that had it as it is
         self.since = 0.0
         self.hits = 0  # exchanges and streams that began; never less than before
@@ -65,9 +68,9 @@ class Ledger:
     def adopt(self, rules: Iterable[Sequence[Any]], generation: int, now: float) -> None:
         """Take the rules that `listed` told of the table of *generation*, which serves from *now* on."""
         old, new = self._rules, {}
-        for listener, kind, route, index, rule_name, digest in sorted(rules, key=tuple):
+        for listener, kind, route, index, rule_name, digest, answers in sorted(rules, key=tuple):
             name = RuleName(listener, kind, route, rule_name or str(index))
-            state = new[name] = RuleState(name, index, rule_name, digest)
+            state = new[name] = RuleState(name, index, rule_name, digest, answers)
             state.generation, state.since = generation, now
             known = old.get(name)
             if known is None:
@@ -102,19 +105,23 @@ def _name(row: RowName) -> RuleName:
 
 
 def listed(claims: Iterable[tuple[Hashable, RouteEntry]]) -> list[list[Any]]:
-    """Return [listener, kind, route, index, name, digest] of every rule of a table.
+    """Return [listener, kind, route, index, name, digest, what it refuses with] of every rule of a table.
 
     *claims*: what leads to which entry. The digest tells two tables' rules apart; it is the same in any process.
     """
     digests: dict[RuleLabel, int] = {}
+    answers: dict[RuleLabel, str] = {}
     texts: dict[Hashable, str] = {}
     for claim, entry in claims:
         digest = _digest(_text(claim, texts).encode() + entry.fingerprint)
         digests[entry.label] = digests.get(entry.label, 0) + digest  # a sum has no order
-    return [
-        [label.listener, label.kind, label.route, label.rule, label.rule_name, f"{digest % (1 << 64):016x}"]
-        for label, digest in digests.items()
-    ]
+        if entry.label not in answers:
+            answers[entry.label] = refused_text(entry)
+    return [[*_words(label), f"{digest % (1 << 64):016x}", answers[label]] for label, digest in digests.items()]
+
+
+def _words(label: RuleLabel) -> tuple[str, str, str, int, str]:
+    return label.listener, label.kind, label.route, label.rule, label.rule_name
 
 
 def _text(claim: Hashable, texts: dict[Hashable, str]) -> str:

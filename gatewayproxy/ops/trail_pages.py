@@ -82,6 +82,7 @@ def _rule(state: RuleState) -> dict[str, Any]:
         "last_hit": _utc(state.last_hit_at) if state.last_hit_at else None,
         "generation": state.generation,
         "since": _utc(state.since),
+        "answers": state.answers,
     }
 
 

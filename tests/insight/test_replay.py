@@ -129,6 +129,39 @@ def test_a_rule_that_is_never_hit_tells_when_it_was(shop: Shop) -> None:
     assert re.search(r"shut rule 0 +other rules take all that it could match", text)
 
 
+CART = "- name: cart\n      matches: [{path: {value: /cart}}]\n      backendRefs: [{name: one, "
+FORBIDDEN = CART + "namespace: other, "
+
+
+def test_rules_that_refuse_are_told_from_rules_that_serve(shop: Shop) -> None:
+    refusing = shop.against(CART, FORBIDDEN)
+    shop.config.write_text(Path(refusing).read_text())
+    lines = shop.text(shop.log(ours(), ours(method=b"POST", target=b"/login", rule="1"))).splitlines()
+    assert lines[0] == "2 requests: nothing takes 0 (0 %), 1 (50 %) go to rules that refuse them"
+    assert lines[-2].endswith("HTTPRoute default/shop rule 0 (cart): answers 500 ref_not_permitted")
+    assert lines[-1].endswith("HTTPRoute default/shop rule 1")
+
+
+def test_a_rule_that_begins_to_refuse_is_a_change(shop: Shop) -> None:
+    refusing = shop.against(CART, FORBIDDEN)
+    text = shop.text("--against", refusing, shop.log(ours()))
+    assert "to other/one:80, which answers 500 ref_not_permitted" in text
+    assert "rule 0 (cart): then answers 500 ref_not_permitted" in text
+    shop.config.write_text(Path(refusing).read_text())
+    text = shop.text("-H", "Host: shop.example", shop.log(nginx("/cart")))
+    assert "answered with 2xx\n      -> HTTPRoute default/shop rule 0 (cart), which answers 500 ref_not" in text
+
+
+def test_a_route_that_is_there_and_not_attached_is_what_to_mend(shop: Shop) -> None:
+    shop.config.write_text(SHOP.replace("parentRefs: [{name: web}]", "parentRefs: [{name: web, sectionName: x}]", 1))
+    tree = shop.tree(shop.log(ours(target=b"/login/7"), ours(target=b"/login", method=b"POST")))
+    fixes = {each["request"]: each["fix"] for each in tree["missed"]["top"]}
+    assert fixes["POST http://shop.example/login"].startswith(
+        "HTTPRoute default/shop would take it, but Gateway default/web section x has not got it: NoMatchingParent, "
+    )
+    assert "has not got it" not in fixes["GET http://shop.example/login/7"]
+
+
 def test_what_nothing_takes_is_told_with_its_nearest_miss_and_what_to_write(shop: Shop) -> None:
     lines = [nginx(f"/login/{n}", method="POST") for n in range(3)] + [nginx("/Cart/7")] * 2 + [nginx("/login")]
     tree = shop.tree("-H", "Host: shop.example", shop.log(*lines))

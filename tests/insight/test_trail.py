@@ -42,6 +42,21 @@ def test_rules_are_aligned_and_times_are_spans() -> None:
     assert rules_text([], now=NOW) == ""
 
 
+def test_what_rules_answer_in_the_place_of_backends_has_a_column_where_one_does() -> None:
+    head, first, second = rules_text(
+        [rule(answers="500 ref_not_permitted"), rule(rule=1, answers="")], now=NOW
+    ).splitlines()
+    assert head.endswith("   ANSWERS")
+    assert first[head.index("ANSWERS") :] == "500 ref_not_permitted"
+    assert len(second) < head.index("ANSWERS")
+    assert "ANSWERS" not in rules_text([rule(answers="")], now=NOW)
+
+
+def test_the_command_that_tells_more_names_the_gateway_that_was_asked() -> None:
+    text = misses_text(page(miss(), no_rule=1), now=NOW, server="10.0.0.1:9901")
+    assert text.splitlines()[-1].startswith("gatewayproxy explain --server 10.0.0.1:9901 -- URL tells")
+
+
 MORE = ("", "gatewayproxy explain -- URL tells the whole of one, and routes that no listener has")
 
 

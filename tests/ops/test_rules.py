@@ -25,7 +25,7 @@ BUCKETS = [0] * 16
 
 
 def told(index: int, *, name: str = "", digest: str = "a", listener: str = GW) -> list[Any]:
-    return [listener, "HTTPRoute", "shop/api", index, name, digest]
+    return [listener, "HTTPRoute", "shop/api", index, name, digest, ""]
 
 
 def counters(**by_rule: int) -> Snapshot:
@@ -165,7 +165,7 @@ def digests(folder: Path, config: list[Any]) -> dict[tuple[str, int], str]:
     write(folder, *config)
     request = {"number": 1, "adopted": 0, "generation": 1, "serving": 0, "digest": "", "unbindable": []}
     head = Reloader([str(folder)], CompileOptions()).compile(request).head
-    return {(kind, index): digest for _, kind, _, index, _, digest in head["rule_list"]}
+    return {(kind, index): digest for _, kind, _, index, _, digest, _ in head["rule_list"]}
 
 
 def edited(route: int, change: Callable[[Any], object]) -> list[Any]:

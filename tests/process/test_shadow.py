@@ -139,6 +139,31 @@ def test_promoting_serves_the_candidate_without_cutting_a_connection(
     assert (scene.ask("/e"), scene.ask("/c")) == (200, 404)
 
 
+def test_before_any_traffic_a_dry_run_says_that_nothing_is_compared_yet(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["promote", "--server", scene.server, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"candidate {scene.candidate}: deciding\n    -> no request has come since")
+    assert f"--against {scene.candidate} LOG" in said
+    scene.ask("/a")
+    assert main(["promote", "--server", scene.server, "--dry-run"]) == 0
+    assert (
+        capsys.readouterr().out
+        == f"candidate {scene.candidate}: deciding\n1 request decided on it, too; 0 (0 %) differ\n"
+    )
+
+
+def test_what_comes_behind_a_promotion_is_compared_with_it(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["promote", "--server", scene.server]) == 0
+    assert main(["rollback", "1", "--server", scene.server]) == 0
+    capsys.readouterr()
+    assert main(["history", "--server", scene.server]) == 0
+    promoted, back = capsys.readouterr().out.splitlines()[2:4]
+    assert "rules +1 -1" in promoted
+    assert "rules +1 -1" in back
+
+
 def test_what_was_watched_is_promoted_though_its_files_have_changed(scene: Scene) -> None:
     (scene.candidate / "all.yaml").write_text("kind: [")
     assert main(["promote", "--server", scene.server]) == 0

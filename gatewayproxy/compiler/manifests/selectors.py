@@ -20,6 +20,12 @@ class LabelExpression:
     operator: str
     values: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Return it as kubectl takes it: `tier in (a, b)`, `!zone`."""
+        if self.operator in ("Exists", "DoesNotExist"):
+            return self.key if self.operator == "Exists" else f"!{self.key}"
+        return f"{self.key} {self.operator.lower()} ({', '.join(self.values)})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSelector:
@@ -27,6 +33,12 @@ class LabelSelector:
 
     match_labels: Mapping[str, str] = field(default_factory=dict)
     match_expressions: tuple[LabelExpression, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as kubectl takes it: `app=web,tier in (a, b)`."""
+        return ",".join(
+            [*(f"{name}={value}" for name, value in self.match_labels.items()), *map(str, self.match_expressions)]
+        )
 
 
 def read_selector(parent: Fields) -> LabelSelector | None:

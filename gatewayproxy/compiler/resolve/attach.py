@@ -17,7 +17,7 @@ from gatewayproxy.compiler.resolve.drafts import ListenerDraft, ParentDraft
 from gatewayproxy.compiler.resolve.hostnames import pairs
 from gatewayproxy.model.status import Condition, Reason
 
-__all__ = ["Joined", "Namespaces", "find_parents", "matches_selector"]
+__all__ = ["Joined", "Namespaces", "find_parents", "how_to_allow", "matches_selector"]
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -115,8 +115,27 @@ def _not_allowed(selected: list[ListenerDraft], kind: str, namespace: str) -> Co
     if not by_kind:
         names = listed([f"{li.spec.name} ({li.spec.protocol})" for li in selected])
         return _refused(Reason.NOT_ALLOWED_BY_LISTENERS, f"no {kind} is allowed by listener {names}")
-    names = listed([f"{li.spec.name} (from: {li.spec.allowed_routes.namespaces.from_})" for li in by_kind])
+    names = listed([f"{li.spec.name} (from: {_from_text(li.spec.allowed_routes.namespaces)})" for li in by_kind])
     return _refused(Reason.NOT_ALLOWED_BY_LISTENERS, f"namespace {namespace} is not allowed by listener {names}")
+
+
+def how_to_allow(parent: ParentDraft, ref: ParentRef, kind: str) -> str:
+    """Return what to write where no listener that *ref* selects allows routes of *kind*, or of their namespace."""
+    selected = [listener for listener in parent.listeners if _selects(ref, listener)]
+    by_kind = [listener for listener in selected if kind in listener.kinds]
+    if not by_kind:
+        return f"name a listener whose protocol takes {kind}s and whose allowedRoutes.kinds, if it has any, list them"
+    if any(listener.spec.allowed_routes.namespaces.from_ == "Selector" for listener in by_kind):
+        return "give the namespace the labels that the selector asks for, or widen allowedRoutes of the listener"
+    return (
+        "widen the listener by allowedRoutes: {namespaces: {from: All}}, or by a Selector; or have the route in "
+        f"namespace {by_kind[0].key.namespace}"
+    )
+
+
+def _from_text(allowed: FromNamespaces) -> str:
+    asked = allowed.selector if allowed.from_ == "Selector" else None
+    return f"{allowed.from_} {asked or ''}".rstrip()
 
 
 def _no_hostname(allowed: list[ListenerDraft], hostnames: tuple[str, ...]) -> Condition:

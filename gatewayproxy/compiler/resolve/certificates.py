@@ -28,6 +28,8 @@ MAX_CHAIN = 16
 class CertificateError(ValueError):
     """A chain or key that cannot serve; the message says why and what to do."""
 
+    files: tuple[str, str] = ("", "")  # of chain and key, where one of them is not there
+
 
 def read_certificate(chain_pem: bytes, key_pem: bytes) -> Certificate:
     """Return the certificate, ready to be loaded by a worker; raise CertificateError for anything else."""

@@ -41,6 +41,7 @@ class ListenerDraft:
     resolved: Condition = RESOLVED
     overlapping: Condition | None = None  # OverlappingTLSConfig, where it applies
     certificates: tuple[Certificate, ...] = ()
+    missing_files: tuple[str, str] = ("", "")  # of a certificate and its key, see CertificateError
     client_validation: ClientValidation | None = None
     attachments: list[Attachment] = field(default_factory=list)
     n_attached: int = 0

@@ -5,7 +5,9 @@ Who of them has a place that two want: see `conflicts`; between Gateways see `po
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Final
 
 from gatewayproxy.compiler.manifests.gateway import Gateway, Listener
@@ -112,13 +114,28 @@ def _load_certificates(draft: ListenerDraft, secrets: Secrets, grants: Grants) -
                 loaded.append(secrets.certificate(namespace, ref.name))
             except CertificateError as error:
                 draft.unresolve(Reason.INVALID_CERTIFICATE_REF, f"Secret {name}: {error}")
+                draft.missing_files = draft.missing_files if any(draft.missing_files) else error.files
     draft.certificates = tuple({certificate.digest: certificate for certificate in loaded}.values())
 
 
 def _hint(draft: ListenerDraft, condition: Condition) -> str:
-    if condition.reason is Reason.INVALID_CERTIFICATE_REF and draft.hostname.startswith("*."):
+    if condition.reason is not Reason.INVALID_CERTIFICATE_REF:
+        return ""
+    if all(draft.missing_files):
+        return _to_make(*draft.missing_files, draft.hostname or "localhost")
+    if draft.hostname.startswith("*."):
         return "of ACME's challenges only DNS-01 gets a certificate for a wildcard, HTTP-01 does not"
     return ""
+
+
+def _to_make(chain: str, key: str, hostname: str) -> str:
+    """Return how to get a certificate in the files *chain* and *key*."""
+    folders = " ".join(dict.fromkeys(quote(posixpath.dirname(each) or ".") for each in (chain, key)))
+    name = quote(f"subjectAltName=DNS:{hostname}")
+    return (
+        f"put certificate and key there; to try it out: mkdir -p {folders} && openssl req -x509 -newkey rsa:2048 "
+        f"-nodes -days 30 -subj /CN=gateway -addext {name} -keyout {quote(key)} -out {quote(chain)}"
+    )
 
 
 def _report(draft: ListenerDraft, findings: Findings) -> None:

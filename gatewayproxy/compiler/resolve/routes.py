@@ -18,7 +18,7 @@ from gatewayproxy.compiler.manifests.references import ParentRef
 from gatewayproxy.compiler.manifests.tcproute import TCPRoute
 from gatewayproxy.compiler.manifests.tlsroute import TLSRoute
 from gatewayproxy.compiler.manifests.udproute import UDPRoute
-from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents
+from gatewayproxy.compiler.resolve.attach import Joined, Namespaces, find_parents, how_to_allow
 from gatewayproxy.compiler.resolve.conditions import Findings, listed
 from gatewayproxy.compiler.resolve.drafts import ACCEPTED, GatewayDraft, ListenerDraft, ListenerSetDraft, ParentDraft
 from gatewayproxy.compiler.resolve.hostnames import intersect
@@ -36,7 +36,6 @@ PARENT_KINDS: Final = ("Gateway", "ListenerSet")  # that routes attach to, of th
 _NO_PARENTS: Final = "names no Gateway: nothing is routed"
 _HINTS: Final[Mapping[str, str]] = {
     Reason.NO_MATCHING_PARENT: "name a listener the {kind} has, or leave sectionName and port out",
-    Reason.NOT_ALLOWED_BY_LISTENERS: "widen the listener's allowedRoutes, or label the namespace as its selector asks",
     Reason.HOSTNAME_CONFLICT: "give the two routes different hostnames, or one of them a listener of its own",
     Reason.NO_MATCHING_LISTENER_HOSTNAME: "use a hostname that a listener covers, or add a listener for it",
 }
@@ -103,7 +102,7 @@ class Parents:
             if not isinstance(found, Condition):
                 for listener, hostnames in found:
                     joined.setdefault(listener, {}).update(hostnames)
-            self._judge(draft, ref, found)
+            self._judge(draft, ref, found, parent)
         self._report_unreachable(draft, joined)
         for listener, met in joined.items():
             # A route that is not accepted is not counted, but its rules that must fail closed still serve.
@@ -161,12 +160,15 @@ class Parents:
         self._findings.warn(ref.at, meta.key, ref.path, told, _HINTS[Reason.HOSTNAME_CONFLICT], Code.HOST_CONFLICT)
         return free
 
-    def _judge(self, draft: RouteDraft, ref: ParentRef, found: list[Joined] | Condition) -> None:
+    def _judge(self, draft: RouteDraft, ref: ParentRef, found: list[Joined] | Condition, parent: ParentDraft) -> None:
         accepted = found if isinstance(found, Condition) else (draft.flaw or ACCEPTED)
         if accepted is found:
             message = f"{accepted.reason}: {accepted.message}"
             code = BY_REASON.get(accepted.reason, Code.PARENT)
-            self._findings.warn(ref.at, draft.spec.meta.key, ref.path, message, _hint(accepted.reason, ref), code)
+            key = draft.spec.meta.key
+            not_allowed = accepted.reason is Reason.NOT_ALLOWED_BY_LISTENERS
+            hint = how_to_allow(parent, ref, key.kind) if not_allowed else _hint(accepted.reason, ref)
+            self._findings.warn(ref.at, key, ref.path, message, hint, code)
         partial = () if draft.partial is None else (draft.partial,)
         draft.parents.append(ParentVerdict(ref, (accepted, draft.resolved, *partial)))
 

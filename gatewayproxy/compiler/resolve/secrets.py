@@ -76,8 +76,15 @@ class Secrets:
             return inline
         content = self._files.get(_resolved(secret, path))
         if content is None:
-            raise CertificateError(f"the file {path} of annotation {annotation} cannot be read")
+            error = CertificateError(f"{_resolved(secret, path)}, which annotation {annotation} names, cannot be read")
+            error.files = self._files_of(secret)
+            raise error
         return content
+
+    def _files_of(self, secret: Secret) -> tuple[str, str]:
+        """Return the files of chain and key; "" and "" where not both are to be files."""
+        chain, key = (secret.meta.annotations.get(each, "") for each in (CERT_FILE, KEY_FILE))
+        return (_resolved(secret, chain), _resolved(secret, key)) if chain and key else ("", "")
 
 
 def _resolved(secret: Secret, path: str) -> str:

@@ -23,7 +23,7 @@ LINTS: Final[Mapping[str, Lint]] = {
     "GW303": Lint(
         title="route that no listener allows",
         meaning="allowedRoutes of the listeners do not take this kind, or this namespace. Nothing is routed.",
-        fix="Widen allowedRoutes of a listener, or label the namespace as its selector asks.",
+        fix="Widen allowedRoutes of a listener, or give the namespace the labels that its selector asks for.",
     ),
     "GW304": Lint(
         title="route without a hostname in common with a listener",

@@ -50,3 +50,17 @@ def test_a_secret_that_is_missing_is_told_with_what_it_needs(text: str, controll
         "InvalidCertificateRef: Secret default/site: does not exist; add it, with tls.crt and tls.key or the "
         "annotations gatewayproxy.io/cert-file and gatewayproxy.io/key-file"
     )
+
+
+def test_a_certificate_file_that_is_missing_is_told_with_how_to_make_it() -> None:
+    secret = """---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: site
+  annotations: {gatewayproxy.io/cert-file: a dir/site.crt, gatewayproxy.io/key-file: site.key}
+"""
+    told = [each for each in problems(GATEWAY + secret) if each.field.startswith("spec.listeners")]
+    assert "site.crt, which annotation gatewayproxy.io/cert-file names, cannot be read" in told[0].message
+    assert "mkdir -p 'a dir' . && openssl req " in told[0].hint
+    assert told[0].hint.endswith("-keyout site.key -out 'a dir/site.crt'")
