@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from gatewayproxy.ops.channel import Channel, Kind, pair, to_json
@@ -39,7 +40,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 # The same code as ours, wherever it came from, and never what lies in the working directory.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path)},  # noqa: PTH100
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path)},
             )
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)

@@ -40,7 +40,6 @@ class Meta:
     annotations: Mapping[str, str] = field(default_factory=dict)
     generation: int = 1
     created: float = 0.0  # Unix seconds of creationTimestamp; 0.0 where there is none
-    uid: str = ""
     manifest: Mapping[str, object] = field(default_factory=dict, repr=False)  # the whole object as written
 
     @property
@@ -67,6 +66,7 @@ def read_meta(root: Fields, *, kind: str, namespaced: bool, name: Text, api_vers
     if namespace and not namespaced:
         fields.warn("namespace", f"{kind} belongs to no namespace, ignored", "remove it")
     fields.ignore(*_SERVER_FIELDS)
+    fields.text("uid", ANY_TEXT, "")
     return Meta(
         key=ResourceKey(kind, (namespace or DEFAULT_NAMESPACE) if namespaced else "", own_name),
         origin=root.at,
@@ -75,7 +75,6 @@ def read_meta(root: Fields, *, kind: str, namespaced: bool, name: Text, api_vers
         annotations=_read_annotations(fields),
         generation=fields.integer("generation", 0, 2**63 - 1, 1),
         created=_read_created(fields),
-        uid=fields.text("uid", ANY_TEXT, ""),
         manifest=root.tree,
     )
 

@@ -51,7 +51,6 @@ class Service:
     meta: Meta
     type: str = "ClusterIP"
     external_name: str = ""
-    headless: bool = False
     cluster_ip: str = ""  # "" where none is given, or headless
     ports: tuple[ServicePort, ...] = ()
 
@@ -71,7 +70,6 @@ def read(meta: Meta, root: Fields, version: str) -> Service:
         meta=meta,
         type=kind,
         external_name=external_name,
-        headless=cluster_ip == "None",
         cluster_ip="" if cluster_ip == "None" else cluster_ip,
         ports=ports,
     )

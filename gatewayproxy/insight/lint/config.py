@@ -62,11 +62,6 @@ class Config:
         return {meta.key: meta for meta in self.resources.metas}
 
     @cached_property
-    def statuses(self) -> Mapping[ResourceKey, Mapping[str, object]]:
-        """The computed status of every object that has one."""
-        return {each.key: each.status for each in self.status.objects if each.status}
-
-    @cached_property
     def foreign(self) -> tuple[Foreign, ...]:
         """Objects of other API groups, in source order."""
         passed_over = {each.origin.file for each in self.status.problems if each.key and each.key not in self.metas}

@@ -34,7 +34,7 @@ def test_a_service_as_a_cluster_writes_it() -> None:
     )
     assert found.problems == ()
     (service,) = found.of(Service)
-    assert service.headless
+    assert service.cluster_ip == ""
     assert [(p.name, p.port, p.target_port, p.app_protocol) for p in service.ports] == [
         ("http", 80, "web", "kubernetes.io/h2c"),
         ("admin", 9000, 9000, None),
@@ -44,7 +44,7 @@ def test_a_service_as_a_cluster_writes_it() -> None:
 
 def test_a_service_may_stand_for_a_name() -> None:
     (service,) = resources("Service", "spec: {type: ExternalName, externalName: db.example.com}").of(Service)
-    assert (service.external_name, service.ports, service.headless) == ("db.example.com", (), False)
+    assert (service.external_name, service.ports) == ("db.example.com", ())
 
 
 @pytest.mark.parametrize(

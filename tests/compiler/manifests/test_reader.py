@@ -64,7 +64,7 @@ def test_metadata() -> None:
     (found,) = resources(text).of(ConfigMap)
     meta = found.meta
     assert (meta.namespace, meta.name, meta.labels, meta.annotations) == ("n", "c", {"a": "b"}, {"x.io/y": "any"})
-    assert (meta.generation, meta.uid, meta.created, meta.origin) == (7, "u", 1769860800.0, Origin("0.yaml", 1))
+    assert (meta.generation, meta.created, meta.origin) == (7, 1769860800.0, Origin("0.yaml", 1))
     assert meta.manifest["kind"] == "ConfigMap"
 
 

@@ -110,7 +110,7 @@ def test_an_annotation_that_does_not_read_is_refused(text: str) -> None:
             id="a cluster IP listens on the Service's port",
         ),
         pytest.param(
-            Service(meta=META, headless=True), port(), ("api.shop.svc.cluster.local", 8080), id="headless: pods"
+            Service(meta=META), port(), ("api.shop.svc.cluster.local", 8080), id="headless, or nothing said: pods"
         ),
         pytest.param(
             Service(meta=META, type="ExternalName", external_name="db.example.com"), port(), ("db.example.com", 8080),
