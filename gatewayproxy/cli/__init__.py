@@ -1,6 +1,7 @@
-"""The command line: run, check, explain, get, version, completion. Exit 0: done; 1: errors found; 2: wrong command.
+"""The command line: what each command calls, and how it exits. 0: done; 1: errors found; 2: wrong command.
 
-Only prints; the grammar is in `arguments`, what the commands do is in ops (run) and insight (check, explain, get).
+Only prints; the grammar is in `arguments`, what commands do is in ops (run) and insight. Those that ask a running
+gateway fetch its pages (`server`).
 """
 
 from __future__ import annotations

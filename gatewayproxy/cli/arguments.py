@@ -30,7 +30,7 @@ _CONTROLLER_NAME: Final = re.compile(
 )
 
 DESCRIPTION: Final = """\
-Serve Kubernetes Gateway API manifests from files: HTTP, HTTPS, TCP and TLS passthrough, reloaded on SIGHUP."""
+Serve Kubernetes Gateway API manifests from files: HTTP/1.1, HTTP/2, gRPC, TLS, TCP and UDP, reloaded on SIGHUP."""
 
 EPILOG: Final = """\
 start here:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from gatewayproxy.cli.server import fetch
 from gatewayproxy.errors import ConfigError
+from gatewayproxy.insight.wording import printable
 
 __all__ = ["EPILOG", "add_arguments", "command"]
 
@@ -80,7 +81,7 @@ def _shown(shadow: Mapping[str, Any]) -> Iterator[str]:
     for each in shadow["differences"]:
         yield f"  {each['requests']:,}  {each['did']}  on {each['listener']}\n"
         yield f"      -> {each['would']}\n"
-        yield from (f"      such as {_printable(sample)}\n" for sample in each["samples"][-1:])
+        yield from (f"      such as {printable(sample)}\n" for sample in each["samples"][-1:])
 
 
 def _next(shadow: Mapping[str, Any]) -> str:
@@ -96,7 +97,3 @@ def _next(shadow: Mapping[str, Any]) -> str:
             return f"{hint}; the next reload (SIGHUP) reads the candidate again"
         case _:
             return "ask again in a moment"
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

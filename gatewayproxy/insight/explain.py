@@ -128,7 +128,7 @@ def _listeners(decision: Decision, *, every: bool) -> list[str]:
         )
         for each in shown
     ]  # fmt: skip
-    return [*(aligned(rows) if rows else []), *([f"and {rest} more: --all"] if rest else [])]
+    return [*aligned(rows), *([f"and {rest} more: --all"] if rest else [])]
 
 
 def _misses(missed: Sequence[Miss]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gatewayproxy.insight.replay_report import Change, Missing, Report, RuleUse
 from gatewayproxy.insight.replay_times import time_text
+from gatewayproxy.insight.wording import aligned, printable
 
 __all__ = ["FORMS", "to_json", "to_markdown", "to_text"]
 
@@ -26,9 +27,9 @@ def to_text(report: Report) -> str:
     lines = [*_summary(report)]
     lines += _section("changes", _changes(report))
     lines += _section("missing", _missing(report))
-    lines += _section("never", _aligned([_never_row(use) for use in report.never_hit]))
-    lines += _section("rules", _aligned(_rule_rows(report)))
-    return "".join(f"{_printable(line).rstrip()}\n" for line in lines)
+    lines += _section("never", aligned([_never_row(use) for use in report.never_hit]))
+    lines += _section("rules", aligned(_rule_rows(report)))
+    return "".join(f"{printable(line).rstrip()}\n" for line in lines)
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -132,18 +133,6 @@ def _answers(use: RuleUse) -> str:
     return f": answers {now}, then {then or 'no longer'}" if now else f": then answers {then}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _printable(text: str) -> str:
-    """Return *text* without anything that a terminal would act on."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
-
-
 # --- Markdown
 
 
@@ -157,7 +146,7 @@ def to_markdown(report: Report) -> str:
     lines += _table("Never hit", ("rule", ""), [_never_row(use) for use in report.never_hit])
     rows = _rule_rows(report)
     lines += _table("Rules", rows[0], rows[1:]) if rows else []
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

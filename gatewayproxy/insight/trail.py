@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gatewayproxy.insight.get import duration
+from gatewayproxy.insight.wording import aligned, printable
 
 __all__ = ["misses_text", "never_hit", "rules_text"]
 
@@ -65,7 +66,7 @@ def misses_text(page: Tree, *, now: float, server: str = "") -> str:
     if page["misses"]:
         asked = f"gatewayproxy explain {f'--server {server} ' if server else ''}-- URL"
         lines += ["", f"{asked} tells the whole of one, and routes that no listener has"]
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _miss(miss: Tree, generation: int, now: float) -> Iterator[str]:
@@ -87,12 +88,4 @@ def _ago(moment: str | None, now: float) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        _printable(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        for row in rows
-    ]
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+    return [printable(line) for line in aligned(rows, _GAP)]
