@@ -17,6 +17,8 @@ from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.table import BackendChoice, HostIndex, RouteEntry
 from tests.support.backend import Backend, backend, until
 from tests.support.h2client import Answer, H2Session, h2_session
+from tests.support.h2peer import ACK, CONTINUATION, END_HEADERS, HEADERS, PING, block, data, frame
+from tests.support.h2wire import connected
 from tests.support.worker import cluster, entry, forward, serve, vhost
 
 MIB = 1 << 20
@@ -295,8 +297,8 @@ async def test_filters_apply_to_the_handshake() -> None:
 async def test_timeouts_bound_the_handshake_alone() -> None:
     async with socket_backend(echo) as app:
         to = cluster(app.number)
-        hurried = entry(BackendChoice(name=to.name, cluster=to), request_timeout_s=0.3, backend_timeout_s=0.2)
-        with serve(index(hurried), limits=Limits(body_timeout_s=0.2, idle_timeout_s=0.2)) as served:
+        hurried = entry(BackendChoice(name=to.name, cluster=to), request_timeout_s=1.0, backend_timeout_s=0.8)
+        with serve(index(hurried), limits=Limits(body_timeout_s=0.8, idle_timeout_s=0.8)) as served:
             async with h2_session(served.number) as session:
                 stream_id, answer = await opened(session)
                 loop = asyncio.get_running_loop()
@@ -410,3 +412,38 @@ async def test_a_client_that_does_not_read_its_tunnel_pauses_the_endpoint_alone(
                 session.give_back(1)
                 session.flush()
                 await session.until(lambda: len(answer.body) > MIB)
+
+
+async def test_nothing_is_sent_ahead_of_the_agreement_even_where_the_backend_was_slow_to_take_the_handshake() -> None:
+    """What comes early would be a request of its own to a backend that does not agree."""
+    early = asyncio.Event()
+    behind: list[bytes] = []
+
+    async def decline(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await early.wait()
+        head = bytearray()
+        while b"\r\n\r\n" not in head[-70_000:]:
+            head += await reader.read(65_536)
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        behind.append(bytes(head.partition(b"\r\n\r\n")[2]) + await reader.read())
+
+    asked = block((
+        (b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http"), (b":authority", b"a.test"),
+        (b":path", b"/ws"), (b"sec-websocket-version", b"13"), (b"x-long", b"x" * 6 * MIB),
+    ))  # fmt: skip
+    pieces = [asked[at : at + 16_384] for at in range(0, len(asked), 16_384)]
+    limits = Limits(head_bytes=8 * MIB, buffer_bytes=1024, h2_continuations=1000)
+    async with backend(raw=decline) as app:
+        with serve(index(forward(cluster(app.number))), limits=limits) as served:
+            async with connected(served.number) as wire:
+                wire.raw.send(frame(HEADERS, 0, 1, pieces[0]))
+                wire.raw.send(b"".join(frame(CONTINUATION, 0, 1, piece) for piece in pieces[1:]))
+                wire.raw.send(frame(CONTINUATION, END_HEADERS, 1))
+                wire.raw.send(data(1, b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"))
+                wire.raw.send(frame(PING, 0, 0, b"all read"))
+                await wire.until(PING, 0, ACK)
+                early.set()
+                await wire.until(HEADERS, 1)
+            await until(lambda: behind)
+    assert behind == [b""]

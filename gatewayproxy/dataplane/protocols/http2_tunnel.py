@@ -67,6 +67,11 @@ class TunnelStream(Http2Stream):
         self.resume_body()
         return b""
 
+    def resume_body(self) -> None:
+        """Send on what was held, in a tunnel: ahead of the agreement it could be read as a request of its own."""
+        if self.state is TUNNEL:
+            super().resume_body()
+
     def on_data(self, data: bytes, end: bool, now: float, trailers: bytes = b"") -> None:
         """Take more bytes of the tunnel; *end*: the last of this direction."""
         exchange = self.exchange
