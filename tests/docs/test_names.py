@@ -10,6 +10,7 @@ import pytest
 from gatewayproxy.cli import arguments
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.model import refusals
+from gatewayproxy.ops import pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -89,3 +90,9 @@ def test_every_reason_that_is_explained_is_given_somewhere() -> None:
 def test_every_event_that_is_explained_is_logged_somewhere() -> None:
     made = {"reload_applied", "reload_unchanged", "reload_failed"}  # by the result of a reload
     assert {event for event in listed("Event log") - made if not said(event)} == set()
+
+
+def test_every_page_of_the_admin_address_is_explained_and_on_its_index() -> None:
+    shown = re.findall(r"^(/[a-z]+(?:/[a-z]+)?)|; (/promote), by POST", pages._INDEX, re.MULTILINE)
+    explained = re.findall(r"^\| `(/[a-z]+(?:/[a-z]+)?)", section("Admin address"), re.MULTILINE)
+    assert {path for found in shown for path in found if path} == set(explained)
