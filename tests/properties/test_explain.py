@@ -27,10 +27,10 @@ from gatewayproxy.model.traffic import Cors
 from gatewayproxy.routing.server_names import find_target
 from gatewayproxy.routing.table import Port, RoutingTable
 from gatewayproxy.wire.h2 import H2Client
+from tests.properties.crowds import CLEAR, SECURE, SEEDS, crowd
 from tests.properties.test_match import HOSTS, PATHS, VALUES, plans
 from tests.support.memory import MemoryTransport
 
-CLEAR, SECURE = 80, 8080
 REFUSED = Refusal(500, "no_backends", "so that nothing is dialled")
 ODD = [
     b"//",
@@ -46,7 +46,7 @@ ODD = [
     b"/%",
     b'/a?x="y"',
 ]
-CORS = [None, None, Cors(origins=(b"https://x.a",), methods=(b"GET",)), Cors(origins=(b"*",))]
+CORS = st.sampled_from([None, None, Cors(origins=(b"https://x.a",), methods=(b"GET",)), Cors(origins=(b"*",))])
 
 
 @st.composite
@@ -55,7 +55,7 @@ def configurations(draw: st.DrawFn) -> Plan:
     plan = draw(plans())
 
     def ruled(rule: Rule) -> Rule:
-        cors = draw(st.sampled_from(CORS))
+        cors = draw(CORS)
         return replace(rule, refusal=REFUSED, filters=FilterChain(cors=cors))
 
     listeners = []
@@ -69,31 +69,41 @@ def configurations(draw: st.DrawFn) -> Plan:
     return Plan(listeners=tuple(listeners))
 
 
+HOST_NAMES = st.sampled_from([host.encode() for host in HOSTS])
+SPELLINGS = st.sampled_from([
+    lambda host: host, lambda host: host, bytes.upper, lambda host: host + b":80", lambda host: host.upper() + b".",
+    lambda host: b"a b",
+])  # fmt: skip
+FIELDS = st.lists(st.tuples(st.sampled_from([b"X", b"y"]), st.sampled_from(VALUES)), max_size=2)
+MORE_FIELDS = st.sampled_from([
+    [], [], [(b"Origin", b"https://x.a"), (b"Access-Control-Request-Method", b"GET")], [(b"Max-Forwards", b"0")],
+    [(b"Origin", b"https://y"), (b"Access-Control-Request-Method", b"POST")],
+])  # fmt: skip
+ADDRESSES = st.sampled_from(["127.0.0.9", "127.0.0.2"])
+METHODS = st.sampled_from([b"GET", b"GET", b"POST", b"OPTIONS", b"get", b"TRACE"])
+SCHEMES = st.sampled_from([None, None, None, b"http", b"https"])
+TARGETS = st.builds(
+    bytes.__add__,
+    st.sampled_from(PATHS * 2 + ODD),
+    st.sampled_from([b"", b"", b"?p=1", b"?q+q=a%20b&p=2", b"?"]),
+)
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    tls = draw(st.booleans())
-    host = draw(st.sampled_from(HOSTS)).encode()
-    spelt = draw(st.sampled_from([b"%b", b"%b", b"%b:80", b"%b."])) % draw(st.sampled_from([host, host.upper()]))
-    headers = draw(st.lists(st.tuples(st.sampled_from([b"X", b"y"]), st.sampled_from(VALUES)), max_size=2))
-    headers += draw(
-        st.sampled_from([
-            [], [], [(b"Origin", b"https://x.a"), (b"Access-Control-Request-Method", b"GET")],
-            [(b"Max-Forwards", b"0")],
-            [(b"Origin", b"https://y"), (b"Access-Control-Request-Method", b"POST")],
-        ])
-    )  # fmt: skip
+    tls, host = draw(st.booleans()), draw(HOST_NAMES)
+    server_name = draw(st.sampled_from([host, host, draw(HOST_NAMES), None])) if tls else None
     request = Request(
         port=SECURE if tls else CLEAR,
-        address=draw(st.sampled_from(["127.0.0.9", "127.0.0.2"])),
+        address=draw(ADDRESSES),
         tls=tls,
-        server_name=draw(st.sampled_from([host, host, draw(st.sampled_from(HOSTS)).encode(), None])) if tls else None,
-        method=draw(st.sampled_from([b"GET", b"GET", b"POST", b"OPTIONS", b"get", b"TRACE"])),
-        authority=draw(st.sampled_from([spelt, spelt, spelt, b"a b"])),
-        headers=tuple(headers),
-        scheme=draw(st.sampled_from([None, None, None, b"http", b"https"])),
+        server_name=server_name,
+        method=draw(METHODS),
+        authority=draw(SPELLINGS)(host),
+        headers=(*draw(FIELDS), *draw(MORE_FIELDS)),
+        scheme=draw(SCHEMES),
     )
-    query = draw(st.sampled_from([b"", b"", b"?p=1", b"?q+q=a%20b&p=2", b"?"]))
-    return request.with_target(draw(st.sampled_from(PATHS * 2 + ODD)) + query)
+    return request.with_target(draw(TARGETS))
 
 
 def port_of(table: RoutingTable, request: Request) -> Port | None:
@@ -102,7 +112,7 @@ def port_of(table: RoutingTable, request: Request) -> Port | None:
     return here.get(request.address) or here.get("")
 
 
-def served(port: Port, request: Request) -> AccessRecord | None:
+def served(runner: asyncio.Runner, port: Port, request: Request) -> AccessRecord | None:
     """Return what the data plane logs of *request* on *port*; None where its ClientHello is refused."""
     target = find_target(port.sni, request.server_name) if port.sni is not None else None
     if port.sni is not None and target is None:
@@ -122,7 +132,7 @@ def served(port: Port, request: Request) -> AccessRecord | None:
         assert len(records) == 1
         return records[0]
 
-    return asyncio.run(serve())
+    return runner.run(serve())
 
 
 def sent(request: Request) -> bytes:
@@ -153,39 +163,43 @@ def agree(decision: Decision, record: AccessRecord | None) -> None:
         assert decision.listener == record.listener
 
 
-@settings(max_examples=150, deadline=None)
-@given(configurations(), st.lists(requests(), min_size=1, max_size=8))
-def test_what_is_explained_is_what_http1_connections_do(plan: Plan, asked: Sequence[Request]) -> None:
+@settings(max_examples=60, deadline=None)
+@given(configurations(), st.lists(requests(), max_size=8), SEEDS)
+def test_what_is_explained_is_what_http1_connections_do(plan: Plan, asked: Sequence[Request], seed: int) -> None:
     table = lower(plan, CompileOptions())
     ports = PortTable(table)
-    for request in asked:
-        port = port_of(table, request)
-        decision = decide(ports, request, plan)
-        if port is None:
-            assert decision.answer is not None
-            assert decision.answer.reason in ("no_port", "wrong_protocol")
-        else:
-            agree(decision, served(port, request))
+    with asyncio.Runner() as runner:
+        for request in (*asked, *crowd(plan, seed, 40)):
+            port = port_of(table, request)
+            decision = decide(ports, request, plan)
+            if port is None:
+                assert decision.answer is not None
+                assert decision.answer.reason in ("no_port", "wrong_protocol")
+            else:
+                agree(decision, served(runner, port, request))
 
 
-@settings(max_examples=100, deadline=None)
-@given(configurations(), st.lists(requests(), min_size=1, max_size=8))
-def test_what_is_explained_is_what_http2_connections_do(plan: Plan, asked: Sequence[Request]) -> None:
+@settings(max_examples=40, deadline=None)
+@given(configurations(), st.lists(requests(), max_size=8), SEEDS)
+def test_what_is_explained_is_what_http2_connections_do(plan: Plan, asked: Sequence[Request], seed: int) -> None:
     table = lower(plan, CompileOptions())
     ports = PortTable(table)
-    for each in asked:
-        request = each._replace(version="2", scheme=None)
-        port = port_of(table, request)
-        decision = decide(ports, request, plan)
-        if port is not None and decision.head is not None:  # what is malformed in HTTP/2 is reset, not answered
-            agree(decision, served(port, request))
+    with asyncio.Runner() as runner:
+        for each in (*asked, *crowd(plan, seed, 40)):
+            request = each._replace(version="2", scheme=None)
+            port = port_of(table, request)
+            decision = decide(ports, request, plan)
+            if port is not None and decision.head is not None:  # what is malformed in HTTP/2 is reset, not answered
+                agree(decision, served(runner, port, request))
 
 
-@settings(max_examples=200, deadline=None)
-@given(configurations(), st.lists(requests(), min_size=1, max_size=8))
-def test_the_match_that_is_named_is_of_the_rule_that_takes_the_request(plan: Plan, asked: Sequence[Request]) -> None:
+@settings(max_examples=60, deadline=None)
+@given(configurations(), st.lists(requests(), max_size=8), SEEDS)
+def test_the_match_that_is_named_is_of_the_rule_that_takes_the_request(
+    plan: Plan, asked: Sequence[Request], seed: int
+) -> None:
     ports = PortTable(lower(plan, CompileOptions()))
-    for request in asked:
+    for request in (*asked, *crowd(plan, seed)):
         decision = decide(ports, request, plan)
         assert decision.routed == decide_entry(ports, request)
         if decision.entry is not None and not decision.routed.reason:

@@ -22,14 +22,6 @@ HOSTS = ["a", "b.a", "a.b.a", "b.b.a", "a.b.b.a", "ab.a", "b", "a.b", "c"]
 PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/b/a", b"/a.b/ab", b"/a/b/c", b"//a", b"/a//b"]
 
 
-def hostnames() -> st.SearchStrategy[str]:
-    return st.sampled_from(HOSTNAMES)
-
-
-def paths() -> st.SearchStrategy[bytes]:
-    return st.sampled_from(PATHS)
-
-
 REGEXES = [b"/a.*", b"/(a|b)/?", b".*", b"/a/b", b"/.*b"]
 VALUES = [b"1", b"1", b"2", b"a b", b"", b"\xe9"]
 TESTS = [b"12?", b".*", b"[^1]*"]
@@ -37,54 +29,69 @@ NAMES = [b"", b"a", b"b", b"ab", b"a.b"]
 PATTERNS = [b"", b"a", b"^a$", b"a|b", b".*", b"[^/]*", b"a.*", b"(?i)B"]
 
 
-def headers() -> st.SearchStrategy[list[HeaderTest]]:
-    header = st.one_of(
-        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)),
-        st.builds(HeaderTest, st.sampled_from([b"x", b"y"]), st.sampled_from(TESTS), st.just(True)),
-    )
-    return st.lists(header, max_size=2, unique_by=lambda each: each.name)
-
-
-def matches() -> st.SearchStrategy[Match]:
-    path = st.one_of(
-        st.tuples(st.just(EXACT), paths()),
-        st.tuples(st.just(PREFIX), st.one_of(st.just(b"/"), paths())),
+HEADER_NAMES, PARAM_NAMES = st.sampled_from([b"x", b"y"]), st.sampled_from([b"p", b"q q"])
+TEST_VALUES, TEST_PATTERNS = st.sampled_from(VALUES), st.sampled_from(TESTS)
+HEADER_TESTS = st.lists(
+    st.one_of(
+        st.builds(HeaderTest, HEADER_NAMES, TEST_VALUES),
+        st.builds(HeaderTest, HEADER_NAMES, TEST_PATTERNS, st.just(True)),
+    ),
+    max_size=2,
+    unique_by=lambda each: each.name,
+).map(tuple)
+QUERY_TESTS = st.lists(
+    st.one_of(
+        st.builds(QueryTest, PARAM_NAMES, TEST_VALUES),
+        st.builds(QueryTest, PARAM_NAMES, TEST_PATTERNS, st.just(True)),
+    ),
+    max_size=2,
+    unique_by=lambda each: each.name,
+).map(tuple)
+MATCHES = st.builds(
+    lambda path, method, headers, query: Match(
+        path_kind=path[0], path=path[1], method=method, headers=headers, query=query
+    ),
+    st.one_of(
+        st.tuples(st.just(EXACT), st.sampled_from(PATHS)),
+        st.tuples(st.just(PREFIX), st.one_of(st.just(b"/"), st.sampled_from(PATHS))),
         st.tuples(st.just(REGEX), st.sampled_from(REGEXES)),
-    )
-    param = st.one_of(
-        st.builds(QueryTest, st.sampled_from([b"p", b"q q"]), st.sampled_from(VALUES)),
-        st.builds(QueryTest, st.sampled_from([b"p", b"q q"]), st.sampled_from(TESTS), st.just(True)),
-    )
-    return st.builds(
-        lambda path, method, headers, query: Match(
-            path_kind=path[0], path=path[1], method=method, headers=tuple(headers), query=tuple(query)
-        ),
-        path,
-        st.sampled_from([None, b"GET", b"POST"]),
-        headers(),
-        st.lists(param, max_size=2, unique_by=lambda each: each.name),
-    )
+    ),
+    st.sampled_from([None, b"GET", b"POST"]),
+    HEADER_TESTS,
+    QUERY_TESTS,
+)
+EXACT_CALLS = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.just(False))
+CALLS = st.builds(
+    lambda names, headers: GRPCMatch(service=names[0], method=names[1], regex=names[2], headers=headers),
+    st.one_of(EXACT_CALLS, EXACT_CALLS, st.tuples(st.sampled_from(PATTERNS), st.sampled_from(PATTERNS), st.just(True))),
+    HEADER_TESTS,
+)
 
 
-def calls() -> st.SearchStrategy[GRPCMatch]:
-    exact = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.just(False))
-    pattern = st.tuples(st.sampled_from(PATTERNS), st.sampled_from(PATTERNS), st.just(True))
-    return st.builds(
-        lambda names, headers: GRPCMatch(service=names[0], method=names[1], regex=names[2], headers=tuple(headers)),
-        st.one_of(exact, exact, pattern),
-        headers(),
-    )
+def rules_of(matches: st.SearchStrategy[Match] | st.SearchStrategy[GRPCMatch]) -> st.SearchStrategy[list[Rule]]:
+    def ruled(each: list[Match]) -> Rule:
+        return Rule(index=0, matches=tuple(each), backends=(backend(),))
+
+    return st.lists(st.lists(matches, min_size=1, max_size=3).map(ruled), min_size=1, max_size=3)
+
+
+# Made once: to make a strategy costs more than to draw from it.
+KINDS_AND_RULES = st.one_of(
+    st.tuples(st.just("HTTPRoute"), rules_of(MATCHES)), st.tuples(st.just("GRPCRoute"), rules_of(CALLS))
+)
+ROUTE_NAMES = st.lists(st.sampled_from(["a/x", "a-b/x", "a/y", "b/x"]), min_size=1, max_size=4, unique=True)
+TIMES = st.sampled_from([0.0, 0.0, 1.0])
+OWN_HOSTNAMES = st.lists(st.sampled_from(HOSTNAMES), max_size=3, unique=True)
+LISTENER_HOSTNAMES = st.lists(st.sampled_from(["", *HOSTNAMES]), unique=True, min_size=1, max_size=3)
+MOSTLY = st.integers(0, 4).map(bool)
 
 
 @st.composite
 def routes(draw: st.DrawFn) -> list[Route]:
-    names = draw(st.permutations(["a/x", "a-b/x", "a/y", "b/x"]))
     made = []
-    for name in names[: draw(st.integers(1, 4))]:
-        kind, match = draw(st.sampled_from([("HTTPRoute", matches()), ("GRPCRoute", calls())]))
-        wanted = draw(st.lists(st.lists(match, min_size=1, max_size=3), min_size=1, max_size=3))
-        rules = [Rule(index=0, matches=tuple(each), backends=(backend(),)) for each in wanted]
-        made.append(route(name, *rules, created=draw(st.sampled_from([0.0, 0.0, 1.0])), kind=kind))
+    for name in draw(ROUTE_NAMES):
+        kind, rules = draw(KINDS_AND_RULES)
+        made.append(route(name, *rules, created=draw(TIMES), kind=kind))
     return made
 
 
@@ -101,11 +108,11 @@ def apart(attached: list[tuple[Route, list[str]]]) -> list[tuple[Route, list[str
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     pool = draw(routes())
-    hosts = [draw(st.lists(hostnames(), max_size=3, unique=True)) for _ in pool]
+    hosts = [draw(OWN_HOSTNAMES) for _ in pool]
     listeners: list[Listener] = []
     for port in PORTS:
-        for hostname in draw(st.lists(st.sampled_from(["", *HOSTNAMES]), unique=True, min_size=1, max_size=3)):
-            attached = [(each, own or [""]) for each, own in zip(pool, hosts, strict=True) if draw(st.integers(0, 4))]
+        for hostname in draw(LISTENER_HOSTNAMES):
+            attached = [(each, own or [""]) for each, own in zip(pool, hosts, strict=True) if draw(MOSTLY)]
             name = f"l{len(listeners)}"
             listeners.append(listener(name, *apart(attached), hostname=hostname, port=port, addresses=ADDRESSES[:1]))
     if listeners and draw(st.booleans()):
@@ -113,23 +120,21 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(listeners=tuple(listeners))
 
 
-@st.composite
-def requests(draw: st.DrawFn) -> Ask:
-    host = draw(st.sampled_from(HOSTS))
-    spelling = draw(st.sampled_from(["{}", "{}:80", "{}.", "{}.:8080"])).format(
-        draw(st.sampled_from([host, host.upper()]))
-    )
-    pairs = draw(
-        st.lists(st.tuples(st.sampled_from(["p", "q+q", "%70", "P"]), st.sampled_from(["1", "1", "%31", "a+b", ""])))
-    )
-    headers = draw(st.dictionaries(st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)))
-    return Ask(
-        host=spelling.encode(),
-        path=draw(paths()),
-        method=draw(st.sampled_from([b"GET", b"GET", b"POST", b"get"])),
+ASKS = st.builds(
+    lambda host, spelling, path, method, pairs, headers: Ask(
+        host=spelling.format(host).encode(),
+        path=path,
+        method=method,
         query=b"&".join(f"{name}={value}".encode() for name, value in pairs),
         headers=headers,
-    )
+    ),
+    st.sampled_from([*HOSTS, *map(str.upper, HOSTS)]),
+    st.sampled_from(["{}", "{}:80", "{}.", "{}.:8080"]),
+    st.sampled_from(PATHS),
+    st.sampled_from([b"GET", b"GET", b"POST", b"get"]),
+    st.lists(st.tuples(st.sampled_from(["p", "q+q", "%70", "P"]), st.sampled_from(["1", "1", "%31", "a+b", ""]))),
+    st.dictionaries(st.sampled_from([b"x", b"y"]), st.sampled_from(VALUES)),
+)
 
 
 def ask_table(table: RoutingTable, address: str, bind_port: int, ask: Ask) -> tuple[str | None, Winner | None]:
@@ -144,7 +149,7 @@ def ask_table(table: RoutingTable, address: str, bind_port: int, ask: Ask) -> tu
 
 
 @settings(max_examples=200, deadline=None)
-@given(plans(), st.lists(requests(), min_size=1, max_size=30))
+@given(plans(), st.lists(ASKS, min_size=1, max_size=30))
 def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[Ask]) -> None:
     table = lower(plan, CompileOptions())
     for ask in asks:
@@ -155,7 +160,7 @@ def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[
 
 
 @settings(max_examples=50, deadline=None)
-@given(plans(), st.lists(requests(), min_size=1, max_size=12))
+@given(plans(), st.lists(ASKS, min_size=1, max_size=12))
 def test_a_table_that_was_handed_over_gives_the_same_answers(plan: Plan, asks: list[Ask]) -> None:
     table = lower(plan, CompileOptions())
     assembler = Assembler()

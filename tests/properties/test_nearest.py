@@ -15,14 +15,15 @@ from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.nearest import Nearest, Predicate
 from gatewayproxy.routing.table import HostIndex
+from tests.properties.crowds import SEEDS, crowd
 from tests.properties.test_explain import configurations, requests
 
 
-@settings(max_examples=400, deadline=None)
-@given(configurations(), st.lists(requests(), min_size=1, max_size=8))
-def test_a_worker_names_the_match_that_explain_names_first(plan: Plan, asked: Sequence[Request]) -> None:
+@settings(max_examples=50, deadline=None)
+@given(configurations(), st.lists(requests(), max_size=8), SEEDS)
+def test_a_worker_names_the_match_that_explain_names_first(plan: Plan, asked: Sequence[Request], seed: int) -> None:
     ports = PortTable(lower(plan, CompileOptions()))
-    for request in asked:
+    for request in (*asked, *crowd(plan, seed)):
         decision = decide(ports, request, plan)
         if decision.routed.reason != "no_rule":
             continue

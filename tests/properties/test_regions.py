@@ -31,15 +31,12 @@ def taken(match: Match | GRPCMatch, hostname: str, ask: Ask) -> bool:
     return found(port, ask) is not None
 
 
-def any_match() -> st.SearchStrategy[Match | GRPCMatch]:
-    return st.one_of(worlds.matches(), worlds.calls())
-
-
+any_match = st.one_of(worlds.MATCHES, worlds.CALLS)
 hostnames = st.sampled_from(["", *worlds.HOSTNAMES])
 
 
 @settings(max_examples=150, deadline=None)
-@given(any_match(), hostnames, st.lists(worlds.requests(), min_size=1, max_size=20))
+@given(any_match, hostnames, st.lists(worlds.ASKS, min_size=1, max_size=20))
 def test_the_region_of_a_match_has_the_requests_that_the_match_takes(
     match: Match, hostname: str, asks: list[Ask]
 ) -> None:
@@ -49,7 +46,7 @@ def test_the_region_of_a_match_has_the_requests_that_the_match_takes(
 
 
 @settings(max_examples=300, deadline=None)
-@given(any_match(), hostnames, any_match(), hostnames, st.lists(worlds.requests(), min_size=1, max_size=10))
+@given(any_match, hostnames, any_match, hostnames, st.lists(worlds.ASKS, min_size=1, max_size=10))
 def test_meet_and_minus_are_those_of_sets_of_requests(
     match: Match, hostname: str, other: Match, other_hostname: str, asks: list[Ask]
 ) -> None:
@@ -64,7 +61,7 @@ def test_meet_and_minus_are_those_of_sets_of_requests(
 
 
 @settings(max_examples=300, deadline=None)
-@given(any_match(), hostnames, st.lists(st.tuples(any_match(), hostnames), max_size=3), st.lists(worlds.requests()))
+@given(any_match, hostnames, st.lists(st.tuples(any_match, hostnames), max_size=3), st.lists(worlds.ASKS))
 def test_an_example_is_of_its_region_and_an_empty_region_has_no_request(
     match: Match, hostname: str, others: list[tuple[Match, str]], asks: list[Ask]
 ) -> None:
