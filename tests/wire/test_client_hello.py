@@ -133,10 +133,10 @@ def test_a_hello_may_be_as_long_as_the_bound(n: int) -> None:
 def mutated(draw: st.DrawFn) -> bytes:
     """A good hello with bytes changed, cut out or doubled."""
     data = bytearray(draw(st.sampled_from([OPENSSL, record(PLAIN), records(OPENSSL[5:], 50)])))
-    for _ in range(draw(st.integers(0, 6))):
-        at = draw(st.integers(0, len(data) - 1))
-        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
-    return bytes(data[: draw(st.integers(0, len(data)))])
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2, 6]))):
+        at, n = draw(st.integers(0, len(data) - 1)), draw(st.integers(0, 3))
+        data[at : at + n] = draw(st.binary(min_size=n, max_size=n) | st.binary(max_size=3))
+    return bytes(data) if draw(st.booleans()) else bytes(data[: draw(st.integers(0, len(data)))])
 
 
 @given(mutated() | st.binary(max_size=200) | st.binary(max_size=200).map(record))
