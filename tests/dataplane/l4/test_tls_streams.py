@@ -364,7 +364,7 @@ async def test_a_share_that_is_refused_leaves_the_others(backend: Backend) -> No
 
     def client(address: tuple[str, int]) -> str:
         with connect(address).handshake() as tls:
-            tls.sock.settimeout(0.3)
+            tls.sock.settimeout(1.0)
             try:
                 return tls.end()
             except TimeoutError:

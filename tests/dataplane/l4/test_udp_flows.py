@@ -220,9 +220,9 @@ async def test_silence_ends_a_flow_with_a_record() -> None:
 
 async def test_a_flow_that_is_used_outlives_the_timeout() -> None:
     async with peer(echo) as backend:
-        limits = Limits(udp_idle_timeout_s=0.4)
+        limits = Limits(udp_idle_timeout_s=0.8)
         async with open_udp(udp_port(entry(choice("dns", backend.address))), limits=limits) as udp, peer() as client:
-            end = asyncio.get_running_loop().time() + 1.0
+            end = asyncio.get_running_loop().time() + 1.8
             while asyncio.get_running_loop().time() < end:
                 await client.ask(b"x", udp.address)
                 await asyncio.sleep(0.05)
