@@ -1,7 +1,7 @@
 """The event log: what happens to the process, on standard error, as key=value text or JSON lines.
 
-A message is an event word and its fields, `worker_died slot=1 status=-9`: either written so, or given as
-`log.info("worker_died", extra=fields(slot=1, status=-9))`.
+A message is an event word and its fields, given as `log.info("worker_died", extra=fields(slot=1, status=-9))`; what is
+below `ops` writes `log.info("worker_died slot=%d status=%d", 1, -9)`, which comes to the same.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gatewayproxy.ops.options import LogFormat
 
 __all__ = ["fields", "setup"]
 
+_WRITTEN: Final = re.compile(r"(\w+)((?: \w+=%[srd])+)")  # an event whose fields are in the message
+_FIELD: Final = re.compile(r"(\w+)=%")
 _PLAIN: Final = re.compile(r"[!#-&(-<>-\[\]-~]+")  # needs no quotes in text
 
 
@@ -44,8 +47,9 @@ class _Text(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [_time(record), record.levelname.lower(), self._process, record.getMessage()]
-        words += [f"{name}={_value(value)}" for name, value in getattr(record, "fields", {}).items()]
+        event, told = _event(record)
+        words = [_time(record), record.levelname.lower(), self._process, event]
+        words += [f"{name}={_value(value)}" for name, value in told.items()]
         line = " ".join(words)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -58,17 +62,27 @@ class _Json(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
+        event, told = _event(record)
         entry: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "event": event,
+            **told,
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+def _event(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
+    """Return the event word of *record* and its fields; of somebody else's record the whole message, and none."""
+    written = _WRITTEN.fullmatch(record.msg) if isinstance(record.args, tuple) and isinstance(record.msg, str) else None
+    if written is None:
+        return record.getMessage(), getattr(record, "fields", {})
+    values: Iterable[object] = record.args or ()
+    return written[1], dict(zip(_FIELD.findall(written[2]), values, strict=True)) | getattr(record, "fields", {})
 
 
 def _time(record: logging.LogRecord) -> str:

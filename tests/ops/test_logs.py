@@ -43,6 +43,29 @@ def test_json_has_the_same_fields(log: logging.Logger, capfd: pytest.CaptureFixt
     }  # fmt: skip
 
 
+def test_fields_in_the_message_are_fields_all_the_same(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.setup("json", "info", "worker-0")
+    log.warning("dns_failed name=%s error=%r kept=%d", "api.example", "no\nsuch name", 2)
+    entry = json.loads(capfd.readouterr().err)
+    assert {name: entry[name] for name in ("event", "name", "error", "kept")} == {
+        "event": "dns_failed", "name": "api.example", "error": "no\nsuch name", "kept": 2,
+    }  # fmt: skip
+    logs.setup("text", "info", "worker-0")
+    log.warning("dns_failed name=%s error=%r kept=%d", "api.example", "no\nsuch name", 2)
+    assert capfd.readouterr().err.split(" ", 3)[3] == 'dns_failed name=api.example error="no\\nsuch name" kept=2\n'
+
+
+@pytest.mark.parametrize(("message", "args"), [("took %d ms", (7,)), ("seen x=%(a)s", ({"a": 1},)), ("100 %", ())])
+def test_messages_of_others_are_told_as_they_are(
+    log: logging.Logger, capfd: pytest.CaptureFixture[str], message: str, args: tuple[object, ...]
+) -> None:
+    logs.setup("json", "info", "worker-0")
+    logging.getLogger("asyncio").warning(message, *args)
+    assert json.loads(capfd.readouterr().err)["event"] == (
+        message % (args[0] if "(" in message else args) if args else message
+    )
+
+
 def test_levels_below_the_chosen_one_are_silent(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
     logs.setup("text", "warning", "supervisor")
     log.info("quiet")

@@ -12,7 +12,8 @@ __all__ = ["RETRY_S", "Next", "after_failure"]
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.1  # pause after running out of descriptors or memory
-_HINT: Final = "raise the open files limit (ulimit -n) or lower Limits.connections"
+_HINT: Final = "raise the open files limit (ulimit -n), or lower --connections"
+_ENDED: Final = "this socket accepts no more: restart the gateway"
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # accept(2): errors of the connection that was about to be taken, not of the listening socket.
 _CLIENT_GONE: Final = frozenset(
@@ -39,5 +40,5 @@ def after_failure(error: OSError, listener: str, *, told: bool = False) -> Next:
         if not told:
             log.warning("accept_paused listener=%s error=%r hint=%r", listener, error.strerror, _HINT)
         return Next.LATER
-    log.error("accept_failed listener=%s error=%r: no more connections", listener, error.strerror)
+    log.error("accept_failed listener=%s error=%r hint=%r", listener, error.strerror, _ENDED)
     return Next.NEVER
