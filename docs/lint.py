@@ -34,9 +34,9 @@ FAMILIES: Final = {
 HEAD: Final = f"""\
 # What `gatewayproxy check` tells
 
-Written by `make docs` from the code and from docs/lint/; edit those, not this page. `check` reads what `run` reads,
-opens no socket, and tells each problem with file, line, object, field, what to do about it, and a code. Codes are
-stable: none ever comes to mean another problem.
+Look up a code that `check` printed: what it means, an example that fires it, the example mended. `check` reads what
+`run` reads, opens no socket, and tells each problem with file, line, object, field, what to do about it, and a code.
+Codes are stable: none ever comes to mean another problem. Written by `make docs` from the code and from docs/lint/.
 
     gatewayproxy check manifests/                        for people
     gatewayproxy check manifests/ --strict               exit status 1 for warnings, too

@@ -24,7 +24,8 @@ from gatewayproxy.ops.snapshot import BUCKETS, Row, RowName, Snapshot
 HEAD = """\
 # Reference
 
-Written by `make docs` from the code; edit that, not this page. `gatewayproxy COMMAND --help` has the other flags.
+Look up kinds and versions, filters, limits with their flags, reason codes, metrics. Written by `make docs` from the
+code. `gatewayproxy COMMAND --help` has the other flags.
 """
 
 

@@ -43,6 +43,12 @@ _STYLE: Final = """
   .pillbad { fill: #fee2e2 } .pillbadtext { font-size: 11px; fill: #991b1b; text-anchor: middle }
   .way { stroke: #64748b; stroke-width: 1.5; fill: none } .tip { fill: #64748b }
   .track { fill: #dcfce7 } .bar { fill: #16a34a } .dotgood { fill: #16a34a } .dotbad { fill: #dc2626 }
+  @media (prefers-color-scheme: dark) {
+    text, .request { fill: #e2e8f0 } .mono, .quiet, .right { fill: #cbd5e1 } .label { fill: #94a3b8 }
+    .page, .lost { fill: #0f172a } .card { fill: #1e293b } .card, .lost { stroke: #475569 }
+    .good { fill: #052e16 } .bad { fill: #450a0a } .pill { fill: #334155 } .pilltext { fill: #e2e8f0 }
+    .pillbad { fill: #7f1d1d } .pillbadtext { fill: #fee2e2 } .track { fill: #14532d }
+  }
 """
 
 
