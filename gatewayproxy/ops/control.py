@@ -262,4 +262,5 @@ def _log_report(report: dict[str, Any]) -> None:
         return
     told = {name: report.get(name) for name in _LOGGED}
     changed = {name: n for name, n in counts.items() if n}
-    log.info(f"reload_{report['result']}", extra=logs.fields(**told, **changed, **report.get("connections", {})))  # noqa: G004
+    event = "reload_unchanged" if report["result"] == "unchanged" else "reload_applied"
+    log.info(event, extra=logs.fields(**told, **changed, **report.get("connections", {})))

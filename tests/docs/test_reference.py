@@ -51,6 +51,16 @@ def test_every_reason_code_is_explained() -> None:
     assert reasons - _quoted_in_docs() == set()
 
 
+def test_every_page_is_reached_from_the_readme() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in readme] == []
+
+
+def test_every_decision_is_listed_in_the_architecture() -> None:
+    listed = re.findall(r"\(decisions/([^)]+)\)", _page("architecture.md"))
+    assert sorted(set(listed)) == sorted(path.name for path in (DOCS / "decisions").iterdir())
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     root = DOCS.parent
     for page in [root / "README.md", *DOCS.rglob("*.md"), *(root / "config").rglob("*.md")]:
