@@ -16,7 +16,7 @@ from typing import Final
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.insight.misses import Asked, Contender, Miss, misses
 from gatewayproxy.insight.outcomes import Answer, Outcome, answer_for, is_stream, outcomes_of, told_to
-from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, read_head
+from gatewayproxy.insight.ports import UNMET, PortTable, Routed, decide_entry, read_head
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.insight.stream_misses import connection_of, stream_kinds, stream_misses
 from gatewayproxy.insight.unaccepted import Unaccepted, Unserving, unaccepted, unserving
@@ -139,7 +139,7 @@ def _head(request: Request) -> RequestHead | None:
 def _answer(request: Request, routed: Routed, head: RequestHead | None) -> Answer:
     entry = routed.entry
     if routed.reason != PREFLIGHT or entry is None or entry.cors is None or head is None:
-        stream = is_stream(request) or routed.reason in ("unknown_sni", "no_sni")
+        stream = is_stream(request) or routed.reason in UNMET
         return answer_for(routed.reason, routed.detail, stream=stream)
     origin, method = head.field(b"origin") or b"", head.field(b"access-control-request-method") or b""
     lines = preflight_lines(entry.cors, origin, method, head.field(b"access-control-request-headers"))
@@ -216,9 +216,11 @@ _OF_REQUESTS: Final = ("HTTPRoute", "GRPCRoute")
 
 
 def _verdicts(plan: Plan | None, request: Request, routed: Routed) -> Iterator[ListenerVerdict]:
-    for listener in plan.listeners if plan is not None else ():
+    for listener in (*plan.listeners, *plan.withheld) if plan is not None else ():
         name = str(listener.key)
         chosen = routed.listener is not None and routed.listener.name == name
+        if listener.withheld and not chosen:
+            continue  # `unserving` has it
         yield ListenerVerdict(
             name=name,
             protocol=listener.protocol.value,
@@ -230,6 +232,8 @@ def _verdicts(plan: Plan | None, request: Request, routed: Routed) -> Iterator[L
 
 
 def _why_chosen(listener: Listener, request: Request, routed: Routed) -> str:
+    if listener.withheld:
+        return f"it has {_name(request, routed) or 'clients without a server name'}, but no certificate"
     if not PROTOCOLS[listener.protocol].has_hostname:
         return "it has the port"
     if not listener.hostname:

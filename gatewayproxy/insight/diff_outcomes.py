@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gatewayproxy.insight.outcomes import answer_for, is_stream
-from gatewayproxy.insight.ports import HTTP_INSIDE, Routed
+from gatewayproxy.insight.ports import HTTP_INSIDE, UNMET, Routed
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.insight.wording import certificate_text, decoded, retry_text
 from gatewayproxy.model.headops import HeadEdit, Respond
@@ -78,7 +78,7 @@ def outcome_of(routed: Routed, request: Request) -> Outcome:
 def _answer(routed: Routed, request: Request) -> str:
     if routed.reason in ("no_port", "wrong_protocol"):
         return "connection refused" if routed.reason == "no_port" else "wrong protocol"
-    stream = is_stream(request) or routed.reason in ("unknown_sni", "no_sni")
+    stream = is_stream(request) or routed.reason in UNMET
     answer = answer_for(routed.reason, stream=stream)
     if not answer.status:
         return f"connection closed ({routed.reason})"
@@ -102,6 +102,7 @@ _ACTIONS: Final = {
     SniAction.HTTP: "ends here, with HTTP inside",
     SniAction.STREAM: "ends here, with a stream inside",
     SniAction.PASSTHROUGH: "passed through",
+    SniAction.REFUSE: "refused, for want of a certificate",
 }
 
 

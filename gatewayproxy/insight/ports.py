@@ -31,12 +31,15 @@ from gatewayproxy.routing.table import (
 from gatewayproxy.wire.head import RequestHead, parse_request
 from gatewayproxy.wire.target import PLAIN_PATH, QUERY, check_authority
 
-__all__ = ["HTTP_INSIDE", "NO_PORT", "WRONG_PROTOCOL", "PortTable", "Routed", "decide_entry", "read_head", "route_on"]
+__all__ = [
+    "HTTP_INSIDE", "NO_PORT", "UNMET", "WRONG_PROTOCOL", "PortTable", "Routed", "decide_entry", "read_head", "route_on",
+]  # fmt: skip
 
 # Reasons that no log has: no gateway heard of the request, or not what it was meant to be.
 NO_PORT: Final = "no_port"
 WRONG_PROTOCOL: Final = "wrong_protocol"
 HTTP_INSIDE: Final = "http_inside"  # TLS ends here, and HTTP is to follow
+UNMET: Final = frozenset(("unknown_sni", "no_sni", "no_certificate"))  # a server name ends the handshake
 
 _NOTHING: Final = HostIndex()
 _LIMITS: Final = Limits()
@@ -138,6 +141,9 @@ def route_on(port: Port, request: Request) -> Routed:
     target = find_target(port.sni, request.server_name)
     if target is None:
         return Routed(port, reason="unknown_sni" if request.server_name else "no_sni")
+    if target.action is SniAction.REFUSE:
+        detail = f"listener {target.listener.name} has this name, but no certificate"
+        return Routed(port, target.listener, None, "no_certificate", detail, target)
     if target.action is not SniAction.HTTP:
         reason = "" if target.entry is not None else "no_route"
         return Routed(port, target.listener, target.entry, reason, target=target)

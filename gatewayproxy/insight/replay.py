@@ -13,7 +13,7 @@ from typing import Final
 
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.outcomes import answer_for, is_stream
-from gatewayproxy.insight.ports import PortTable, Routed, decide_entry
+from gatewayproxy.insight.ports import UNMET, PortTable, Routed, decide_entry
 from gatewayproxy.insight.replay_counts import KEPT_MISSES, Case, Counts, MissKey, Said, Tally, Verdict, Witness
 from gatewayproxy.insight.replay_lines import LOGGED_FIELDS, Sketch, Sketcher, sketchers
 from gatewayproxy.insight.requests import Kind, Request, server_name_for
@@ -38,7 +38,7 @@ _SHOWN_BYTES: Final = 120
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NOWHERE: Final = Routed(None)
 # Reasons of our log that are decisions of the table; any other came later, or from the wire.
-_DECIDED: Final = frozenset(("no_route", "no_rule", "misdirected", "ambiguous_path", "unknown_sni", "no_sni"))
+_DECIDED: Final = UNMET | {"no_route", "no_rule", "misdirected", "ambiguous_path"}
 
 
 class Replay:
@@ -213,7 +213,7 @@ class Replay:
 
     def _verdict(self, routed: Routed, request: Request) -> Verdict:
         entry, reason = routed.entry, routed.reason
-        stream = routed.port is None or is_stream(request) or reason in ("unknown_sni", "no_sni")
+        stream = routed.port is None or is_stream(request) or reason in UNMET
         key = entry if entry is not None else (reason, stream)
         verdict = self._verdicts.get(key)
         if verdict is None:

@@ -242,9 +242,16 @@ class Listener:
     backend_certificate: Certificate | Refusal | None = None  # ours, for backends; Refusal: cannot be had
     attachments: tuple[Attachment, ...] = ()  # TCP, UDP: the oldest route first; only that one gets traffic
 
+    @property
+    def withheld(self) -> bool:
+        """Tell whether TLS is to end here and cannot: there is no certificate."""
+        return self.tls_mode is TlsMode.TERMINATE and not self.certificates
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that serves, in a stable order (Gateways by age and name, listeners as written)."""
 
     listeners: tuple[Listener, ...] = ()
+    # Without a certificate, beside listeners of their ports that serve: nobody gets their names. Without attachments.
+    withheld: tuple[Listener, ...] = ()

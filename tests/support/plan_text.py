@@ -26,7 +26,9 @@ __all__ = ["plan_text"]
 
 def plan_text(plan: Plan) -> str:
     """Return *plan* as text."""
-    return "".join(f"{line}\n" for listener in plan.listeners for line in _listener(listener))
+    lines = [line for listener in plan.listeners for line in _listener(listener)]
+    lines += [f"withheld {line}" for listener in plan.withheld for line in _listener(listener)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _listener(listener: Listener) -> Iterator[str]:

@@ -24,7 +24,7 @@ from gatewayproxy.model.plan import (
     Route,
     Rule,
 )
-from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.model.protocols import Protocol, TlsMode
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import Port, RouteEntry, RoutingTable, RuleLabel
@@ -99,6 +99,7 @@ def listener(
     port: int = 80,
     addresses: tuple[str, ...] = ("",),
     certificates: tuple[Certificate, ...] = (),
+    tls_mode: TlsMode | None = None,
 ) -> Listener:
     """Return a listener of Gateway default/gw with routes attached, each alone or as (route, own hostnames)."""
     return Listener(
@@ -109,13 +110,14 @@ def listener(
         addresses=addresses,
         hostname=hostname,
         certificates=certificates,
+        tls_mode=tls_mode,
         attachments=tuple(_attachment(each, hostname) for each in attached),
     )
 
 
-def table_of(*listeners: Listener) -> RoutingTable:
-    """Return the table of a plan with *listeners*."""
-    return lower(Plan(listeners=listeners), CompileOptions())
+def table_of(*listeners: Listener, withheld: tuple[Listener, ...] = ()) -> RoutingTable:
+    """Return the table of a plan with *listeners*, and with *withheld* ones beside them."""
+    return lower(Plan(listeners=listeners, withheld=withheld), CompileOptions())
 
 
 def covers(wide: str, narrow: str) -> bool:

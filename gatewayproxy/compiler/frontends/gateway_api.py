@@ -7,7 +7,7 @@ read plan and status off the drafts. Nothing here raises for content: what is wr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatewayproxy.compiler.manifests import Resources
 from gatewayproxy.compiler.manifests.grpcroute import GRPCRoute
@@ -68,7 +68,7 @@ def resolve(resources: Resources, options: CompileOptions, files: Mapping[str, b
     parents.attach_all(routes)
     tell_doubts(gateways, routes, findings)
     return Resolved(
-        plan=Plan(listeners=tuple(_listeners(gateways))),
+        plan=Plan(listeners=tuple(_listeners(gateways)), withheld=tuple(_withheld(gateways))),
         status=_report(resources, classes, gateways, routes, backends, findings, options),
     )
 
@@ -96,6 +96,12 @@ def _listeners(gateways: Iterable[GatewayDraft]) -> Iterator[Listener]:
     for gateway in gateways:
         for draft in gateway.serving():
             yield _listener(gateway, draft)
+
+
+def _withheld(gateways: Iterable[GatewayDraft]) -> Iterator[Listener]:
+    for gateway in gateways:
+        for draft in gateway.withheld():
+            yield replace(_listener(gateway, draft), attachments=())
 
 
 def _listener(gateway: GatewayDraft, draft: ListenerDraft) -> Listener:

@@ -7,7 +7,7 @@ tables with equal digests, whatever the process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -34,14 +34,17 @@ _KINDS: Final = {
 
 def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
     """Return the table of *plan*. Its listeners do not conflict: those that do are in the status report instead."""
-    labels = {each.key: _label(index, each) for index, each in enumerate(plan.listeners)}
+    labels = {each.key: _label(index, each) for index, each in enumerate((*plan.listeners, *plan.withheld))}
+    withheld = _binds(plan.withheld)
     entries = Entries()
     lowered: dict[tuple[ListenerKey, ...], Port] = {}  # a port bound on several addresses is lowered once
     ports: list[Port] = []
-    for (address, bind_port, _), listeners in _binds(plan).items():
-        keys = tuple(each.key for each in listeners)
+    for bind, listeners in _binds(plan.listeners).items():
+        address, bind_port, _ = bind
+        refused = withheld.get(bind, [])
+        keys = tuple(each.key for each in (*listeners, *refused))
         if keys not in lowered:
-            lowered[keys] = _lower_port(listeners, labels, entries)
+            lowered[keys] = _lower_port(listeners, refused, labels, entries)
         ports.append(replace(lowered[keys], address=address, bind_port=bind_port))
     return RoutingTable(
         generation=options.generation,
@@ -54,35 +57,40 @@ def lower(plan: Plan, options: CompileOptions) -> RoutingTable:
 
 def _label(index: int, listener: Listener) -> ListenerLabel:
     name = str(listener.key)
+    if listener.withheld:
+        return ListenerLabel(index, name, f"{name} withheld")  # no connection that it had may be used for it any more
     validation = listener.client_validation
     return ListenerLabel(index, name, f"{name} {validation.scope}" if validation else name)
 
 
-def _binds(plan: Plan) -> dict[BindKey, list[Listener]]:
-    """Return the listeners of every bound address and port, in plan order."""
+def _binds(listeners: Iterable[Listener]) -> dict[BindKey, list[Listener]]:
+    """Return those of *listeners* of every bound address and port, in their order."""
     binds: dict[BindKey, list[Listener]] = {}
-    for listener in plan.listeners:
+    for listener in listeners:
         for address in listener.addresses:
             key = BindKey(address, listener.bind_port, PROTOCOLS[listener.protocol].udp)
             binds.setdefault(key, []).append(listener)
     return binds
 
 
-def _lower_port(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries) -> Port:
-    """Return the port that *listeners* share: all of one protocol, or of HTTPS and TLS."""
+def _lower_port(
+    listeners: Sequence[Listener], withheld: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel],
+    entries: Entries,
+) -> Port:  # fmt: skip
+    """Return the port that *listeners* share: all of one protocol, or of HTTPS and TLS; *withheld*: see Plan."""
     first = listeners[0]
     protocols = {each.protocol for each in listeners}
     kind = PortKind.TLS if len(protocols) > 1 else _KINDS[first.protocol]
     http = sni = tcp = udp = None
     match kind:
         case PortKind.HTTP:
-            http = host_index(listeners, labels, entries)
+            http = host_index(listeners, (), labels, entries)
         case PortKind.HTTPS:
-            http = host_index(listeners, labels, entries)
-            sni = certificate_index(listeners, labels)
+            http = host_index(listeners, withheld, labels, entries)
+            sni = certificate_index(listeners, withheld, labels)
         case PortKind.TLS:
-            http = host_index(listeners, labels, entries) if Protocol.HTTPS in protocols else None
-            sni = server_name_index(listeners, labels, entries)
+            http = host_index(listeners, withheld, labels, entries) if Protocol.HTTPS in protocols else None
+            sni = server_name_index(listeners, withheld, labels, entries)
         case PortKind.TCP:
             tcp = first_entry(first, entries)
         case PortKind.UDP:

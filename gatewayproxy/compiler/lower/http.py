@@ -2,7 +2,8 @@
 
 Each hostname gets its owner's layers: the route hostnames that cover it, most specific first (`host_rank`), each a
 PathIndex of all the matches behind it (or two, see `calls`). Layers are shared between hostnames that have the same
-routes. A name of a TLS listener is there without any: requests for it are for another connection.
+routes. A name of a TLS listener, or of one without a certificate, is there without any: requests for it are for another
+connection.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ __all__ = ["host_index"]
 
 
 def host_index(
-    listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries
-) -> HostIndex:
-    """Return the hosts of a port that *listeners* share."""
+    listeners: Sequence[Listener], withheld: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel],
+    entries: Entries,
+) -> HostIndex:  # fmt: skip
+    """Return the hosts of a port that *listeners* share; those of *withheld* are there without layers."""
     layers = {each.key: _layers(each, entries) if each.protocol is not Protocol.TLS else {} for each in listeners}
+    layers |= {each.key: {} for each in withheld}
     virtual_hosts: dict[tuple[ListenerKey, tuple[str, ...]], VirtualHost] = {}
     targets: dict[str, VirtualHost] = {}
-    for hostname, owner in owners(listeners).items():
+    for hostname, owner in owners((*listeners, *withheld)).items():
         own = layers[owner.key]
         covering = tuple(sorted((name for name in widening(hostname) if name in own), key=host_rank))
         target = virtual_hosts.get((owner.key, covering))

@@ -14,27 +14,34 @@ from gatewayproxy.routing.table import ListenerLabel, RouteEntry, SniAction, Sni
 __all__ = ["certificate_index", "first_entry", "server_name_index"]
 
 
-def certificate_index(listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel]) -> SniIndex:
-    """Return the certificates of HTTPS *listeners*; one without hostname serves unknown names and no name."""
+def certificate_index(
+    listeners: Sequence[Listener], withheld: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel]
+) -> SniIndex:
+    """Return the certificates of HTTPS *listeners*; one without hostname serves unknown names and no name.
+
+    Names of *withheld* are refused, whoever else could take them.
+    """
     targets: dict[str, SniTarget] = {}
-    for each in listeners:
-        targets.setdefault(each.hostname, _target(each, SniAction.HTTP, labels))
+    for each in (*listeners, *withheld):
+        targets.setdefault(each.hostname, _target(each, _ended(each), labels))
     return _index(targets)
 
 
 def server_name_index(
-    listeners: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel], entries: Entries
-) -> SniIndex:
+    listeners: Sequence[Listener], withheld: Sequence[Listener], labels: Mapping[ListenerKey, ListenerLabel],
+    entries: Entries,
+) -> SniIndex:  # fmt: skip
     """Return where connections go by server name: the longest TLSRoute hostname of the listener that owns it.
 
-    HTTPS *listeners* beside those of TLS have the names that no other listener owns, whatever their routes.
+    HTTPS *listeners* beside those of TLS have the names that no other listener owns, whatever their routes. Names of
+    *withheld* are refused.
     """
     routed = {each.key: _by_hostname(each, entries) for each in listeners if each.protocol is Protocol.TLS}
     targets: dict[str, SniTarget] = {}
-    for hostname, owner in owners(listeners).items():
+    for hostname, owner in owners((*listeners, *withheld)).items():
         own = routed.get(owner.key)
         if own is None and hostname == owner.hostname:
-            targets[hostname] = _target(owner, SniAction.HTTP, labels)
+            targets[hostname] = _target(owner, _ended(owner), labels)
         elif own is not None:
             action = SniAction.PASSTHROUGH if owner.tls_mode is TlsMode.PASSTHROUGH else SniAction.STREAM
             entry = next((own[name] for name in widening(hostname) if name in own), None)
@@ -67,6 +74,11 @@ def _age(route: Route) -> tuple[float, str]:
 def _first_rule(listener: Listener, route: Route, entries: Entries) -> RouteEntry | None:
     """Return the entry of the one rule that routes of these kinds have."""
     return entries.rule(listener, route, route.rules[0]).entry() if route.rules else None
+
+
+def _ended(listener: Listener) -> SniAction:
+    """Return what becomes of connections to a listener where TLS is to end, without a route having its say."""
+    return SniAction.REFUSE if listener.withheld else SniAction.HTTP
 
 
 def _target(

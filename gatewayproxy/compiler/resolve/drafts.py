@@ -72,6 +72,11 @@ class ListenerDraft:
         return self.accepted.status and has_certificate and bool(self.kinds)
 
     @property
+    def withheld(self) -> bool:
+        """Tell whether the listener has its names and no certificate to serve them with."""
+        return self.accepted.status and self.terminates and not self.certificates
+
+    @property
     def terminates(self) -> bool:
         """Tell whether TLS ends here."""
         return self.protocol is not None and self.tls_mode is TlsMode.TERMINATE
@@ -170,6 +175,12 @@ class GatewayDraft:
         """Yield the listeners that take traffic; those of ListenerSets follow those of the Gateway."""
         if self.usable and self.verdict.status:
             yield from (listener for listener in self.merged() if listener.serves)
+
+    def withheld(self) -> Iterator[ListenerDraft]:
+        """Yield the listeners without a certificate whose ports serve for others, which must not get their names."""
+        ports = {listener.bind_port for listener in self.serving() if not listener.udp}
+        if ports:
+            yield from (listener for listener in self.merged() if listener.withheld and listener.bind_port in ports)
 
     @property
     def resolved(self) -> Condition | None:

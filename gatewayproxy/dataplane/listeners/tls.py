@@ -4,7 +4,7 @@ Passthrough: the bytes go to a backend of the TLSRoute as they came. Terminate: 
 to a backend (TLSRoute of a listener in that mode), or is HTTP (an HTTPS listener that shares the port). The ClientHello
 is only looked at, so that whoever takes the connection over reads it from its first byte.
 
-A name that leads nowhere, or to no backend, is refused without an alert: nobody is its TLS peer yet.
+A name that leads nowhere, to no certificate or to no backend is refused without an alert: nobody is its TLS peer yet.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class TlsListener(StreamListener):
         target = find_target(self.port.sni, name)
         if target is None:
             self._refuse(client, Cutoff("unknown_sni" if name else "no_sni"), self.label)
+        elif target.action is SniAction.REFUSE:
+            self._refuse(client, Cutoff("no_certificate"), target.listener.name)
         elif target.action is SniAction.HTTP:
             self._terminate(client, target)
         elif target.entry is None:

@@ -41,7 +41,7 @@ class Alert(IntEnum):
 class RefusedHandshake(NamedTuple):
     """Why a connection was not established."""
 
-    reason: str  # not_tls, bad_hello, unknown_sni, no_application_protocol, bad_client_certificate ...
+    reason: str  # not_tls, bad_hello, unknown_sni, no_certificate, no_application_protocol, bad_client_certificate ...
     detail: str
     server_name: bytes  # b"" = none sent, or not known yet
     listener: ListenerLabel | None  # None: no listener was chosen yet
@@ -181,6 +181,10 @@ class Handshake(asyncio.Protocol):
             else:
                 detail = "no listener takes clients without a server name"
                 self._refuse("no_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
+            return
+        if target.action is SniAction.REFUSE:
+            detail = "the listener that has this server name has no certificate"
+            self._refuse("no_certificate", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
         if target.action is SniAction.HTTP and not self._agrees_on_protocol():
             return

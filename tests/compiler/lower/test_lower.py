@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from gatewayproxy.model.headops import HeadEdit, Path, Prefix, Redirect, Set
 from gatewayproxy.model.plan import Certificate, FilterChain, MirrorTo, Refusal, Rule
-from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.model.protocols import Protocol, TlsMode
 from gatewayproxy.routing.match import find_host
 from gatewayproxy.routing.show import show
-from gatewayproxy.routing.table import PortKind, RouteEntry, SniIndex
+from gatewayproxy.routing.table import PortKind, RouteEntry, SniAction, SniIndex
 from tests.support.plans import EXACT, Ask, backend, cluster, found, listener, match, route, rule, table_of
 
 
@@ -158,6 +160,33 @@ def test_a_server_name_goes_to_the_longest_hostname_of_its_listener() -> None:
         target = find_host(sni, name)
         routes.append(target.entry.label.route if target is not None and target.entry is not None else None)
     assert routes == ["default/exact", "default/wild", None, None, None]
+
+
+@pytest.mark.parametrize("beside", [Protocol.HTTPS, Protocol.TLS], ids=["HTTPS", "TLS"])
+@pytest.mark.parametrize("protocol", [Protocol.HTTPS, Protocol.TLS], ids=["of HTTPS", "of TLS"])
+def test_names_of_a_listener_without_a_certificate_lead_to_no_wider_one(protocol: Protocol, beside: Protocol) -> None:
+    own = route("r", kind="HTTPRoute" if beside is Protocol.HTTPS else "TLSRoute"), ["deep.a.example", "*.example"]
+    wide = listener("wide", own, hostname="*.example", protocol=beside, port=443, certificates=certificate("w"))
+    bare = [
+        listener(name, hostname=name, protocol=protocol, port=443, tls_mode=TlsMode.TERMINATE)
+        for name in ("a.example", "*.a.example")
+    ]
+    port = table_of(wide, withheld=tuple(bare)).ports[0]
+    assert [label.name for label in port.listeners] == ["default/gw/wide"]
+    assert port.sni is not None
+    names = (b"a.example", b"x.a.example", b"y.x.a.example", b"deep.a.example", b"b.example", b"")
+    targets = [find_host(port.sni, name) for name in names]
+    led = [(each.listener.name[11:], each.action is SniAction.REFUSE) if each is not None else None for each in targets]
+    assert led == [("a.example", True), *[("*.a.example", True)] * 3, ("wide", False), None]
+    hosts = [find_host(port.http, name) for name in names[:2]] if port.http is not None else []
+    assert [(each.listener.name[11:], each.layers) for each in hosts if each is not None] == (
+        [("a.example", ()), ("*.a.example", ())] if beside is Protocol.HTTPS else []
+    )
+
+
+def test_a_port_that_no_listener_has_a_certificate_for_is_not_there() -> None:
+    bare = listener("bare", protocol=Protocol.HTTPS, port=443, tls_mode=TlsMode.TERMINATE)
+    assert [port.bind_port for port in table_of(listener("http", route("r")), withheld=(bare,)).ports] == [80]
 
 
 def test_of_two_passthrough_routes_with_one_name_the_older_serves() -> None:

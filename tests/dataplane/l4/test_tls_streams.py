@@ -15,9 +15,9 @@ import pytest
 
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint
-from gatewayproxy.routing.table import BackendChoice
+from gatewayproxy.routing.table import BackendChoice, SniAction, SniTarget
 from tests.support.certs import client_context
-from tests.support.l4 import choice, closed_port, entry, open_l4, refused, sni_port, wait_until
+from tests.support.l4 import LISTENER, choice, closed_port, entry, open_l4, refused, sni_port, wait_until
 from tests.support.tls_client import Split, TlsClient, bytewise, records_of, whole
 from tests.support.tls_ports import passed, terminated, tls_port
 
@@ -397,6 +397,7 @@ def refusal_of(address: tuple[str, int], name: str | None) -> bytes:
         pytest.param("b.test", "unknown_sni", id="a name of no listener"),
         pytest.param("unrouted.test", "no_route", id="a name without a route"),
         pytest.param("gone.test", "backend_not_found", id="a route without a backend"),
+        pytest.param("bare.test", "no_certificate", id="a listener without a certificate"),
     ],
 )
 async def test_a_name_that_leads_nowhere_is_refused_before_the_handshake(name: str, reason: str) -> None:
@@ -404,6 +405,7 @@ async def test_a_name_that_leads_nowhere_is_refused_before_the_handshake(name: s
         {
             b"unrouted.test": terminated(None),
             b"gone.test": terminated(entry(refused("gone", "backend_not_found"))),
+            b"bare.test": SniTarget(listener=LISTENER, action=SniAction.REFUSE),
         }
     )
     async with open_l4(port) as l4:
