@@ -7,7 +7,7 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md ./
 COPY gatewayproxy gatewayproxy
-# The environment has no pip of its own: nothing in the image can install anything.
+# The environment has no pip of its own; that of the base image cannot write to it.
 RUN python3 -m venv --without-pip /opt/gatewayproxy \
  && python3 -m pip --python /opt/gatewayproxy/bin/python install --no-cache-dir --disable-pip-version-check . \
  && /opt/gatewayproxy/bin/python -m compileall -q /opt/gatewayproxy/lib
