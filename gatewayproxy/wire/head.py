@@ -28,6 +28,7 @@ from gatewayproxy.wire.grammar import (
     list_members,
     mentions,
 )
+from gatewayproxy.wire.plain import PlainFields
 from gatewayproxy.wire.target import (
     PLAIN_AUTHORITY,
     PLAIN_PATH,
@@ -39,7 +40,7 @@ from gatewayproxy.wire.target import (
     readings,
 )
 
-__all__ = ["CHUNKED", "PlainFields", "RequestHead", "parse_request"]
+__all__ = ["CHUNKED", "RequestHead", "parse_request"]
 
 CHUNKED: Final = -1  # RequestHead.length of a chunked body
 
@@ -61,20 +62,6 @@ _KEPT: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"vi
 _ORDINARY: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _METHOD_BYTES: Final = 64  # several times the longest registered method
 _PASSED: Final = frozenset((b"host", b"content-length", b"expect", b"max-forwards"))
-
-
-class PlainFields:
-    """All there is to know of the field lines of a head whose only line that matters is a plain Host.
-
-    *block*: from the LF before them to the end of the head; *authority*: the value of Host.
-    """
-
-    __slots__ = ("authority", "block", "free_of")
-
-    def __init__(self, block: bytes, authority: bytes) -> None:
-        self.block = block
-        self.authority = authority
-        self.free_of: tuple[bytes, ...] = ()  # what `RequestHead.mentions` did not find in them last
 
 
 class RequestHead:
@@ -177,10 +164,15 @@ def parse_request(buf: bytes, limits: Limits, seen: int = 0, last: PlainFields |
     if seen and buf.find(b"\r\n\r\n", max(seen - 3, 0)) < 0:
         _check_partial(buf, limits, seen)
         return None
-    if last is not None and buf.endswith(last.block):
-        found = _PLAIN_LINE.fullmatch(buf, 0, len(buf) - len(last.block) + 1)
-        if found is not None:
-            return _plain_head(buf, limits, found, last)
+    if last is not None:
+        if buf.endswith(last.block):
+            found = _PLAIN_LINE.fullmatch(buf, 0, len(buf) - len(last.block) + 1)
+            if found is not None:
+                return _plain_head(buf, limits, found, last)
+        elif buf.endswith(last.ending):
+            found = _PLAIN_LINE.match(buf)
+            if found is not None and last.take(buf, found.end() - 1):
+                return _plain_head(buf, limits, found, last)
     found = _request(limits.head_fields).match(buf)
     if found is None:
         if b"\r\n\r\n" in buf:
@@ -194,7 +186,8 @@ def parse_request(buf: bytes, limits: Limits, seen: int = 0, last: PlainFields |
     plain = host is not None and host[1] and other is None and minor == b"1"
     if host is None or not plain or _HOST_OR_HOT.search(low, host.end()) is not None:
         return _read_head(buf, limits, found, low)
-    return _plain_head(buf, limits, found, PlainFields(block, block[host.start(1) : host.end(1)]), low)
+    fields = PlainFields(block, block[host.start(1) : host.end(1)], last)
+    return _plain_head(buf, limits, found, fields, low)
 
 
 def _plain_head(

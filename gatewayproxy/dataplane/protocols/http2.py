@@ -32,7 +32,8 @@ from gatewayproxy.wire.h2 import Event, H2Server, Stream
 from gatewayproxy.wire.h2bridge import request_bytes
 from gatewayproxy.wire.h2frames import MAX_STREAM_ID
 from gatewayproxy.wire.h2heads import Head
-from gatewayproxy.wire.head import CHUNKED, PlainFields, RequestHead, parse_request
+from gatewayproxy.wire.head import CHUNKED, RequestHead, parse_request
+from gatewayproxy.wire.plain import KNOWN_BYTES, PlainFields
 
 __all__ = ["Http2Connection"]
 
@@ -44,7 +45,6 @@ _LINGER_S: Final = 2.0  # how long we read on so that a reset does not take our 
 _DRAIN: Final = b"draining"  # payload of the PING behind the first GOAWAY
 _ALIVE: Final = b"alive?  "  # of one that asks whether the client is there
 _KEPT: Final = 16  # request heads
-_LAST_BYTES: Final = 2048  # of a head whose fields are remembered for the next one, as `http1` does
 
 
 class Http2Connection(asyncio.Protocol):
@@ -261,7 +261,7 @@ class Http2Connection(asyncio.Protocol):
         chunked = not end and head.length < 0
         request = parse_request(request_bytes(head, chunked=chunked), self.site.limits, last=self._last_fields)
         assert request is not None
-        self._last_fields = request.plain if request.end <= _LAST_BYTES else None
+        self._last_fields = request.plain if request.end <= KNOWN_BYTES else None
         self._judge_scheme(head, request)
         if head.sensitive:
             request.sensitive = head.sensitive
