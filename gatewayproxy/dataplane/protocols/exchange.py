@@ -43,7 +43,6 @@ from gatewayproxy.routing.dispatch import PREFLIGHT, dispatch, unmatched
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, VirtualHost
 from gatewayproxy.wire.edit import edited_lines, location, rewrite_request, rewrite_response
-from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, UNTIL_CLOSE, ResponseHead
 
@@ -331,7 +330,7 @@ class Exchange:
         starts = target.response_starts
         if not usual or self.payload_only:
             out = rewrite_response(head, self._framing_lines(head.length), target.response) + body
-        elif not head.intact or (starts and mentions(head.low, starts)):
+        elif not head.intact or (starts and head.mentions(starts)):
             out = rewrite_response(head, b"", target.response) + body
         else:
             out = b"".join((head.buf[: head.fields_end], target.response_tail, body))

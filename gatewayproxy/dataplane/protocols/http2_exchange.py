@@ -11,7 +11,6 @@ from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
 from gatewayproxy.routing.table import RouteEntry
 from gatewayproxy.wire.edit import rewrite_response
-from gatewayproxy.wire.grammar import mentions
 from gatewayproxy.wire.h2bridge import response_fields, trailer_fields
 from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.head import CHUNKED, RequestHead
@@ -106,7 +105,7 @@ class Http2Exchange(Exchange):
         target = self.target
         assert target is not None
         starts = target.response_starts
-        if head.intact and not (starts and mentions(head.low, starts)):
+        if head.intact and not (starts and head.mentions(starts)):
             return head.buf[head.fields_start : head.fields_end] + target.response_tail
         return rewrite_response(head, b"", target.response).partition(b"\r\n")[2]
 

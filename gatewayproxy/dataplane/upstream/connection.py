@@ -16,11 +16,14 @@ from gatewayproxy.errors import RemoteProtocolError, UpstreamError
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.wire.chunked import ChunkedReader
 from gatewayproxy.wire.head import CHUNKED
-from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
+from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response, remembered
 
 __all__ = ["MAX_INTERIM", "EndpointConnection", "Owner", "Sink", "Upstream", "UpstreamConnection"]
 
 MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
+# PERF: of the heads that differ from the one remembered, one in eight takes its place: an endpoint whose answers repeat
+# tells another Date once a second, and one whose answers never do must not pay for it.
+_SOME = 7
 
 _State = Enum("_State", "IDLE HEAD BODY CHUNKS REST TUNNEL CLOSED")
 # PERF: a global costs half of what a member of an Enum class does.
@@ -150,8 +153,8 @@ class UpstreamConnection(EndpointConnection):
     """See the module. It may be used again only once its request has been sent whole."""
 
     __slots__ = (
-        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_left", "_n_interim", "_sent_all",
-        "_state", "idle_since", "n_exchanges", "pool", "sink",
+        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_last", "_left", "_n_interim",
+        "_sent_all", "_state", "idle_since", "n_exchanges", "pool", "sink",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
@@ -169,6 +172,7 @@ class UpstreamConnection(EndpointConnection):
         self._held_back = False  # the sink takes no more just now
         self._chunks: ChunkedReader | None = None
         self._n_interim = 0
+        self._last: ResponseHead | None = None
 
     # For sinks
 
@@ -296,7 +300,7 @@ class UpstreamConnection(EndpointConnection):
         if seen:
             data = self._buf + data
         try:
-            head = parse_response(data, self.pool.limits, self._bodiless, seen)
+            head = parse_response(data, self.pool.limits, self._bodiless, seen, self._last)
         except RemoteProtocolError as error:
             self._fail(sink, error)
             return
@@ -308,6 +312,8 @@ class UpstreamConnection(EndpointConnection):
             self._read_interim(sink, head, data[head.end :])
             return
         self._n_interim = 0
+        if head is not self._last and self.n_exchanges & _SOME == 1 and not self._bodiless:
+            self._last = remembered(head)
         length = head.length
         self._keep = head.keep_alive
         if length >= 0:
