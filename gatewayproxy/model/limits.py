@@ -1,4 +1,4 @@
-"""Named bounds of the data plane, with defaults. `docs/operations.md` says what a client sees at each."""
+"""Named bounds of the data plane, with defaults. `docs/reference.md` lists them, with what a client sees at each."""
 
 from __future__ import annotations
 

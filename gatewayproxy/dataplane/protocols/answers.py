@@ -1,6 +1,6 @@
 """Answers that the gateway makes itself: their stable reasons, and their bytes.
 
-A short text names the reason; `docs/operations.md` lists them. Reasons that configuration decides are in
+A short text names the reason; `docs/reference.md` lists them. Reasons that configuration decides are in
 `model.refusals`; those of unreadable messages come with the error that was raised, and are listed here.
 """
 
