@@ -14,11 +14,12 @@ from typing import Final
 from gatewayproxy.insight.decision import decide
 from gatewayproxy.insight.misses import Miss, match_text
 from gatewayproxy.insight.offline import Compiled
+from gatewayproxy.insight.outcomes import is_stream
 from gatewayproxy.insight.ports import PortTable
 from gatewayproxy.insight.replay import candidates_of
 from gatewayproxy.insight.replay_counts import Case, Counts, Tally, Verdict
 from gatewayproxy.insight.replay_fixes import fix_for, nearest_of
-from gatewayproxy.insight.requests import describe
+from gatewayproxy.insight.requests import Request, describe
 from gatewayproxy.insight.unattached import attach_fix, unattached
 from gatewayproxy.routing.refused import refused_text
 from gatewayproxy.routing.table import RouteEntry, RoutingTable, RuleLabel
@@ -229,7 +230,7 @@ def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
         asked = verdict.reason in _WITHOUT_RULE
         route = unattached(decision.unaccepted, request.method, request.path) if asked else None
         yield Missing(
-            request=describe(request._replace(port=0, address="")),
+            request=_described(request),
             alike=len(group.paths) - 1,
             answer=verdict.text,
             n=group.total.n,
@@ -238,6 +239,12 @@ def _missing(counts: Counts, here: Compiled, top: int) -> Iterator[Missing]:
             nearest=_nearest_text(nearest),
             fix=attach_fix(route) if route is not None else fix_for(nearest, request, verdict.reason),
         )
+
+
+def _described(request: Request) -> str:
+    if is_stream(request) and request.listener:
+        return f"{request.kind.value} on {request.listener}"
+    return describe(request._replace(port=0, address=""))
 
 
 class _Group:

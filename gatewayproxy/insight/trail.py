@@ -17,6 +17,10 @@ __all__ = ["misses_text", "never_hit", "rules_text"]
 
 Tree = Mapping[str, Any]
 _GAP: Final = "   "
+_UNLISTED: Final = (
+    "    -> connections are not listed below: gatewayproxy get tcproutes,tlsroutes,udproutes -A -o wide says which "
+    "routes no listener has"
+)
 _RULES_HEAD: Final = ("ROUTE", "RULE", "LISTENER", "HITS", "ACTIVE", "LAST HIT", "SINCE", "GENERATION", "ANSWERS")
 
 
@@ -61,6 +65,8 @@ def misses_text(page: Tree, *, now: float, server: str = "") -> str:
         lines.append(f"{n} request{'' if n == 1 else 's'} answered 404: no rule of the host matched")
     if n := answers["no_route"]:  # of TCP and TLS listeners, too
         lines.append(f"{n} without a route: requests are answered 404, connections end")
+        if n > sum(each["count"] for each in page["misses"] if each["reason"] == "no_route"):
+            lines.append(_UNLISTED)
     for each in page["misses"]:
         lines += ["", *_miss(each, page["generation"], now)]
     if page["misses"]:

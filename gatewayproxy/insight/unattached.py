@@ -21,8 +21,11 @@ Tree = Mapping[str, Any]
 
 
 def unattached(found: Iterable[Unaccepted], method: bytes, path: bytes) -> Unaccepted | None:
-    """Return the first of *found*, routes that have the host, of which a rule asks for nothing else than this."""
-    return next((each for each in found if each.kind in KINDS and _may_take(each, method, path)), None)
+    """Return the first of *found*, routes that have the host, of which a rule asks for nothing else than this.
+
+    Routes of connections ask for nothing but a host.
+    """
+    return next((each for each in found if each.kind not in KINDS or _may_take(each, method, path)), None)
 
 
 def attach_fix(route: Unaccepted) -> str:

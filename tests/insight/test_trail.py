@@ -73,6 +73,8 @@ def test_rules_that_nothing_has_hit_are_picked() -> None:
             [
                 "1 request answered 404: no rule of the host matched",
                 "2 without a route: requests are answered 404, connections end",
+                "    -> connections are not listed below: gatewayproxy get tcproutes,tlsroutes,udproutes -A -o wide "
+                "says which routes no listener has",
                 "",
                 "3x  GET a.test/x",
                 "    no_rule: host ok",

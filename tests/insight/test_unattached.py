@@ -50,7 +50,7 @@ def test_a_grpc_route_would_take_calls(asked: dict[str, Any], taken: bool) -> No
 def test_rules_without_matches_and_routes_without_rules_take_all() -> None:
     assert unattached([route()], b"GET", b"/x") is not None
     assert unattached([route()._replace(rules=())], b"GET", b"/x") is not None
-    assert unattached([route(kind="TCPRoute")], b"GET", b"/x") is None
+    assert unattached([route(kind="TCPRoute")], b"", b"") is not None
 
 
 HR = {

@@ -58,26 +58,43 @@ def unused_grants(config: Config) -> Iterator[Finding]:
             if Reference(*source, to.group, to.kind, own, to.name or "") in asked
         ]  # fmt: skip
         if needed:
-            yield from _unused_entries(grant, needed)
+            yield from _unused_entries(grant, needed, crossing)
         else:
             message = f"nothing needs it: no {_whom(grant)} refers to {_what(grant)}"
             hint = "remove it, or correct from and to: both are exact in group, kind and namespace"
+            hint = next(filter(None, (_meant(grant, source, crossing) for source in grant.from_)), hint)
             yield Finding(grant.meta.key, "", message, hint)
 
 
-def _unused_entries(grant: ReferenceGrant, needed: Sequence[tuple[GrantFrom, GrantTo]]) -> Iterator[Finding]:
+def _unused_entries(
+    grant: ReferenceGrant, needed: Sequence[tuple[GrantFrom, GrantTo]], crossing: Sequence[Reference]
+) -> Iterator[Finding]:
     sources, targets = {source for source, _ in needed}, {to for _, to in needed}
     hint = "remove the entry, or correct it"
     for index, source in enumerate(grant.from_):
         if source not in sources:
             message = f"no {source.kind} of namespace {source.namespace} refers to what the grant permits"
-            yield Finding(grant.meta.key, f"spec.from[{index}]", message, hint)
+            yield Finding(grant.meta.key, f"spec.from[{index}]", message, _meant(grant, source, crossing) or hint)
     for index, to in enumerate(grant.to):
         if to not in targets:
             what = f"{to.kind} {to.name}" if to.name else f"any {to.kind} of this namespace"
             yield Finding(
                 grant.meta.key, f"spec.to[{index}]", f"nobody whom the grant permits to refers to {what}", hint
             )
+
+
+def _meant(grant: ReferenceGrant, source: GrantFrom, crossing: Sequence[Reference]) -> str:
+    """Return which namespace an entry is for that names one without a reference, "" where none comes to mind."""
+    own = grant.meta.namespace
+    permitted = {(each.kind, each.namespace) for each in grant.from_}
+    others = (
+        each.namespace for each in crossing
+        if (each.group, each.kind, each.to_namespace) == (source.group, source.kind, own)
+        and (each.kind, each.namespace) not in permitted
+        and any((to.group, to.kind) == (each.to_group, each.to_kind) for to in grant.to)
+    )  # fmt: skip
+    namespace = next(others, "")
+    return f"write namespace: {namespace}? its {source.kind}s refer to {_what(grant)}" if namespace else ""
 
 
 def _whom(grant: ReferenceGrant) -> str:

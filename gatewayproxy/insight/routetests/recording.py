@@ -24,6 +24,7 @@ from gatewayproxy.insight.routetests.expecting import expectation_tree
 from gatewayproxy.insight.routetests.running import run_tests
 from gatewayproxy.insight.yaml_text import to_yaml
 from gatewayproxy.model.source import Source
+from gatewayproxy.routing.refused import refused_text
 from gatewayproxy.routing.table import Port
 
 __all__ = ["Recorder"]
@@ -116,7 +117,9 @@ class Recorder:
                 continue
             self.n_tests += 1
             names.add(tree["name"])
-            yield f"    # {_count(kept.n_lines, 'line')}\n"
+            answers = refused_text(kept.routed.entry) if kept.routed.entry is not None else ""
+            doubt = f", answered {answers}: keep this test only if that is meant" if answers else ""
+            yield f"    # {_count(kept.n_lines, 'line')}{doubt}\n"
             yield "".join(f"    {line}\n" for line in to_yaml([tree]).splitlines())
 
     def _test(self, kept: _Kept, names: set[str]) -> dict[str, Any] | None:

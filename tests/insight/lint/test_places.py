@@ -34,6 +34,30 @@ def test_grants_that_nobody_uses(given: str, fields: list[str]) -> None:
     assert [field for _, field, _ in told("GW307", *FAR, given)] == fields
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        pytest.param(
+            grant(ROUTES.replace("default", "team-b")),
+            "write namespace: default? its HTTPRoutes refer to Service far/*",
+            id="of another namespace than the route's",
+        ),
+        pytest.param(
+            grant(f"{ROUTES}}}, {{{ROUTES.replace('default', 'team-b')}"),
+            "remove the entry, or correct it",
+            id="whose namespace is there, too",
+        ),
+        pytest.param(
+            grant(ROUTES, f"{CORE}, kind: Secret"),
+            "remove it, or correct from and to: both are exact in group, kind and namespace",
+            id="to another kind",
+        ),
+    ],
+)
+def test_a_grant_that_nobody_uses_is_told_with_who_may_be_meant(given: str, hint: str) -> None:
+    assert [problem.hint for problem in judged(*FAR, given) if problem.code == "GW307"] == [hint]
+
+
 def test_what_a_route_with_errors_refers_to_is_not_held_against_a_grant() -> None:
     broken = route(ELSEWHERE).replace("parentRefs", "parentReffs")
     two = grant().replace("from: [", "from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: x}, ")

@@ -340,6 +340,16 @@ def test_a_log_that_cannot_be_read_is_told(
     assert f"{tmp_path / name}: cannot be read: " in err
 
 
+def test_a_recorded_test_of_a_rule_that_refuses_is_marked(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config / "gateway.yaml").write_text(MANIFESTS.replace("[{name: one, port: 80}]", "[{name: gone, port: 80}]", 1))
+    (tmp_path / "a.log").write_text(line("/", "0 (pages)") + "\n")
+    status, out, _ = run(capsys, config, "--record", tmp_path / "a.log")
+    assert status == 0
+    assert "# 1 line, answered 500 backend_not_found: keep this test only if that is meant\n" in out
+
+
 def test_a_log_without_anything_to_record_says_so(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
