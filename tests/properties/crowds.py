@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import GRPCMatch, Listener, Match, PathKind, Plan
 from gatewayproxy.model.protocols import Protocol
-from tests.properties.test_match import HOSTS, PATHS, VALUES
 
 SEEDS = st.integers(0, 2**32)
 CLEAR, SECURE = 80, 8080
+# A small world, so that things meet.
+HOSTS = ["a", "b.a", "a.b.a", "b.b.a", "a.b.b.a", "ab.a", "b", "a.b", "c"]
+PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/b/a", b"/a.b/ab", b"/a/b/c", b"//a", b"/a//b"]
+VALUES = [b"1", b"1", b"2", b"a b", b"", b"\xe9"]
 METHODS = [b"GET"] * 10 + [b"POST"] * 6 + [b"OPTIONS", b"OPTIONS", b"get", b"TRACE"]
 QUERIES = [b"", b"p=1", b"p=1&q+q=1", b"q+q=1&p=1", b"p=2", b"q+q=a%20b&p=2", b"p=a+b&q%20q=", b"p"]
 USUAL_PATHS = [path for path in PATHS if b"//" not in path]

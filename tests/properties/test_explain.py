@@ -27,8 +27,8 @@ from gatewayproxy.model.traffic import Cors
 from gatewayproxy.routing.server_names import find_target
 from gatewayproxy.routing.table import Port, RoutingTable
 from gatewayproxy.wire.h2 import H2Client
-from tests.properties.crowds import CLEAR, SECURE, SEEDS, crowd
-from tests.properties.test_match import HOSTS, PATHS, VALUES, plans
+from tests.properties.crowds import CLEAR, HOSTS, PATHS, SECURE, SEEDS, VALUES, crowd
+from tests.properties.test_match import plans
 from tests.support.memory import MemoryTransport
 
 REFUSED = Refusal(500, "no_backends", "so that nothing is dialled")

@@ -11,23 +11,17 @@ from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.routing.handover import Assembler, slices
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import RoutingTable
+from tests.properties.crowds import HOSTS, PATHS, SEEDS, VALUES, crowd
 from tests.properties.oracle import Winner, answer
 from tests.support.plans import EXACT, PREFIX, REGEX, Ask, backend, listener, narrower, route
 
 ADDRESSES = ("", "127.0.0.2")
 PORTS = (80, 8080)
-# Small worlds, so that things meet.
 HOSTNAMES = ["a", "b.a", "a.b.a", "*.a", "*.b.a", "*.b"]
-HOSTS = ["a", "b.a", "a.b.a", "b.b.a", "a.b.b.a", "ab.a", "b", "a.b", "c"]
-PATHS = [b"/", b"/a", b"/a/", b"/a/b", b"/a/b/", b"/ab", b"/b", b"/b/a", b"/a.b/ab", b"/a/b/c", b"//a", b"/a//b"]
-
-
 REGEXES = [b"/a.*", b"/(a|b)/?", b".*", b"/a/b", b"/.*b"]
-VALUES = [b"1", b"1", b"2", b"a b", b"", b"\xe9"]
 TESTS = [b"12?", b".*", b"[^1]*"]
 NAMES = [b"", b"a", b"b", b"ab", b"a.b"]
 PATTERNS = [b"", b"a", b"^a$", b"a|b", b".*", b"[^/]*", b"a.*", b"(?i)B"]
-
 
 HEADER_NAMES, PARAM_NAMES = st.sampled_from([b"x", b"y"]), st.sampled_from([b"p", b"q q"])
 TEST_VALUES, TEST_PATTERNS = st.sampled_from(VALUES), st.sampled_from(TESTS)
@@ -148,24 +142,35 @@ def ask_table(table: RoutingTable, address: str, bind_port: int, ask: Ask) -> tu
     return None, None
 
 
-@settings(max_examples=200, deadline=None)
-@given(plans(), st.lists(ASKS, min_size=1, max_size=30))
-def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[Ask]) -> None:
+def wanted(plan: Plan, seed: int, n: int) -> list[Ask]:
+    """Return asks, most of which the matches of *plan* want."""
+    return [
+        Ask(
+            host=each.authority, path=each.path, method=each.method, query=each.query,
+            headers={name.lower(): value for name, value in each.headers},
+        )
+        for each in crowd(plan, seed, n)
+    ]  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(plans(), st.lists(ASKS, max_size=10), SEEDS)
+def test_the_table_and_the_naive_reading_give_one_answer(plan: Plan, asks: list[Ask], seed: int) -> None:
     table = lower(plan, CompileOptions())
-    for ask in asks:
+    for ask in (*asks, *wanted(plan, seed, 80)):
         for address, port in [("", 80), ("", 8080), ("127.0.0.2", 80)]:
             owner, winner = answer(plan, address, port, ask)
             expected = (None if owner is None else str(owner), winner)
             assert ask_table(table, address, port, ask) == expected
 
 
-@settings(max_examples=50, deadline=None)
-@given(plans(), st.lists(ASKS, min_size=1, max_size=12))
-def test_a_table_that_was_handed_over_gives_the_same_answers(plan: Plan, asks: list[Ask]) -> None:
+@settings(max_examples=40, deadline=None)
+@given(plans(), st.lists(ASKS, max_size=6), SEEDS)
+def test_a_table_that_was_handed_over_gives_the_same_answers(plan: Plan, asks: list[Ask], seed: int) -> None:
     table = lower(plan, CompileOptions())
     assembler = Assembler()
     for chunk in slices(table):
         assembler.feed(chunk)
-    for ask in asks:
+    for ask in (*asks, *wanted(plan, seed, 40)):
         for port in PORTS:
             assert ask_table(assembler.table, "", port, ask) == ask_table(table, "", port, ask)
