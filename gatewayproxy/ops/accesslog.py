@@ -33,6 +33,8 @@ FLUSH_S: Final = 0.2  # and any other after this long
 QUEUE_BYTES: Final = 8 << 20  # lines waiting for the disk; beyond, they are dropped and counted
 FIELD_BYTES: Final = 2_048  # a longer target, host or request id is cut in the log
 _PIPE_BUF: Final = 4_096  # a pipe takes this much as a whole, even when several workers write
+_HINT: Final = "lines are dropped and counted meanwhile: make room, or mend the path and send SIGUSR1"
+_CLOSED: Final = -1
 _REOPEN: Final = b""  # in the queue: reopen the file
 
 
@@ -159,14 +161,18 @@ class LineWriter:
     """The thread's side: appends batches of whole lines to *path* ("-" = standard output)."""
 
     def __init__(self, path: str) -> None:
-        """Open *path*; raise OSError where that fails."""
+        """Open *path*; where that fails, lines are dropped and counted, and each batch tries anew."""
         self.dropped = 0  # lines lost to a full queue or a failing disk
         self._path = path
-        self._fd = self._open()
+        self._fd = _CLOSED
         self._queue: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._error = 0
+        try:
+            self._fd = self._open()
+        except OSError as error:
+            self._failed(error, 0)
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -205,18 +211,23 @@ class LineWriter:
                 self._failed(error, n_lines)
             with self._lock:
                 self._waiting_bytes -= len(batch)
-        if self._fd != 1:
-            os.close(self._fd)
+        self._close()
 
     def _reopen_file(self) -> None:
         if self._path == "-":
             return
         fresh = self._open()  # first, so that a failure keeps the old file
-        os.close(self._fd)
+        self._close()
         self._fd = fresh
         self._error = 0
 
+    def _close(self) -> None:
+        if self._fd not in (_CLOSED, 1):
+            os.close(self._fd)
+
     def _append(self, batch: bytes) -> None:
+        if self._fd == _CLOSED:
+            self._fd = self._open()
         # A file takes an append of any size as a whole; a pipe only up to PIPE_BUF.
         whole = not stat.S_ISFIFO(os.fstat(self._fd).st_mode)
         for part in [batch] if whole else _pieces(batch):
@@ -230,7 +241,7 @@ class LineWriter:
             self.dropped += n_lines
         if error.errno != self._error:  # once per trouble, not once per batch
             self._error = error.errno or errno.EIO
-            log.error("access_log_failed path=%r error=%r hint=%r", self._path, str(error), "lines are being dropped")
+            log.error("access_log_failed path=%s error=%s hint=%s", self._path, error.strerror or str(error), _HINT)
 
 
 def _pieces(batch: bytes) -> list[bytes]:

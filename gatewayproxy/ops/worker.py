@@ -85,12 +85,8 @@ class Worker:
         logs.setup(options["log_format"], options["log_level"], options["name"])
         limits = Limits(**options["limits"])
         if options["access_log"] is not None:
-            try:
-                self._writer = LineWriter(options["access_log"])
-            except OSError as error:
-                log.error("access_log_failed path=%r error=%r", options["access_log"], str(error))
-            else:
-                self._access = AccessLog(self._writer, options["access_log_format"])
+            self._writer = LineWriter(options["access_log"])
+            self._access = AccessLog(self._writer, options["access_log_format"])
         context = Context(
             registry=Registry(),
             limits=limits,

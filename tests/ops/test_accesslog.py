@@ -13,6 +13,7 @@ import pytest
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.ops import accesslog
 from gatewayproxy.ops.accesslog import AccessLog, LineWriter, json_line, text_line
+from tests.support.process import wait_until
 
 RECORD = AccessRecord(
     protocol="http/1.1", listener="default/gw/http", route="HTTPRoute default/app", rule="2 (api)",
@@ -88,7 +89,7 @@ async def test_reopening_follows_a_rotation_without_losing_a_line(tmp_path: Path
     writer = LineWriter(str(path))
     writer.write(b"one\n", 1)
     writer.write(b"two\n", 1)
-    _wait_for(lambda: path.read_bytes() == b"one\ntwo\n")
+    wait_until(lambda: path.read_bytes() == b"one\ntwo\n", "the writer")
     path.rename(tmp_path / "access.log.1")
     writer.write(b"three\n", 1)
     writer.reopen()
@@ -131,15 +132,23 @@ def test_a_full_disk_costs_lines_and_is_reported_once(caplog: pytest.LogCaptureF
     assert sum("access_log_failed" in record.message for record in caplog.records) == 1
 
 
+def test_a_file_that_cannot_be_opened_costs_lines_until_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "logs" / "access.log"
+    writer = LineWriter(str(path))
+    writer.write(b"lost\n", 1)
+    wait_until(lambda: writer.dropped == 1, "the writer")
+    path.parent.mkdir()
+    writer.write(b"kept\n", 1)
+    writer.close(5.0)
+    assert path.read_bytes() == b"kept\n"
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["access_log_failed"]
+
+
 def test_a_batch_for_a_pipe_is_cut_between_lines() -> None:
     batch = b"a" * 3000 + b"\n" + b"b" * 3000 + b"\n" + b"c" * 9000 + b"\n" + b"d\n"
     pieces = accesslog._pieces(batch)
     assert b"".join(pieces) == batch
     assert [piece[:1] for piece in pieces] == [b"a", b"b", b"c", b"d"]
     assert all(piece.endswith(b"\n") for piece in pieces)
-
-
-def _wait_for(condition: object) -> None:
-    from tests.support.process import wait_until
-
-    wait_until(condition, "the writer")  # type: ignore[arg-type]

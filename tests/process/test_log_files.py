@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -167,6 +169,19 @@ def test_a_full_disk_costs_lines_but_no_request(config: tuple) -> None:
         dropped = "gatewayproxy_access_log_dropped_lines_total 1.0"
         gw.wait_until(lambda: dropped in gw.get("/metrics").body.decode(), "the loss to be counted")
         assert http_get(host, 8080, "/app").status == 200
+
+
+def test_a_worker_that_begins_without_its_log_writes_it_once_it_can(config: tuple, tmp_path: Path) -> None:
+    folder, host = config
+    path = tmp_path / "logs" / "access.log"
+    path.parent.mkdir()
+    with running(folder, workers=1, arguments=["--access-log", str(path)]) as gw:
+        shutil.rmtree(path.parent)
+        os.kill(gw.worker_pids()[0], signal.SIGKILL)
+        gw.wait_log("access_log_failed")
+        path.parent.mkdir()
+        assert http_get(host, 8080, "/app/after").status == 200
+        wait_until(lambda: path.exists() and "/app/after" in path.read_text(), "the line")
 
 
 def _open_files(pids: list[int], path: Path) -> int:
