@@ -281,6 +281,10 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     explaining.add_arguments(parser, DEFAULT_SERVER)
+    parser.add_argument(
+        "--trusted-hops", metavar="N", type=_number(int, least=0),
+        help="as of run, with CONFIG; a running gateway has its own (0)",
+    )  # fmt: skip
     _compile_arguments(parser)
 
 

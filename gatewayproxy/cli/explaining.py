@@ -56,6 +56,8 @@ def command(options: argparse.Namespace, read: Read, server: str) -> int:
     if not options.request and any("://" in word for word in options.config):
         raise UsageError("write -- before the request: gatewayproxy explain manifests/ -- https://shop.example/cart")
     request = parse_words(options.request)
+    if not options.config and options.trusted_hops is not None:
+        raise UsageError("--trusted-hops is for CONFIG: a running gateway is asked with its own")
     if not options.config:
         return _live(options, options.server or server)
     gc.disable()  # PERF: 10,000 rules, 2.4 -> 1.8 CPU s: compiling makes millions of objects, and no cycles
@@ -74,7 +76,9 @@ def _offline(options: argparse.Namespace, request: Request, read: Read) -> int:
 
     found, compile_options = read(options, options.config)
     compiled = offline.compiled(found.sources, compile_options, read_files)
-    decision = decide(PortTable(compiled.table), request, compiled.plan, compiled.status)
+    decision = decide(
+        PortTable(compiled.table), request, compiled.plan, compiled.status, trusted_hops=options.trusted_hops or 0
+    )
     told = explain.to_json(decision) if options.output == "json" else explain.to_text(decision, every=options.all)
     sys.stdout.write(told)
     if options.svg:

@@ -93,9 +93,10 @@ class Decision:
 
 
 def decide(
-    ports: PortTable, request: Request, plan: Plan | None = None, status: StatusReport | None = None
-) -> Decision:
-    """Return what becomes of *request*; *plan* and *status*: those of the table of *ports*."""
+    ports: PortTable, request: Request, plan: Plan | None = None, status: StatusReport | None = None,
+    *, trusted_hops: int = 0,
+) -> Decision:  # fmt: skip
+    """Return what becomes of *request*; *plan* and *status*: of the table of *ports*; *trusted_hops*: of `run`."""
     routed = decide_entry(ports, request)
     head = _head(request)
     winner, missed = _matches(plan, request, head, routed)
@@ -110,7 +111,7 @@ def decide(
             unaccepted=nowhere,
             unserving=silent,
         )
-    outcomes = outcomes_of(routed, request, head)
+    outcomes = outcomes_of(routed, request, head, trusted_hops)
     return Decision(
         request=request,
         routed=routed,

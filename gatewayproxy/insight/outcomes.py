@@ -11,7 +11,7 @@ from typing import Final
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.dataplane.protocols.call_answers import answer_to
-from gatewayproxy.dataplane.protocols.forwarded import constant_lines, own_lines, te_line
+from gatewayproxy.dataplane.protocols.forwarded import constant_lines, leads_back, own_lines, te_line, trusted_lines
 from gatewayproxy.insight.ports import Routed
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.model.headops import HeadEdit, Respond
@@ -54,8 +54,10 @@ class Outcome:
     answer: Answer | None = None
 
 
-def outcomes_of(routed: Routed, request: Request, head: RequestHead | None) -> tuple[Outcome, ...]:
-    """Return what the entry of *routed* does; *head* is that of a request of kind HTTP."""
+def outcomes_of(
+    routed: Routed, request: Request, head: RequestHead | None, trusted_hops: int = 0
+) -> tuple[Outcome, ...]:
+    """Return what the entry of *routed* does; *head* is that of a request of kind HTTP; *trusted_hops*: of `Limits`."""
     entry, port = routed.entry, routed.port
     if entry is None or port is None or routed.reason:
         return ()
@@ -64,14 +66,15 @@ def outcomes_of(routed: Routed, request: Request, head: RequestHead | None) -> t
         scheme = b"https" if routed.target is not None else b"http"
         client = request.client.encode("ascii", "replace") or _CLIENT
         version = b"2" if request.version == "2" else b"1.1"
-        own = own_lines(head, constant_lines(client, scheme, port.port, version), _REQUEST_ID)
+        constant = constant_lines(client, scheme, port.port, version)
+        own = trusted_lines(head, constant, _REQUEST_ID)[0] if trusted_hops else own_lines(head, constant, _REQUEST_ID)
     group = entry.group or _alone(entry)
     weights = [high - low for low, high in zip((0, *group.bounds), group.bounds, strict=False)]
     shown = [
-        _outcome(choice, weight, weight / group.bounds[-1], head, own)
+        _outcome(choice, weight, weight / group.bounds[-1], head, own, trusted=trusted_hops > 0)
         for choice, weight in zip(group.choices, weights, strict=True)
     ]
-    return *shown, *(_outcome(choice, 0, 0.0, head, own) for choice in entry.resting)
+    return *shown, *(_outcome(choice, 0, 0.0, head, own, trusted=trusted_hops > 0) for choice in entry.resting)
 
 
 def answer_for(reason: str, detail: str = "", *, stream: bool = False) -> Answer:
@@ -105,10 +108,12 @@ def _alone(entry: RouteEntry) -> BackendGroup:
     return BackendGroup(index=-1, choices=(choice,), bounds=(1,), step=1)
 
 
-def _outcome(choice: BackendChoice, weight: int, share: float, head: RequestHead | None, own: bytes) -> Outcome:
+def _outcome(
+    choice: BackendChoice, weight: int, share: float, head: RequestHead | None, own: bytes, *, trusted: bool
+) -> Outcome:
     cluster = choice.cluster
     if cluster is None:
-        answer = _refused(choice, head)
+        answer = _refused(choice, head, trusted=trusted)
         told = told_to(head, answer)
         return Outcome(name=choice.name, weight=weight, share=share, answer=told, response=choice.response)
     lines: tuple[str, ...] = ()
@@ -127,9 +132,9 @@ def _outcome(choice: BackendChoice, weight: int, share: float, head: RequestHead
     )
 
 
-def _refused(choice: BackendChoice, head: RequestHead | None) -> Answer:
+def _refused(choice: BackendChoice, head: RequestHead | None, *, trusted: bool) -> Answer:
     if choice.respond is not None and head is not None:
-        return _redirect(choice.respond, choice.response, head)
+        return _redirect(choice.respond, choice.response, head, trusted=trusted)
     refusal = choice.refusal or Refusal(REFUSALS["no_backends"], "no_backends")
     return Answer(
         status=refusal.status if head is not None else 0,
@@ -140,8 +145,10 @@ def _refused(choice: BackendChoice, head: RequestHead | None) -> Answer:
     )
 
 
-def _redirect(respond: Respond, edit: HeadEdit | None, head: RequestHead) -> Answer:
+def _redirect(respond: Respond, edit: HeadEdit | None, head: RequestHead, *, trusted: bool) -> Answer:
     where = location(respond, head.authority, head.target)
+    if trusted and leads_back(head, where):
+        return answer_for("redirect_loop")
     lines = _lines(edited_lines(b"location: %b\r\n" % where, edit))
     return Answer(status=respond.status, reason="redirect", meaning=ANSWERS["redirect"][1], lines=lines)
 

@@ -39,10 +39,11 @@ _TYPES: Final = {"text": "text/plain; charset=utf-8", "svg": "image/svg+xml"}
 class _Oracle:
     """What is in force, and the answers; *note*: what to say of them if it is not quite that."""
 
-    def __init__(self, compiled: Compiled, note: str) -> None:
+    def __init__(self, compiled: Compiled, note: str, trusted_hops: int) -> None:
         self._compiled = compiled
         self._ports = PortTable(compiled.table)
         self._note = note
+        self._trusted_hops = trusted_hops
 
     def answer(self, question: Mapping[str, Any]) -> bytes:
         """Return the payload of the answer to *question*, see `ops.explaining`."""
@@ -50,7 +51,8 @@ class _Oracle:
             request = parse_words(question["words"])
         except UsageError as error:
             return _reply(400, "text/plain; charset=utf-8", f"{error}\n")
-        decision = decide(self._ports, request, self._compiled.plan, self._compiled.status)
+        plan, status = self._compiled.plan, self._compiled.status
+        decision = decide(self._ports, request, plan, status, trusted_hops=self._trusted_hops)
         forms: dict[str, Callable[[], str]] = {
             "text": lambda: self._text(decision, every=question["all"]),
             "svg": lambda: to_svg(decision),
@@ -80,7 +82,8 @@ def _oracle(settings: Mapping[str, Any], payload: bytes) -> _Oracle:
         unbindable={BindKey(*key): why for key, why in settings["unbound"]},
     )
     compiled = offline.restored(last.sources, last.held, options, read_files)
-    return _Oracle(compiled, "" if compiled.table.digest == settings["digest"] else _UNLIKE)
+    note = "" if compiled.table.digest == settings["digest"] else _UNLIKE
+    return _Oracle(compiled, note, settings["trusted_hops"])
 
 
 def _serve(sock: socket.socket) -> None:

@@ -169,6 +169,7 @@ class Explainer:
             "port_map": list(options.port_map.items()),
             "address_pool": list(options.address_pool),
             "memory_bytes": options.compile_memory_bytes,
+            "trusted_hops": options.limits.trusted_hops,
             "generation": force.generation,
             "digest": force.digest,
             "unbound": [[key, why] for key, why in force.unbound.items()],

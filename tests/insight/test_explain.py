@@ -203,6 +203,42 @@ def test_a_redirect_is_told_with_its_location(ask: Any) -> None:
     assert (answer["status"], answer["headers"]) == (301, ["location: http://new.example/old?x=1"])
 
 
+BEHIND_A_PROXY = ("-H", "X-Forwarded-Proto: http", "-H", "X-Forwarded-Host: new.example", "http://shop.a.example/old")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "reason"),
+    [
+        ([], 301, "redirect"),
+        (["--trusted-hops", "0"], 301, "redirect"),
+        (["--trusted-hops", "1"], 508, "redirect_loop"),
+    ],
+    ids=["no proxy", "none", "one"],
+)
+def test_a_redirect_to_where_a_trusted_proxy_was_asked_is_told_as_the_loop_that_it_is(
+    config: str, capsys: pytest.CaptureFixture[str], options: list[str], status: int, reason: str
+) -> None:
+    code = main(["explain", config, *options, "-o", "json", "--", *BEHIND_A_PROXY])
+    answer = json.loads(capsys.readouterr().out)["backends"][0]["answer"]
+    assert (code, answer["status"], answer["reason"]) == (int(status == 508), status, reason)
+
+
+def test_what_a_trusted_proxy_says_goes_up(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ("-H", "X-Forwarded-Proto: https", "-H", "X-Forwarded-For: 192.0.2.7", "-H", "X-Request-Id: seven", *CART)
+    assert main(["explain", config, "--trusted-hops", "1", "--", *said]) == 0
+    trusting = capsys.readouterr().out
+    assert main(["explain", config, "--", *said]) == 0
+    strict = capsys.readouterr().out
+    for line in ("x-forwarded-proto: https", "x-forwarded-for: 192.0.2.7, <client>", "x-request-id: seven"):
+        assert (line in trusting, line in strict) == (True, False), line
+
+
+@pytest.mark.parametrize("words", [["--server", "http://127.0.0.1:1"], []])
+def test_a_running_gateway_is_not_told_whom_it_trusts(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", *words, "--trusted-hops", "1", "--", "http://a.test/"]) == 2
+    assert "a running gateway is asked with its own" in capsys.readouterr().err
+
+
 def test_text_names_what_json_does(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", config, "--", *CART]) == 0
     text = capsys.readouterr().out

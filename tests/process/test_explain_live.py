@@ -137,6 +137,21 @@ def test_a_wrong_question_is_told_what_to_write(site: Site, query: str, said: by
     assert said in answer.body
 
 
+def test_proxies_that_the_gateway_believes_are_believed_in_answers_about_it(tmp_path: Path) -> None:
+    """The answer is the one that the gateway gives."""
+    host = loopback_address()
+    route: Any = http_route("up", "none", hostnames=["a.test"])
+    route["spec"]["rules"][0] = {"filters": [{"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}]}
+    write(tmp_path, gateway("gw", host, listener("web", 8080)), route)
+    said = {"host": "a.test", "x-forwarded-proto": "https"}
+    words = "-H 'X-Forwarded-Proto: https' -H 'Host: a.test' http://a.test:8080/"
+    for flags, told in (([], (302, "redirect")), (["--trusted-hops", "1"], (508, "redirect_loop"))):
+        with running(tmp_path, workers=1, arguments=flags) as process:
+            answer = Site(tmp_path, process).ask(words).json["backends"][0]["answer"]
+            assert (answer["status"], answer["reason"]) == told
+            assert http_get(host, 8080, "/", said).status == told[0]
+
+
 def test_who_is_not_on_this_machine_is_refused_unless_that_was_allowed(tmp_path: Path) -> None:
     save(tmp_path, loopback_address())
     for flags, status in (([], 403), (["--admin-allow-remote"], 200)):
