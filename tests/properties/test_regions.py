@@ -10,7 +10,7 @@ from gatewayproxy.insight.expressions import NotRead, read_pattern
 from gatewayproxy.insight.languages import Language, TooLarge
 from gatewayproxy.insight.regions import EMPTY, UNKNOWN, Nothing, Region, example_of, region_of
 from gatewayproxy.insight.requests import Request
-from gatewayproxy.model.plan import GRPCMatch, Match
+from gatewayproxy.model.plan import GRPCMatch, Match, Plan
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.patterns import matches as pattern_matches
 from gatewayproxy.routing.patterns import pattern_error
@@ -24,10 +24,18 @@ def asked(ask: Ask) -> Request:
     return request.with_target(ask.path + (b"?" + ask.query if ask.query else b""))
 
 
+def plan_of(*matches: tuple[Match | GRPCMatch, str]) -> Plan:
+    """Return a plan of a route for each of *matches*, with its hostname."""
+    attached = [
+        (route(f"a/x{at}", rule(match), kind="GRPCRoute" if isinstance(match, GRPCMatch) else "HTTPRoute"), [hostname])  # type: ignore[arg-type]
+        for at, (match, hostname) in enumerate(matches)
+    ]
+    return Plan(listeners=(listener("a", *attached),))
+
+
 def taken(match: Match | GRPCMatch, hostname: str, ask: Ask) -> bool:
     """Return whether a table of *match* alone takes *ask*."""
-    kind = "GRPCRoute" if isinstance(match, GRPCMatch) else "HTTPRoute"
-    (port,) = table_of(listener("a", (route("a/x", rule(match), kind=kind), [hostname]))).ports  # type: ignore[arg-type]
+    (port,) = table_of(*plan_of((match, hostname)).listeners).ports
     return found(port, ask) is not None
 
 
@@ -36,25 +44,25 @@ hostnames = st.sampled_from(["", *worlds.HOSTNAMES])
 
 
 @settings(max_examples=150, deadline=None)
-@given(any_match, hostnames, st.lists(worlds.ASKS, min_size=1, max_size=20))
+@given(any_match, hostnames, st.lists(worlds.ASKS, max_size=6), worlds.SEEDS)
 def test_the_region_of_a_match_has_the_requests_that_the_match_takes(
-    match: Match, hostname: str, asks: list[Ask]
+    match: Match, hostname: str, asks: list[Ask], seed: int
 ) -> None:
     region = region_of(match, hostname)
-    for ask in asks:
+    for ask in (*asks, *worlds.wanted(plan_of((match, hostname)), seed, 12)):
         assert (region is not None and region.has(asked(ask))) is taken(match, hostname, ask)
 
 
 @settings(max_examples=300, deadline=None)
-@given(any_match, hostnames, any_match, hostnames, st.lists(worlds.ASKS, min_size=1, max_size=10))
+@given(any_match, hostnames, any_match, hostnames, st.lists(worlds.ASKS, max_size=6), worlds.SEEDS)
 def test_meet_and_minus_are_those_of_sets_of_requests(
-    match: Match, hostname: str, other: Match, other_hostname: str, asks: list[Ask]
+    match: Match, hostname: str, other: Match, other_hostname: str, asks: list[Ask], seed: int
 ) -> None:
     one, two = region_of(match, hostname), region_of(other, other_hostname)
     if one is None or two is None:
         return
     both, parts = one.meet(two), one.minus(two)
-    for ask in asks:
+    for ask in (*asks, *worlds.wanted(plan_of((match, hostname), (other, other_hostname)), seed, 20)):
         request = asked(ask)
         assert (both is not None and both.has(request)) is (one.has(request) and two.has(request))
         assert sum(part.has(request) for part in parts) == (one.has(request) and not two.has(request))
