@@ -54,10 +54,10 @@ class Kind(IntEnum):
     STATUS = 16  # compiler -> supervisor: the objects as JSON, before the outcome
     MEMORY = 17  # compiler -> supervisor, before the outcome; supervisor -> compiler that starts anew: `ops.memory`
     DOCUMENTS = 18  # supervisor -> compiler: `ops.memory`, for the next COMPILE or TELL
+    TELL = 19  # supervisor -> compiler: what do the documents say; compiler -> supervisor: the answer, as text
     EXPLAIN = 20  # supervisor -> explaining child: a question; back: that it is ready, then answers
     SHADOW = 21  # supervisor -> worker: decide on the table assembled for it, too, or no longer; answer APPLIED
     SHADOW_COUNTS = 22  # supervisor -> worker: what differed; worker -> supervisor: that
-    TELL = 19  # supervisor -> compiler: what do the documents say; compiler -> supervisor: the answer, as text
 
 
 class ChannelError(GatewayProxyError):
