@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import gatewayproxy
 from gatewayproxy.ops import logs
 
 
@@ -64,6 +68,20 @@ def test_messages_of_others_are_told_as_they_are(
     assert json.loads(capfd.readouterr().err)["event"] == (
         message % (args[0] if "(" in message else args) if args else message
     )
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Yield the messages that a source logs."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            if isinstance(node.func.value, ast.Name) and node.func.value.id == "log":
+                yield ast.unparse(node.args[node.func.attr == "log"])
+
+
+def test_every_message_of_ours_is_an_event_and_its_fields() -> None:
+    found = {message for path in Path(gatewayproxy.__file__).parent.rglob("*.py") for message in messages(path)}
+    assert len(found) > 40
+    assert {each for each in found if not re.fullmatch(r"'[a-z0-9_]+( \w+=%[srd])*'|event", each)} == set()
 
 
 def test_levels_below_the_chosen_one_are_silent(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ class TlsClient:
         now = monotonic()
         if now - self._told_at >= TOLD_S:
             self._told_at = now
-            log.warning("%s endpoint=%s server_name=%s why=%r", FAILED, self._name, self.tls.server_name, why)
+            log.warning("upstream_tls_failed endpoint=%s server_name=%s why=%r", self._name, self.tls.server_name, why)
         return self._error(why)
 
     def _error(self, why: str) -> UpstreamError:
