@@ -72,12 +72,12 @@ def _shown(shadow: Mapping[str, Any]) -> Iterator[str]:
     if shadow.get("error"):
         where = f"{shadow['where']}: " if shadow.get("where") else ""
         yield f"    {where}{shadow['error']}\n"
-    if not shadow["requests"]:
+    if not shadow["requests"] or shadow["state"] == "promoted":
         yield f"    -> {_next(shadow)}\n"
-    if shadow["requests"]:
-        share = 100 * shadow["different"] / shadow["requests"]
-        n = f"{shadow['requests']:,} request{'' if shadow['requests'] == 1 else 's'}"
-        yield f"{n} decided on it, too; {shadow['different']:,} ({share:.3g} %) differ\n"
+        return
+    share = 100 * shadow["different"] / shadow["requests"]
+    n = f"{shadow['requests']:,} request{'' if shadow['requests'] == 1 else 's'}"
+    yield f"{n} decided on it, too; {shadow['different']:,} ({share:.3g} %) differ\n"
     for each in shadow["differences"]:
         yield f"  {each['requests']:,}  {each['did']}  on {each['listener']}\n"
         yield f"      -> {each['would']}\n"

@@ -141,7 +141,9 @@ def _answer(request: Request, routed: Routed, head: RequestHead | None) -> Answe
     entry = routed.entry
     if routed.reason != PREFLIGHT or entry is None or entry.cors is None or head is None:
         stream = is_stream(request) or routed.reason in UNMET
-        return answer_for(routed.reason, routed.detail, stream=stream)
+        unrouted = routed.reason == "no_route" and routed.vhost is not None and not stream
+        detail = "no route that the listener has is for this host" if unrouted else routed.detail
+        return answer_for(routed.reason, detail, stream=stream)
     origin, method = head.field(b"origin") or b"", head.field(b"access-control-request-method") or b""
     lines = preflight_lines(entry.cors, origin, method, head.field(b"access-control-request-headers"))
     if not lines:

@@ -198,6 +198,11 @@ def test_answers_of_the_gateway_have_the_reason_of_the_access_log(
     assert (answer["status"], answer["reason"]) == (status, reason)
 
 
+def test_a_host_without_a_route_is_told_from_one_without_a_listener(ask: Any) -> None:
+    answer = ask("http://b.example/", status=1)["answer"]
+    assert (answer["reason"], answer["detail"]) == ("no_route", "no route that the listener has is for this host")
+
+
 def test_a_redirect_is_told_with_its_location(ask: Any) -> None:
     answer = ask("http://shop.a.example/old?x=1")["backends"][0]["answer"]
     assert (answer["status"], answer["headers"]) == (301, ["location: http://new.example/old?x=1"])

@@ -160,6 +160,8 @@ def test_what_comes_behind_a_promotion_is_compared_with_it(scene: Scene, capsys:
     capsys.readouterr()
     assert main(["history", "--server", scene.server]) == 0
     promoted, back = capsys.readouterr().out.splitlines()[2:4]
+    assert main(["promote", "--server", scene.server, "--dry-run"]) == 1
+    assert "promoted\n    -> it serves; to try another candidate" in capsys.readouterr().out
     assert "rules +1 -1" in promoted
     assert "rules +1 -1" in back
 
