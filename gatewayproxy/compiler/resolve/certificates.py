@@ -28,7 +28,9 @@ MAX_CHAIN = 16
 class CertificateError(ValueError):
     """A chain or key that cannot serve; the message says why and what to do."""
 
-    files: tuple[str, str] = ("", "")  # of chain and key, where one of them is not there
+    def __init__(self, message: str, *, files: tuple[str, str] = ("", "")) -> None:
+        super().__init__(message)
+        self.files = files  # of chain and key, where one of them is not there
 
 
 def read_certificate(chain_pem: bytes, key_pem: bytes) -> Certificate:

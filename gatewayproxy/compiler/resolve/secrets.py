@@ -76,9 +76,8 @@ class Secrets:
             return inline
         content = self._files.get(_resolved(secret, path))
         if content is None:
-            error = CertificateError(f"{_resolved(secret, path)}, which annotation {annotation} names, cannot be read")
-            error.files = self._files_of(secret)
-            raise error
+            message = f"{_resolved(secret, path)}, which annotation {annotation} names, cannot be read"
+            raise CertificateError(message, files=self._files_of(secret))
         return content
 
     def _files_of(self, secret: Secret) -> tuple[str, str]:
