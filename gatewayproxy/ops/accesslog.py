@@ -197,7 +197,10 @@ class LineWriter:
     def _open(self) -> int:
         if self._path == "-":
             return 1
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(self._path, flags | os.O_NONBLOCK, 0o640)  # a pipe that nobody reads is an error, no wait
+        os.set_blocking(fd, True)
+        return fd
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

@@ -146,6 +146,18 @@ def test_a_file_that_cannot_be_opened_costs_lines_until_it_can(
     assert [record.getMessage().split()[0] for record in caplog.records] == ["access_log_failed"]
 
 
+def test_a_pipe_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    made: list[LineWriter] = []
+    opener = threading.Thread(target=lambda: made.append(LineWriter(str(fifo))), daemon=True)
+    opener.start()
+    wait_until(lambda: bool(made), "the writer to be there")
+    made[0].write(b"line\n", 1)
+    made[0].close(5.0)
+    assert made[0].dropped == 1
+
+
 def test_a_batch_for_a_pipe_is_cut_between_lines() -> None:
     batch = b"a" * 3000 + b"\n" + b"b" * 3000 + b"\n" + b"c" * 9000 + b"\n" + b"d\n"
     pieces = accesslog._pieces(batch)
