@@ -1,8 +1,9 @@
 """What a table, or two, would do with the lines of logs.
 
-A `Replay` is fed blocks of whole lines and asked for its `Counts`. Tables are asked through `ports.decide_entry`, once
-for all lines with one sketch (`replay_lines`). Memory is bounded: KEPT_SKETCHES are remembered, KEPT_CASES and
-KEPT_MISSES counted by name. Pure.
+A `Replay` is fed blocks of whole lines and asked for its `Counts`. Lines with one sketch (`replay_lines`) are alike but
+for their targets: where their requests come to is found once, and their rules are asked once for each target
+(`ports.ByTarget`). Memory is bounded: KEPT_SKETCHES and KEPT_TARGETS are remembered, KEPT_CASES and KEPT_MISSES counted
+by name. Pure.
 """
 
 from __future__ import annotations
@@ -13,9 +14,19 @@ from typing import Final
 
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.outcomes import answer_for, is_stream
-from gatewayproxy.insight.ports import UNMET, PortTable, Routed, decide_entry
-from gatewayproxy.insight.replay_counts import KEPT_MISSES, Case, Counts, MissKey, Said, Tally, Verdict, Witness
-from gatewayproxy.insight.replay_lines import LOGGED_FIELDS, Sketch, Sketcher, sketchers
+from gatewayproxy.insight.ports import UNMET, ByTarget, PortTable, Routed, decide_entry
+from gatewayproxy.insight.replay_counts import (
+    KEPT_MISSES,
+    Case,
+    Counts,
+    MissKey,
+    Said,
+    Tally,
+    Verdict,
+    Witness,
+    drop_rare,
+)
+from gatewayproxy.insight.replay_lines import LOGGED_FIELDS, Sketch, sketchers
 from gatewayproxy.insight.requests import Kind, Request, server_name_for
 from gatewayproxy.routing.table import (
     BackendChoice,
@@ -30,8 +41,10 @@ from gatewayproxy.routing.table import (
 __all__ = ["Replay", "candidates_of", "goes_to"]
 
 MAX_LINE_BYTES: Final = 65_536  # a longer line is of no form
-KEPT_SKETCHES: Final = 65_536  # remembered with their decisions; beyond, all are forgotten and asked again
+KEPT_SKETCHES: Final = 16_384  # remembered with what they are asked by; beyond, all are forgotten and asked again
+KEPT_TARGETS: Final = 65_536  # remembered with their decisions, of all sketches; the same
 KEPT_CASES: Final = 20_000  # counted by name; beyond, what the log said is "(other)"
+KEPT_OUTCOMES: Final = 65_536  # remembered with their cases; the same
 _OTHER: Final = "(other)"
 _TRIED: Final = 100  # first lines of a file that may tell its form
 _SHOWN_BYTES: Final = 120
@@ -65,10 +78,11 @@ class Replay:
         self._hosts_matter = any(_has_names(port.http) for each in tables for port in each.ports)
         self._unsaid: dict[VirtualHost, frozenset[bytes]] = {}
         self._verdicts: dict[RouteEntry | tuple[str, bool], Verdict] = {}
-        self._known: dict[str, dict[Sketch, Tally]] = {form: {} for form in FORMS}
-        self._alike: dict[tuple[object, ...], Tally] = {}
+        self._known: dict[str, dict[Sketch, _Alike]] = {form: {} for form in FORMS}
+        self._n_sketches = self._n_targets = 0
+        self._outcomes: dict[tuple[object, ...], Tally] = {}
         self._missed: dict[tuple[Tally, str, bytes, bytes, bytes], Tally] = {}  # as `Counts.missed`
-        self._hostless = Tally(Case(Said(), Verdict(), None, ()), Witness(Request(), "", 0))
+        self._hostless = Tally(Case(Said(), Verdict(), None, ()), Witness(Request(), b"/", "", 0))
         self._form = self._file = ""
         self.counts = Counts()
 
@@ -83,10 +97,15 @@ class Replay:
 
     def take(self) -> Counts:
         """Return what has been counted since the last time."""
+        self._settle()
         self._forget()
         taken, self.counts = self.counts, Counts()
+        for (tally, listener, host, method, path), missed in self._missed.items():
+            taken.missed[MissKey(listener, host, method, path, tally.case)] = missed
+        taken.prune()
         taken.hostless, self._hostless.n = self._hostless.n, 0
-        self._alike.clear()
+        self._missed.clear()
+        self._outcomes.clear()
         return taken
 
     def _stretch(self, pending: Iterator[tuple[int, bytes]]) -> bool:
@@ -94,40 +113,66 @@ class Replay:
         sketcher = self._sketchers.get(self._form)
         if sketcher is None:
             return any(self._count_odd(line, number) for number, line in pending)
-        match, known = sketcher.pattern.fullmatch, self._known[self._form]
+        pattern, time_group, target_group, sketch_of = sketcher
+        match, known = pattern.fullmatch, self._known[self._form]
         for number, line in pending:
             found = match(line)
             if found is None:
                 if self._count_odd(line, number):
                     return True
                 continue
-            groups = found.groups()
-            sketch = groups[1:]
-            tally = known.get(sketch)
+            sketch, target = sketch_of(found), found[target_group]
+            alike = known.get(sketch)
+            if alike is None:
+                alike = self._meet(sketch, target, line, number)
+            tally = alike.known.get(target)
             if tally is None:
-                tally = self._learn(sketcher, sketch, number)
-                known[sketch] = tally
+                tally = self._learn(alike, target, number)
             tally.n += 1
-            tally.last = groups[0]
+            tally.last = found[time_group]
         return False
 
-    def _learn(self, sketcher: Sketcher, sketch: Sketch, number: int) -> Tally:
-        if len(self._known[self._form]) >= KEPT_SKETCHES:
+    def _meet(self, sketch: Sketch, target: bytes, line: bytes, number: int) -> _Alike:
+        """Return what is known of lines with *sketch*, of which *line*, for *target*, is the first."""
+        if self._n_sketches >= KEPT_SKETCHES:
             self._forget()
-        return self._tally(sketcher.read(sketch, self._host), number)
+        self._n_sketches += 1
+        logged = FORMS[self._form](line)
+        assert logged is not None
+        request = self._completed(logged.request.bare(target))
+        alike = self._known[self._form][sketch] = _Alike(logged, request)
+        alike.known[target] = self._tally(logged, request, number)
+        return alike
+
+    def _learn(self, alike: _Alike, target: bytes, number: int) -> Tally:
+        """Return what lines like *alike* for *target* count in, and remember it."""
+        if self._n_targets >= KEPT_TARGETS:
+            self._forget()
+        self._n_targets += 1
+        tally = alike.known[target] = self._tally_alike(alike, target, number)
+        return tally
+
+    def _tally_alike(self, alike: _Alike, target: bytes, number: int) -> Tally:
+        request = alike.request
+        if request is None:
+            return self._hostless
+        asked = alike.asked
+        if not asked:
+            asked = alike.asked = [ByTarget(each, request) for each in self._ports]
+        first = asked[0].decide(target)
+        second = asked[1].decide(target) if len(asked) > 1 else _NOWHERE
+        outcome = first.entry, first.reason, first.vhost, second.entry, second.reason, second.vhost
+        tally = alike.outcomes.get(outcome)
+        if tally is None:
+            like = request.with_target(target)
+            tally = alike.outcomes[outcome] = self._outcome(alike.logged, like, (first, second), number)
+        return self._missed_tally(tally, request, target, number) if tally.case.now.refused else tally
 
     def _forget(self) -> None:
-        """Let go of the sketches, and of rare misses."""
-        self._settle()
-        counts = self.counts
-        for (tally, listener, host, method, path), missed in self._missed.items():
-            key = MissKey(listener, host, method, path, tally.case)
-            if counts.missed.setdefault(key, missed) is not missed:
-                counts.missed[key].add(missed)
-        self._missed.clear()
-        counts.prune()
+        """Let go of what is remembered of lines."""
         for known in self._known.values():
             known.clear()
+        self._n_sketches = self._n_targets = 0
 
     def _settle(self) -> None:
         """Read the times that are still as written."""
@@ -149,7 +194,7 @@ class Replay:
                 return False
             logged = FORMS[form](line)
         assert logged is not None
-        tally = self._tally(logged, number)
+        tally = self._tally(logged, self._completed(logged.request), number)
         tally.n += 1
         tally.last = logged.time.encode("latin-1", "replace")
         changed, self._form = form != self._form, form
@@ -160,24 +205,29 @@ class Replay:
             self.counts.unread += 1
             self.counts.unread_at = self.counts.unread_at or (self._file, number, line[:_SHOWN_BYTES])
 
-    def _tally(self, logged: Logged, number: int) -> Tally:
-        """Return what a line that says *logged* counts in."""
-        request = self._completed(logged)
+    def _tally(self, logged: Logged, request: Request | None, number: int) -> Tally:
+        """Return what a line counts in that says *logged*, of *request*."""
         if request is None:
             return self._hostless
-        # PERF: nearly every line is of a case that is known by objects, whose hashes cost nothing; 15 -> 9 us a line.
         first = decide_entry(self._ports[0], request)
         second = decide_entry(self._ports[1], request) if len(self._ports) > 1 else _NOWHERE
-        alike = (
+        tally = self._outcome(logged, request, (first, second), number)
+        return self._missed_tally(tally, request, request.target, number) if tally.case.now.refused else tally
+
+    def _outcome(self, logged: Logged, request: Request, routed: tuple[Routed, Routed], number: int) -> Tally:
+        """Return the tally of the case of *logged*, decided as *routed*."""
+        # PERF: nearly every line is of a case that is known by objects, whose hashes cost nothing; 15 -> 9 us a line.
+        first, second = routed
+        outcome = (
             first.entry, first.reason, first.vhost, second.entry, second.reason, second.vhost,
             logged.status, logged.route, logged.rule, logged.reason, request.listener,
         )  # fmt: skip
-        tally = self._alike.get(alike)
+        tally = self._outcomes.get(outcome)
         if tally is None:
-            if len(self._alike) >= KEPT_SKETCHES:
-                self._alike.clear()
-            tally = self._alike[alike] = self._case_tally(logged, request, (first, second), number)
-        return self._missed_tally(tally, request, number) if tally.case.now.refused else tally
+            if len(self._outcomes) >= KEPT_OUTCOMES:
+                self._outcomes.clear()
+            tally = self._outcomes[outcome] = self._case_tally(logged, request, routed, number)
+        return tally
 
     def _case_tally(self, logged: Logged, request: Request, routed: tuple[Routed, Routed], number: int) -> Tally:
         now, then = (self._verdict(each, request) for each in routed)
@@ -186,21 +236,29 @@ class Replay:
         cases = self.counts.cases
         if len(cases) >= KEPT_CASES and case not in cases:
             case = case._replace(said=Said(_OTHER, case.said.ours))
-        return cases.setdefault(case, Tally(case, Witness(request, self._file, number)))
+        return cases.setdefault(case, Tally(case, Witness(request, request.target, self._file, number)))
 
-    def _missed_tally(self, tally: Tally, request: Request, number: int) -> Tally:
-        """Return what lines like this one, of the case of *tally*, are counted in."""
+    def _missed_tally(self, tally: Tally, request: Request, target: bytes, number: int) -> Tally:
+        """Return what lines of the case of *tally* count in that ask for *target*, and else for what *request* does."""
         if len(self._missed) >= 2 * KEPT_MISSES:
-            self._forget()
-        key = (tally, request.listener, request.authority, request.method, request.path)
+            self._drop_rare()
+        key = (tally, request.listener, request.authority, request.method, target.partition(b"?")[0])
         missed = self._missed.get(key)
         if missed is None:
-            missed = self._missed[key] = Tally(tally.case, Witness(request, self._file, number))
+            missed = self._missed[key] = Tally(tally.case, Witness(request, target, self._file, number))
         return missed
 
-    def _completed(self, logged: Logged) -> Request | None:
-        """Return the request with what is true of all of them; None where its host is missing, and matters."""
-        request = logged.request
+    def _drop_rare(self) -> None:
+        """Count the rarer misses in their cases."""
+        self._settle()
+        self._forget()  # it leads to tallies that go
+        dropped = drop_rare(self._missed)
+        self.counts.missed_low += dropped[0][1].n
+        for (tally, *_), missed in dropped:
+            tally.add(missed)
+
+    def _completed(self, request: Request) -> Request | None:
+        """Return *request* with what is true of all of them; None where its host is missing, and matters."""
         if self._fields:
             request = request._replace(headers=request.headers + self._fields)
         if request.authority or request.kind is not Kind.HTTP or request.listener:
@@ -234,6 +292,20 @@ class Replay:
                     found = self._unsaid[vhost] = frozenset(tests) - self._given
                 names |= found
         return tuple(sorted(names - LOGGED_FIELDS.get(self._form, _NONE)))
+
+
+class _Alike:
+    """Lines with one sketch: what they say is *logged*, and *request*, but for their targets."""
+
+    __slots__ = ("asked", "known", "logged", "outcomes", "request")
+
+    def __init__(self, logged: Logged, request: Request | None) -> None:
+        """*request*: None where no table can be asked, since its host is not known."""
+        self.logged = logged
+        self.request = request
+        self.known: dict[bytes, Tally] = {}  # by target
+        self.asked: list[ByTarget] = []  # of each table; PERF: not before the second target, for logs of many hosts
+        self.outcomes: dict[tuple[object, ...], Tally] = {}  # of cases
 
 
 def _said(logged: Logged) -> Said:

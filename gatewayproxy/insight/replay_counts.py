@@ -7,7 +7,7 @@ KEPT_CASES where cases are made (`insight.replay`).
 from __future__ import annotations
 
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from gatewayproxy.insight.ports import HTTP_INSIDE
 from gatewayproxy.insight.replay_times import seconds_of
@@ -15,7 +15,9 @@ from gatewayproxy.insight.requests import Request
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.table import RuleLabel
 
-__all__ = ["KEPT_MISSES", "Case", "Counts", "MissKey", "Said", "Tally", "Verdict", "Witness"]
+__all__ = ["KEPT_MISSES", "Case", "Counts", "MissKey", "Said", "Tally", "Verdict", "Witness", "drop_rare"]
+
+K = TypeVar("K")
 
 KEPT_MISSES: Final = 20_000  # requests that nothing takes, by host, method and path; beyond, the rarer half is dropped
 _ANSWERS: Final = frozenset((PREFLIGHT, "options_answered", HTTP_INSIDE))  # of our own, and no refusals
@@ -62,9 +64,15 @@ class Case(NamedTuple):
 class Witness(NamedTuple):
     """A line that was counted: the request it was taken for, and its place."""
 
-    request: Request
+    alike: Request  # the request, but for its target
+    target: bytes
     file: str
     line: int
+
+    @property
+    def request(self) -> Request:
+        """Return the request."""
+        return self.alike.with_target(self.target)
 
 
 class Tally:
@@ -133,8 +141,15 @@ class Counts:
         """Beyond KEPT_MISSES keep the more frequent half; the others stay counted in their cases."""
         if len(self.missed) <= KEPT_MISSES:
             return
-        ranked = sorted(self.missed.items(), key=lambda item: item[1].n, reverse=True)
-        self.missed = dict(ranked[: KEPT_MISSES // 2])
-        self.missed_low += ranked[KEPT_MISSES // 2][1].n
-        for _, missed in ranked[KEPT_MISSES // 2 :]:
+        dropped = drop_rare(self.missed)
+        self.missed_low += dropped[0][1].n
+        for _, missed in dropped:
             self.cases.setdefault(missed.case, Tally(missed.case, missed.witness)).add(missed)
+
+
+def drop_rare(missed: dict[K, Tally]) -> list[tuple[K, Tally]]:
+    """Leave half of KEPT_MISSES in *missed*, which are more; return the others, most frequent first."""
+    ranked = sorted(missed.items(), key=lambda item: item[1].n, reverse=True)
+    missed.clear()
+    missed.update(ranked[: KEPT_MISSES // 2])
+    return ranked[KEPT_MISSES // 2 :]

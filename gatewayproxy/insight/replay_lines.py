@@ -1,19 +1,19 @@
-"""Lines of access logs by what a decision may depend on: sketches, which repeat where requests do. Pure.
+"""Lines of access logs by what a decision may depend on: a sketch, and a target. Pure.
 
-A sketch is a tuple of the parts of a line from which `request_of` makes the request that the table is asked about: so
-lines with equal sketches have equal decisions, and a table is asked once for all of them. What is left out cannot
-matter: the client, fields that no match of the table asks for, and the query where no match asks for one. A line that
-is written in any unusual way has no sketch, and is read by `access_logs.FORMS`.
+A sketch is a tuple of parts of a line, as they are written. Lines with equal sketches say the same of their requests
+and of what became of them, all but target and time: so one of them is read (`access_logs.FORMS`), and the table is
+asked for their targets alone. What is left out cannot matter: the client, fields that no match of the table asks for,
+and the query where no match asks for one. A line that is written in any unusual way has no sketch, and is read itself.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final, NamedTuple
 
-from gatewayproxy.insight.access_logs import Logged, captured_host, own_request
-from gatewayproxy.insight.requests import Kind, Request, server_name_for
+from gatewayproxy.insight.access_logs import HOST
 
 __all__ = ["LOGGED_FIELDS", "Sketch", "Sketcher", "sketchers"]
 
@@ -30,10 +30,12 @@ LOGGED_FIELDS: Final[dict[str, frozenset[bytes]]] = {
 
 
 class Sketcher(NamedTuple):
-    """How lines of one form are sketched: group 1 of *pattern*, matched in full, is the time, the others the sketch."""
+    """How lines of one form are sketched."""
 
-    pattern: re.Pattern[bytes]
-    read: Callable[[Sketch, bytes], Logged]  # the time is left out; with the host of requests that name none
+    pattern: re.Pattern[bytes]  # matched in full
+    time: int  # the group of *pattern* that is the time
+    target: int
+    sketch: Callable[[re.Match[bytes]], Sketch]  # the other groups
 
 
 def sketchers(fields: frozenset[bytes], *, queries: bool) -> dict[str, Sketcher]:
@@ -41,95 +43,53 @@ def sketchers(fields: frozenset[bytes], *, queries: bool) -> dict[str, Sketcher]
 
     A form that logs one of *fields* has none.
     """
-    made = {}
-    for form, (pattern, read) in _SKETCHES.items():
-        if not fields & LOGGED_FIELDS[form]:
-            target = rb'(/[^ "\\]*)' if queries else rb'(/[^ ?"\\]*)(?:\?[!$-;=?-\[\]-~]*)?'  # `wire.target.QUERY`
-            made[form] = Sketcher(re.compile(pattern.replace(b"TARGET", target)), read)
-    return made
+    target = _TARGET if queries else _PATH
+    return {
+        form: _sketcher(re.compile(pattern.replace(b"TARGET", target)))
+        for form, pattern in _PATTERNS.items()
+        if not fields & LOGGED_FIELDS[form]
+    }
 
 
-_WORD: Final = rb'"[^"\\]*"'
-_FIELD: Final = rb'"[ !#-\[\]-~]*"'  # a field value without escapes: one that no grammar refuses
+def _sketcher(pattern: re.Pattern[bytes]) -> Sketcher:
+    named = pattern.groupindex
+    others = sorted({*range(1, pattern.groups + 1)}.difference(named.values()))
+    return Sketcher(pattern, named["time"], named["target"], itemgetter(*others))
 
 
-def _json(sketch: Sketch, _host: bytes) -> Logged:
-    protocol, listener, route, rule, method, target, status, host, reason = sketch
-    scheme, _, version = (protocol or b"").decode("latin-1").partition("/")
-    request = own_request(
-        Kind.HTTP, scheme, version, method=method or b"", authority=host or b"", target=target or b"",
-        listener=_text(listener), client="",
-    )  # fmt: skip
-    return Logged(request, int(status or 0), "", _text(route), _text(rule), _text(reason))
+# What JSON and every log write as it is: so a part of a line stands for one value, and one value for it.
+_TARGET: Final = rb"(?P<target>/[!#-\[\]-~]*)"
+_PATH: Final = rb"(?P<target>/[!#->@-\[\]-~]*)(?:\?[!$-;=?-\[\]-~]*)?"  # `wire.target.QUERY`
+_FIELD: Final = rb'"[ !#-\[\]-~]*"'  # of a field: no grammar refuses it
+_WORD: Final = rb"[!-\[\]-~]++"
+_WORDS: Final = _WORD + rb"(?:\\u0020" + _WORD + rb")*+"
+_NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
 
-
-def _text(word: bytes | None) -> str:
-    return (word or b"").decode("latin-1")
-
-
-def _words(sketch: Sketch, host: bytes) -> Logged:
-    protocol, method, target, named, status, reason, listener, route, rule = (_plain(each) for each in sketch)
-    return _json((protocol, listener, route, rule, method, target, status, named, reason), host)
-
-
-def _plain(word: bytes | None) -> bytes:
-    return b"" if word is None or word == b"-" else word.replace(b"\\u0020", b" ")
-
-
-def _foreign(
-    method: bytes | None, target: bytes, version: bytes, authority: bytes, *, tls: bool | None = None
-) -> Request:
-    """Return what `access_logs.foreign_request` does. PERF: of an origin-form target, 2.0 -> 1.2 us."""
-    path, _, query = target.partition(b"?")
-    name = server_name_for(authority) if tls is not False else None
-    short = "2" if version[:1] in (b"2", b"3") else version.decode("ascii")
-    return Request(Kind.HTTP, 0, "", "", tls, name, short, method or b"", authority, target, path, query)
-
-
-def _combined(sketch: Sketch, host: bytes) -> Logged:
-    method, target, version, status = sketch
-    return Logged(_foreign(method, target or b"", version or b"", host), int(status or 0))
-
-
-def _envoy(sketch: Sketch, host: bytes) -> Logged:
-    method, target, version, status, named = sketch
-    authority = named if named and named != b"-" else host
-    return Logged(_foreign(method, target or b"", version or b"", authority), int(status or 0))
-
-
-def _haproxy(sketch: Sketch, host: bytes) -> Logged:
-    tls, status, captured, method, target, version = sketch
-    authority = captured_host(captured or b"") or host
-    return Logged(_foreign(method, target or b"", version or b"", authority, tls=tls == b"~"), max(int(status or 0), 0))
-
-
-_SKETCHES: Final[dict[str, tuple[bytes, Callable[[Sketch, bytes], Logged]]]] = {
+_PATTERNS: Final[dict[str, bytes]] = {
     "json": (
-        rb'\{"time":"([^"\\]*)","protocol":"(https?/[0-9.]+)","listener":"([^"\\]*)","route":"([^"\\]*)",'
-        rb'"rule":"([^"\\]*)","backend":%b,"endpoint":%b,"client":%b,"method":"([^"\\]*)","target":"TARGET",'
-        rb'"status":(\d{1,3})(?:,"grpc_status":\d+)?,"host":"([^"\\]*)"(?:,"reason":"([^"\\]*)")?(?:,"detail":%b)?'
-        rb'(?:,"request_id":%b)?,"bytes_in":\d+(?:,"[a-z_]+":[0-9.]+)*\}' % ((_WORD,) * 5),
-        _json,
+        rb'\{"time":"(?P<time>[ !#-\[\]-~]*)",("protocol":"https?/[0-9.]+","listener":%b,"route":%b,"rule":%b),'
+        rb'"backend":%b,"endpoint":%b,"client":%b,"method":(%b),"target":"TARGET",'
+        rb'"status":([1-9][0-9]{2}(?:,"grpc_status":%b)?,"host":%b(?:,"reason":%b)?)(?:,"detail":%b)?'
+        rb'(?:,"request_id":%b)?,"bytes_in":%b,"bytes_out":%b,"duration_ms":%b\.[0-9]+,"connect_ms":%b\.[0-9]+,'
+        rb'"upstream_ms":%b\.[0-9]+,"attempts":%b,"generation":%b\}'
+        % (*(_FIELD,) * 7, _NUMBER, *(_FIELD,) * 4, *(_NUMBER,) * 7)
     ),
     "text": (
-        rb'(\S+) \S+ (https?/[0-9.]+) "([!-\[\]-~]+) TARGET" ([!-\[\]-~]+) (\d{1,3}) ([a-z0-9_-]+) \d+ \d+ '
-        rb"[\d.]+ [\d.]+ [\d.]+ ([!-\[\]-~]+) ((?:[!-\[\]-~]|\\u0020)+) ((?:[!-\[\]-~]|\\u0020)+) \S+ \S+ \d+ \S+ \S+"
-        rb'(?: -| "[^"\\]*(?:\\.[^"\\]*)*")?',
-        _words,
+        rb'(?P<time>\S+) \S+ (https?/[0-9.]+ "%b) TARGET" (%b [0-9]{1,3} [a-z0-9_-]+) \d+ \d+ [\d.]+ [\d.]+ [\d.]+ '
+        rb"(%b %b %b) \S+ \S+ \d+ \S+ \S+"
+        rb'(?: -| "[^"\\]*(?:\\.[^"\\]*)*")?' % (_WORD, _WORD, _WORD, _WORDS, _WORDS)
     ),
     "haproxy": (
-        rb"(?:.*? )??\[?[0-9a-fA-F.:]+\]?:\d+ \[([^\]]*)\] [^\s~]+(~?) \S+ [0-9/+-]+ (-?\d{1,3}) \+?\d+ \S+ \S+ \S+ "
-        rb'[0-9/+]+ [0-9/+]+(?: \{([^}]*)\})?(?: \{[^}]*\})? "([!-~]+) TARGET HTTP/([0-9.]+)"(?: .*)?',
-        _haproxy,
+        rb"(?:[^ ]*+ ){0,20}?\[?[0-9a-fA-F.:]+\]?:\d+ \[(?P<time>[^\]]*)\] [^\s~]+(~?) \S+ [0-9/+-]+ "
+        rb"(-?\d{1,3}) \+?\d+ \S+ \S+ \S+ [0-9/+]+ [0-9/+]+(?: \{(?>(?:(?:[^}|]*+\|)*?(%b)(?=[|}]))?)[^}]*\})?"
+        rb'(?: \{[^}]*\})? "([!-~]+) TARGET (HTTP/[0-9.]+)"(?: .*)?' % HOST
     ),
     "envoy": (
-        rb'\[([^\]]*)\] "([!-~]+) TARGET HTTP/([0-9.]+)" (\d{1,3}) \S+ [^"]*(?>(?:"[^"]*"(?= \d)[^"]*)?)'
-        rb'"[^"]*" %b %b "([^"]*)" "[^"]*"(?: .*)?' % (_FIELD, _FIELD),
-        _envoy,
+        rb'\[(?P<time>[^\]]*)\] "([!-~]+) TARGET (HTTP/[0-9.]+" \d{1,3}) \S+ [^"]*(?>(?:"[^"]*"(?= \d)[^"]*)?)'
+        rb'"[^"]*" %b %b "([^"]*)" "[^"]*"(?: .*)?' % (_FIELD, _FIELD)
     ),
     "combined": (
-        rb'\S+ \S+ [^\[]*?\[([^\]]*)\] "([!-~]+) TARGET HTTP/([0-9.]+)" (\d{3}) (?:\d+|-)'
-        rb'(?: %b %b(?: .*)?|(?: [^"].*)?)' % (_FIELD, _FIELD),
-        _combined,
+        rb'\S+ \S+ [^\[]*?\[(?P<time>[^\]]*)\] "([!-~]+) TARGET (HTTP/[0-9.]+" \d{3}) (?:\d+|-)'
+        rb'(?: %b %b(?: .*)?|(?: [^"].*)?)' % (_FIELD, _FIELD)
     ),
 }

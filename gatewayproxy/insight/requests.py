@@ -78,7 +78,12 @@ class Request(NamedTuple):
     def with_target(self, target: bytes) -> Request:
         """Return this request for *target*."""
         path, _, query = target.partition(b"?")
-        return self._replace(target=target, path=path, query=query)
+        return Request._make((*self[:9], target, path, query, *self[12:]))  # PERF: `_replace` takes 2 us more
+
+    def bare(self, target: bytes) -> Request:
+        """Return this request for *target*, without header fields and client."""
+        path, _, query = target.partition(b"?")
+        return Request._make((*self[:9], target, path, query, (), self.scheme, ""))
 
 
 def head_bytes(request: Request) -> bytes:

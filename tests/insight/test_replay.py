@@ -5,20 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
+from collections import Counter
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from gatewayproxy.cli import main
 from gatewayproxy.dataplane.stats import AccessRecord
-from gatewayproxy.insight import replay_counts
+from gatewayproxy.insight import offline, replay_counts
+from gatewayproxy.insight.replay import Replay
 from gatewayproxy.insight.replay_fixes import fix_for
 from gatewayproxy.insight.replay_lines import sketchers
 from gatewayproxy.insight.replay_report import shape_of
 from gatewayproxy.insight.replay_times import seconds_of, time_text
 from gatewayproxy.insight.requests import Kind, Request
+from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line
+from gatewayproxy.ops.sources import read_files, read_paths
 
 SHOP = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -284,24 +290,50 @@ def test_a_log_that_is_not_there_is_told(shop: Shop) -> None:
     assert shop.status == 1
 
 
-@pytest.mark.parametrize(
-    ("form", "line"),
-    [
-        ("json", ours(target=b"/cart?full=1", reason="x", detail="y", request_id=b"1")),
-        ("text", text_line(RECORD._replace(target=b"/cart?a", detail="d", request_id=b"1"), "t").encode()),
-        ("combined", nginx("/cart?a=1")),
-        ("envoy", b'[t] "GET /c?a=1 HTTP/2" 200 - 154 0 226 100 "10.0.35.28" "agent" "id" "a.example" "tcp://10.0.2.1:80"'),
-        ("haproxy", b"10.0.1.2:33317 [t] web~ s/s1 1/0/3/6/9 200 27 - - ---- 1/1/1/1/0 0/0 {a.example|x} {} "
-                    b'"GET /c?a=1 HTTP/1.1"'),
-    ],
-)  # fmt: skip
-def test_usual_lines_have_a_sketch_which_is_where_the_speed_is(form: str, line: bytes) -> None:
-    found = sketchers(frozenset(), queries=False)[form].pattern.fullmatch(line.rstrip(b"\n"))
-    assert found is not None
-    assert b"a" not in [group for group in found.groups() if group and b"=" in group]
-    with_query = sketchers(frozenset(), queries=True)[form].pattern.fullmatch(line.rstrip(b"\n"))
-    assert with_query is not None
-    assert any(b"?" in group for group in with_query.groups() if group)
+USUAL = {
+    "json": ours(target=b"/cart?full=1", reason="x", detail="y", request_id=b"1"),
+    "text": text_line(RECORD._replace(target=b"/cart?full=1", detail="d", request_id=b"1"), "t").encode(),
+    "combined": nginx("/cart?full=1"),
+    "envoy": b'[t] "GET /cart?full=1 HTTP/2" 200 - 154 0 226 100 "10.0.0.1" "agent" "id" "a.example" "tcp://10.0.2.1:8"',
+    "haproxy": b"Nov 20 09:00:00 lb haproxy[1]: 10.0.0.1:33317 [t] web s/s1 1/0/3/6/9 200 27 - - ---- 1/1/1/1/0 0/0 "
+    b'{agent|a.example|id} {} "GET /cart?full=1 HTTP/1.1"',
+}
+
+
+@pytest.mark.parametrize("form", USUAL)
+def test_usual_lines_have_a_sketch_which_is_where_the_speed_is(form: str) -> None:
+    line = USUAL[form].rstrip(b"\n")
+    others = [line.replace(old, new) for old, new in
+              ((b"10.0.0.", b"10.7.7."), (b"/cart?", b"/nothing?"), (b"agent", b"curl"), (b'"id"', b'"di"'),
+               (b"|id", b"|"), (b"full=1", b"other"), (b"[t]", b"[u]"))]  # fmt: skip
+    for queries, target in ((False, b"/cart"), (True, b"/cart?full=1")):
+        sketcher = sketchers(frozenset(), queries=queries)[form]
+        found = [sketcher.pattern.fullmatch(each) for each in (line, *others)]
+        assert found[0] is not None
+        assert found[0][sketcher.target] == target
+        assert {sketcher.sketch(each) for each in found if each is not None} == {sketcher.sketch(found[0])}
+        assert None not in found
+
+
+@pytest.mark.parametrize("form", USUAL)
+def test_a_path_that_is_new_costs_few_calls(shop: Shop, form: str) -> None:
+    """What is alike in lines is not looked at again, and no line is read twice. Calls tell it on any machine."""
+    compiled = offline.compiled(read_paths([str(shop.config)]).sources, CompileOptions(), read_files)
+    replay = Replay(compiled.table, host=b"shop.example")
+    lines = [USUAL[form].rstrip(b"\n").replace(b"a.example", b"shop.example").replace(b"/cart", b"/cart/%d" % n)
+             for n in range(200)]  # fmt: skip
+    replay.feed(lines[:100], "one", 1)
+    calls = Counter[str]()
+
+    def count(frame: FrameType, event: str, _arg: object) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    replay.feed(lines[100:], "one", 101)
+    sys.setprofile(None)
+    assert calls["find_entry"] == 100
+    assert calls.total() <= 10 * 100
+    assert [tally.n for tally in replay.take().cases.values()] == [200]
 
 
 @pytest.mark.parametrize(
