@@ -35,8 +35,7 @@ _UNMATCHED: Final = frozenset(("no_route", "no_rule"))
 # Reasons of `dataplane.protocols.answers` with a status of class 5xx, for which no client is to blame.
 FAILURES: Final = frozenset(REFUSALS) | {
     "auth_failed", "auth_overflow", "auth_timeout", "bad_response", "connect_failed", "connect_timeout",
-    "deadline_exceeded",
-    "dns_failed", "internal_error", "no_extended_connect", "redirect_loop", "request_timeout",
+    "deadline_exceeded", "dns_failed", "internal_error", "no_extended_connect", "redirect_loop", "request_timeout",
     "response_head_too_large", "retries_failed", "retry_budget", "upstream_closed", "upstream_overflow",
     "upstream_queue_timeout", "upstream_refused", "upstream_reset", "upstream_timeout", "upstream_tls_failed",
 }  # fmt: skip
