@@ -107,15 +107,14 @@ def places(sides: Sequence[Side]) -> list[Place]:
 def parts(side: Side) -> Iterator[tuple[Texts, Chain]]:
     """Yield the parts of all paths that *side* tells apart, with the candidates of each, in order."""
     narrower: dict[Test, list[Test]] = {}
-    chains: dict[Test, Chain] = {}
-    for place in places((side,)):
+    found = places((side,))
+    for place in found:
         wider = _around(place.test, narrower)
         if wider is not None:
             narrower[wider].append(place.test)
         narrower[place.test] = []
-        chains[place.test] = _chain(side, place)
-    for test, within in narrower.items():
-        yield Texts((test,), tuple(within)), chains[test]
+    for place in found:  # a chain at a time: each has all regular expressions of the host
+        yield Texts((place.test,), tuple(narrower[place.test])), _chain(side, place)
 
 
 def _around(test: Test, known: dict[Test, list[Test]]) -> Test | None:

@@ -10,15 +10,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gatewayproxy.insight.diff_cells import Chain, Side, parts
+from gatewayproxy.insight.diff_cells import Chain, Side, TooMany, parts
 from gatewayproxy.insight.diff_outcomes import Outcome
 from gatewayproxy.insight.regions import EMPTY, PATH, Region, Texts, example_of, region_where
 from gatewayproxy.model.plan import Plan
-from gatewayproxy.routing.table import HostIndex, Port, RouteEntry, RoutingTable, SniIndex, SniTarget, VirtualHost
+from gatewayproxy.routing.table import (
+    HostIndex,
+    PathIndex,
+    Port,
+    RouteEntry,
+    RoutingTable,
+    SniIndex,
+    SniTarget,
+    VirtualHost,
+)
 
-__all__ = ["MAX_PIECES", "RuleChanges", "RuleName", "entries_of", "living", "rule_changes", "targets_of", "vhosts_of"]
+__all__ = ["MAX_PIECES", "RuleChanges", "RuleName", "entries_of", "rule_changes", "targets_of", "vhosts_of"]
 
 MAX_PIECES: Final = 500  # what may be left of a rule, in regions; a rule of more is taken to be alive
+MAX_STEPS: Final = 300_000  # looks at candidates for all hosts of a table; of the rules of the rest nothing is said
 _NOBODY: Final = Outcome("", ())
 
 
@@ -47,15 +57,16 @@ class RuleChanges:
 def rule_changes(old: tuple[Plan, RoutingTable], new: tuple[Plan, RoutingTable]) -> RuleChanges:
     """Return what became of the rules of *old*."""
     before, after = _rules(old[0]), _rules(new[0])
-    lived, live = living(old[1]), living(new[1])
-    both = [name for name in after if name in before]
+    lived, live = _living(old[1]), _living(new[1])
+    doubted = lived.doubted | live.doubted
+    sure = [name for name in after if name in before and name not in doubted]
     gained = [name for name in after if name not in before]
     return RuleChanges(
         gained=tuple(gained),
         lost=tuple(name for name in before if name not in after),
-        dead=tuple(name for name in both if name in lived and name not in live),
-        alive=tuple(name for name in both if name in live and name not in lived),
-        born_dead=tuple(name for name in gained if name not in live),
+        dead=tuple(name for name in sure if name in lived.names and name not in live.names),
+        alive=tuple(name for name in sure if name in live.names and name not in lived.names),
+        born_dead=tuple(name for name in gained if name not in live.names and name not in doubted),
     )
 
 
@@ -68,37 +79,54 @@ def _rules(plan: Plan) -> dict[RuleName, None]:
     }
 
 
-def living(table: RoutingTable) -> frozenset[RuleName]:
-    """Return the rules of *table* that some request, connection or datagram comes to."""
+class _Living(NamedTuple):
+    names: set[RuleName]  # of rules that some request, connection or datagram comes to
+    doubted: set[RuleName]  # of rules of hosts that were not looked at to the end
+
+
+def _living(table: RoutingTable) -> _Living:
     alive: set[RuleName] = set()
+    doubted: set[RuleName] = set()
     seen: set[int] = set()
+    budget = [MAX_STEPS]
     for port in table.ports:
         for entry in _stream_entries(port):
             alive.add(_name(entry))
         for vhost in vhosts_of(port.http):
             if id(vhost) not in seen:
                 seen.add(id(vhost))
-                for path, chain in parts(Side(vhost, _NOBODY)):
-                    alive.update(_alive(path, chain, alive))
-    return frozenset(alive)
+                try:
+                    for path, chain in parts(Side(vhost, _NOBODY)):
+                        alive.update(_alive(path, chain, alive, budget))
+                except TooMany:
+                    doubted.update(_name(entry) for entry in _entries_of(vhost))
+    return _Living(alive, doubted)
 
 
-def _alive(path: Texts, chain: Chain, known: set[RuleName]) -> Iterator[RuleName]:
-    """Yield the rules of *chain*, not *known* yet, that some request for one of *path* comes to."""
+def _alive(path: Texts, chain: Chain, known: set[RuleName], budget: list[int]) -> Iterator[RuleName]:
+    """Yield the rules of *chain*, not *known* yet, that some request for one of *path* comes to. Raises TooMany."""
+    _spend(budget, len(chain))
     before: list[Region] = []
     for conditions, end in chain:
         region = region_where(conditions)
         if region is None:
             continue
         name = _name(end) if isinstance(end, RouteEntry) else None
-        if name is not None and name not in known and _reached(region, before, path):
+        if name is not None and name not in known and _reached(region, before, path, budget):
             yield name
         before.append(region)
 
 
-def _reached(region: Region, before: list[Region], path: Texts) -> bool:
+def _spend(budget: list[int], n: int) -> None:
+    budget[0] -= n
+    if budget[0] < 0:
+        raise TooMany
+
+
+def _reached(region: Region, before: list[Region], path: Texts, budget: list[int]) -> bool:
     left = [region]
     for earlier in before:
+        _spend(budget, len(left))
         left = [piece for each in left for piece in each.minus(earlier)]
         if len(left) > MAX_PIECES:
             return True
@@ -106,6 +134,8 @@ def _reached(region: Region, before: list[Region], path: Texts) -> bool:
 
 
 def _has_some(piece: Region, path: Texts) -> bool:
+    if len(path.fails) > MAX_PIECES:
+        return True
     texts = piece.of(PATH).meet(path)
     if texts is None:
         return False
@@ -144,6 +174,15 @@ def entries_of(table: RoutingTable) -> dict[RouteEntry, None]:
     for port in table.ports:
         found.update(dict.fromkeys(_stream_entries(port)))
         for layer in {id(layer): layer for vhost in vhosts_of(port.http) for layer in vhost.layers}.values():
-            for candidates in (*layer.exact.values(), layer.regexes, *layer.prefix.values()):
-                found.update((candidate.entry, None) for candidate in candidates)
+            found.update(dict.fromkeys(_entries_in(layer)))
     return found
+
+
+def _entries_of(vhost: VirtualHost) -> Iterator[RouteEntry]:
+    for layer in vhost.layers:
+        yield from _entries_in(layer)
+
+
+def _entries_in(layer: PathIndex) -> Iterator[RouteEntry]:
+    for candidates in (*layer.exact.values(), layer.regexes, *layer.prefix.values()):
+        yield from (candidate.entry for candidate in candidates)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gatewayproxy.compiler.pipeline import Compiled
-from gatewayproxy.insight import diff_cells
+from gatewayproxy.insight import diff_cells, diff_rules
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.diff import Diff, compare, compare_tables
 from gatewayproxy.insight.diff_outcomes import outcome_of_entry
@@ -286,6 +286,17 @@ def test_rules_that_nothing_comes_to_any_more_are_dead_and_come_back_to_life() -
     name = RuleName("HTTPRoute", "a/x", "1")
     assert compare(lived, dead).rules.dead == (name,)
     assert compare(dead, lived).rules.alive == (name,)
+
+
+def test_of_rules_that_were_not_looked_at_to_the_end_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = rule(match(b"/[ab]", REGEX))
+    lived = compiled_rules(rule(match(b"/a", EXACT)), pattern)
+    dead = compiled_rules(rule(match(b"/a", EXACT), match(b"/b", EXACT)), pattern)
+    assert compare(lived, dead).rules.dead
+    assert compare(dead, lived).rules.alive
+    monkeypatch.setattr(diff_rules, "MAX_STEPS", 3)
+    assert not compare(lived, dead).rules.dead
+    assert not compare(dead, lived).rules.alive
 
 
 def test_a_pattern_that_exact_paths_leave_nothing_of_is_dead() -> None:
