@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.insight.access_logs import form_of, parse_line
+from gatewayproxy.insight.replay_lines import sketchers
 from gatewayproxy.insight.requests import Kind
 from gatewayproxy.ops.accesslog import json_line, text_line
 
@@ -119,6 +121,25 @@ def test_logs_of_others_are_read(line: bytes, said: tuple[object, ...]) -> None:
 def test_other_lines_are_of_no_form(line: bytes) -> None:
     assert form_of(line) == ""
     assert parse_line(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"1:1 [ " * 10_000, id="HAProxy, begun and begun again"),
+        pytest.param(b"1:1 [] a b 1 1 1 a b c 1 1 {" * 2_000, id="and once more behind a word"),
+        pytest.param(b"a b [" * 12_000, id="nginx"),
+        pytest.param(b'[a] "GET / HTTP/1.1" 200 - ' + b'"a" 1' * 10_000, id="Envoy"),
+        pytest.param(b'a b http/1.1 "GET ' + b"\\a" * 30_000, id="ours, of words"),
+        pytest.param(b'{"a":' * 12_000, id="ours, of JSON"),
+    ],
+)
+def test_a_line_that_nearly_is_of_a_form_takes_no_longer_than_another(line: bytes) -> None:
+    patterns = [sketcher.pattern for sketcher in sketchers(frozenset(), queries=True).values()]
+    began = time.process_time()
+    assert form_of(line) == ""
+    assert not any(pattern.fullmatch(line) for pattern in patterns)
+    assert time.process_time() - began < 1.0  # of steps by the square of its length there are billions
 
 
 def test_keys_may_come_in_any_order() -> None:
