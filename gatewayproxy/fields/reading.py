@@ -55,10 +55,12 @@ class _Found(NamedTuple):
 class Reading:
     """The reading of one object, and what it finds; `problems` looks up the places, all in one go."""
 
-    __slots__ = ("_found", "_opened", "file")
+    __slots__ = ("_file_of", "_found", "_opened", "file")
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, file_of: Callable[[Located], str | None] | None = None) -> None:
+        """*file_of*: the file of a mapping that is not from *file*; None: all are."""
         self.file = file
+        self._file_of = file_of
         self._found: list[_Found] = []
         self._opened: list[Fields] = []
 
@@ -67,6 +69,11 @@ class Reading:
         fields = Fields(self, tree, None, "")
         self._opened.append(fields)
         return fields
+
+    def origin(self, tree: Located) -> Origin:
+        """Return where *tree* starts."""
+        file = self._file_of(tree) if self._file_of is not None else None
+        return Origin(file or self.file, tree.line)
 
     def adopt(self, fields: Fields) -> None:
         """Have *fields* searched for unknown fields by `finish`."""
@@ -131,7 +138,7 @@ class Fields:
     @property
     def at(self) -> Origin:
         """The place this mapping starts."""
-        return Origin(self._reading.file, self._tree.line)
+        return self._reading.origin(self._tree)
 
     @property
     def path(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -70,9 +70,11 @@ def gather_files(files: Iterable[ReadFile]) -> Resources:
     )
 
 
-def read_document(document: Readable, *, tell: bool = True) -> ReadObject:
-    """Read one object; without *tell* its problems are one, whatever they are."""
-    reading = Reading(document.file)
+def read_document(
+    document: Readable, *, tell: bool = True, file_of: Callable[[Located], str | None] | None = None
+) -> ReadObject:
+    """Read one object; without *tell* its problems are one, whatever they are. *file_of*: see `Reading`."""
+    reading = Reading(document.file, file_of)
     root = reading.open(document.tree)
     api_version = root.text("apiVersion")
     kind_name = root.text("kind")

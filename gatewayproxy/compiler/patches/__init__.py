@@ -106,7 +106,9 @@ class _Patching:
 
     def _read_anew(self, found: ReadObject) -> ReadObject:
         target = self._targets.get(found.meta.key) if found.meta is not None else None
-        return read_document(target) if target is not None and target.meta is found.meta else found
+        if target is None or target.meta is not found.meta:
+            return found
+        return read_document(target, file_of=target.file_of)
 
     def _target(self, patch: Patch, manifests: Iterable[ReadFile]) -> _Target | None:
         """Return the object that *patch* changes; one of a kind without namespaces is found by its name."""
@@ -169,6 +171,10 @@ class _Target:
         if not isinstance(after, Located) or not _is_called(after, self.meta.key):
             raise PatchError("", "changes kind, name or namespace", "a patch changes an object, it makes no other one")
         return after
+
+    def file_of(self, node: Located) -> str | None:
+        """Return the patch that *node* was written in, None for the object's own file."""
+        return self._grafts.file_of(node)
 
     def origins(self, paths: Collection[Path]) -> dict[Path, Origin]:
         """Return where each path is written: the mapping around it, in the object's own file or in a patch."""

@@ -98,6 +98,13 @@ def test_what_is_wrong_in_a_patched_value_is_told_where_it_is_written() -> None:
     assert problems(result) == ["gw.yaml:9 spec.listeners[0].port: 99999 is out of range"]
 
 
+def test_what_is_wrong_with_a_patched_value_among_others_is_told_where_it_is_written() -> None:
+    value = {"name": "tls", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "gone"}]}}
+    edit = json.dumps([{"op": "add", "path": "/spec/listeners/-", "value": value}], indent=1)
+    (told,) = problems(compiled({"gw.yaml": GATEWAY, "p.yaml": patch("a.json"), "a.json": edit}))
+    assert told.startswith("a.json:5 spec.listeners[1]: InvalidCertificateRef: Secret infra/gone")
+
+
 def test_an_object_that_needs_its_patches_to_be_sound_is_judged_after_them() -> None:
     base = GATEWAY.replace("port: 80,", "")
     edit = json.dumps([{"op": "add", "path": "/spec/listeners/0/port", "value": 80}])
