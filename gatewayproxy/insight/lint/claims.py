@@ -24,6 +24,7 @@ from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.names import ResourceKey, widening
 from gatewayproxy.model.plan import Attachment, GRPCMatch, Listener, Match, PathKind, Route, Rule
 from gatewayproxy.model.protocols import Protocol
+from gatewayproxy.routing.match import host_key
 
 __all__ = ["MAX_COMPARED", "Claim", "ListenerClaims", "Place", "claims_of", "covers"]
 
@@ -127,6 +128,14 @@ class ListenerClaims:
                     if other.order < claim.order and not other.is_apart(claim):
                         yield other
 
+    def takers(self, request: Request, claim: Claim) -> Iterator[Region]:
+        """Yield what claims before *claim* ask for, of those that ask for *request*: one that *claim* asks for."""
+        for own in widening(host_key(request.authority).decode("latin-1")):
+            for bucket in _buckets(_narrowest(request, claim.match)):
+                for other in self._buckets.get((own, bucket), ())[:MAX_COMPARED]:
+                    if other.order < claim.order and other.asked is not None and other.asked.has(request):
+                        yield other.asked
+
     def beside(self, claim: Claim) -> Sequence[Claim]:
         """Return the claims of the same hostname and path."""
         return self._buckets[claim.own, _bucket(claim.match)][:MAX_COMPARED]
@@ -198,6 +207,14 @@ def _bucket(match: Match | GRPCMatch) -> bytes | None:
     if isinstance(match, GRPCMatch):
         return None if match.regex else b"/".join((b"", match.service, match.method))
     return None if match.path_kind is PathKind.REGEX else prefix_key(match.path)
+
+
+def _narrowest(request: Request, match: Match | GRPCMatch) -> Match | GRPCMatch:
+    """Return a match of the kind of *match* for the path of *request* alone."""
+    if isinstance(match, Match):
+        return Match(path_kind=PathKind.EXACT, path=request.path)
+    service, _, method = request.path[1:].partition(b"/")
+    return GRPCMatch(service=service, method=method)
 
 
 def _buckets(match: Match | GRPCMatch) -> Iterator[bytes | None]:

@@ -119,12 +119,11 @@ def _taken(claims: ListenerClaims, winner: Claim, loser: Claim) -> Request | Non
         return None
     both = winner.region.meet(loser.region)
     left = [both] if both is not None else []
-    before = [each for each in claims.beside(winner) if each.order < winner.order]
     for _ in range(_MAX_TRIES):
         found = next((each for each in map(example_of, left) if isinstance(each, Request)), None)
         if found is None:
             return None
-        taker = next((each.asked for each in before if each.asked is not None and each.asked.has(found)), None)
+        taker = next(claims.takers(found, winner), None)
         if taker is None:
             return found
         left = [part for each in left for part in each.minus(taker)]
