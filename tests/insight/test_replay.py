@@ -193,6 +193,18 @@ def test_lines_of_no_known_form_are_told_where_the_known_ones_are(shop: Shop) ->
     assert "\x1b" not in text
 
 
+def test_lines_that_are_nearly_alike_are_told_apart(shop: Shop) -> None:
+    shop.config.write_text(
+        SHOP.replace('headers: [{name: X-Beta, value: "1"}]', 'queryParams: [{name: p, value: "1"}]')
+    )
+    ones = [ours(target=target) for target in (b"/cart", b"/cart/1", b"/beta", b"/beta?p=2", b"/beta?p=1", b"/login")]
+    others = [ours(target=b"/cart/%d" % n, host=b"other.example") for n in range(3)]
+    posts = [ours(target=target, method=b"POST") for target in (b"/cart", b"/login", b"/login/")]
+    tree = shop.tree(shop.log(*ones, *others, *posts))
+    assert hits(tree) == {"shop rule 0 (cart)": 3, "shop rule 1": 1, "shop rule 2": 1, "shut rule 0": 0}
+    assert tree["missed"]["requests"] == 7
+
+
 def test_decisions_that_are_not_what_was_logged_are_changes(shop: Shop) -> None:
     tree = shop.tree(shop.log(ours(), ours(route="HTTPRoute default/old", rule="3"), ours(target=b"/nope")))
     assert {(each["from"], each["to"], each["requests"]) for each in tree["changed"]["kinds"]} == {

@@ -84,27 +84,27 @@ def test_lines_with_one_sketch_differ_by_target_and_time_alone(some: list[bytes]
             assert met.setdefault((form, sketcher.sketch(found)), told(logged)) == told(logged)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(configurations(), st.data())
 def test_what_is_decided_by_target_is_what_is_decided(plan: Plan, data: st.DataObject) -> None:
     ports = PortTable(lower(plan, CompileOptions()))
     fields = [(b"X", b"1"), (b"user-agent", b"12"), (b"X", b" a b "), (b"Connection", b"x"), (b"bad name", b"1")]
-    kind = data.draw(st.sampled_from([Kind.HTTP] * 6 + [Kind.TLS, Kind.TCP]))
-    tls = data.draw(st.sampled_from([None, False, True])) if kind is Kind.HTTP else kind is Kind.TLS
+    hosts = [host.encode() for host in HOSTS]
+    kind = data.draw(st.sampled_from([Kind.HTTP] * 9 + [Kind.TLS, Kind.TCP]))
+    tls = data.draw(st.sampled_from([None, None, False, True])) if kind is Kind.HTTP else kind is Kind.TLS
+    host = data.draw(st.sampled_from([*hosts * 2, b"a:8080", b"", b"a b", b"[::1]"]))
     request = Request(
         kind,
-        port=data.draw(st.sampled_from([0, 80, 443])),
+        port=data.draw(st.sampled_from([0] * 6 + [80])),
         tls=tls,
-        server_name=data.draw(st.sampled_from([None, *(host.encode() for host in HOSTS)]))
-        if tls is not False
-        else None,
-        method=data.draw(st.sampled_from([b"GET", b"POST", b"OPTIONS", b"get", b"TRACE"])),
-        authority=data.draw(st.sampled_from([*(host.encode() for host in HOSTS), b"a:8080", b"", b"a b", b"[::1]"])),
-        headers=tuple(data.draw(st.lists(st.sampled_from(fields), max_size=2))),
-        scheme=data.draw(st.sampled_from([None, None, None, b"https"])),
+        server_name=data.draw(st.sampled_from([host, host, None, *hosts])) if tls is not False else None,
+        method=data.draw(st.sampled_from([b"GET"] * 4 + [b"POST"] * 3 + [b"OPTIONS", b"get", b"TRACE"])),
+        authority=host,
+        headers=tuple(data.draw(st.one_of(st.just([]), st.lists(st.sampled_from(fields), max_size=2)))),
+        scheme=data.draw(st.sampled_from([None] * 7 + [b"https"])),
     )
     asked = ByTarget(ports, request)
-    targets = [*PATHS * 2, *(path.encode() for path in SCANS), b"/" + b"a" * 20_000, b"/a//b", b""]
-    for target in data.draw(st.lists(st.sampled_from(targets), min_size=1, max_size=8)):
+    targets = [*PATHS, *(path.encode() for path in SCANS), b"/" + b"a" * 20_000, b"/a/%62", b"/a/%20", b"/%62/a", b""]
+    for target in data.draw(st.lists(st.sampled_from(targets), min_size=8, max_size=24)):
         whole = target + data.draw(st.sampled_from(QUERIES)).encode()
         assert asked.decide(whole) == decide_entry(ports, request.with_target(whole))
