@@ -268,6 +268,42 @@ def test_get_says_when_the_answer_is_not_ours(
     assert "not a gatewayproxy admin address" in capsys.readouterr().err
 
 
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers everything with what is no object of ours."""
+
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"], ids=["no JSON", "no object"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "get svc", "explain http://a.test/", "misses", "rules",
+        "history", "history diff 1 2", "show 1", "rollback 1", "promote",
+    ],
+)  # fmt: skip
+def test_commands_say_when_the_answer_is_not_ours(
+    words: str, body: bytes, server: http.server.HTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.RequestHandlerClass = Stranger
+    Stranger.body = body
+    command, *rest = words.split()
+    asked = [command, "--server", f"127.0.0.1:{server.server_port}", *(["--"] if command == "explain" else []), *rest]
+    assert main(asked) == 1
+    assert "not a gatewayproxy admin address" in (said := capsys.readouterr().err)
+    assert "see --admin of run" in said
+
+
 def test_get_says_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get", "svc", "--server", "http://127.0.0.1:1"]) == 1
     assert "is it running?" in (said := capsys.readouterr().err)

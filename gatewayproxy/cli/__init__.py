@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import ssl
@@ -21,7 +20,7 @@ from typing import Any, Final
 
 from gatewayproxy.cli import arguments, diff, explaining, history, promote, replay, testing, trail
 from gatewayproxy.cli.arguments import DEFAULT_SERVER, PROGRAM, address_pool, limit_flag, port_map
-from gatewayproxy.cli.server import fetch
+from gatewayproxy.cli.server import fetch_object, foreign
 from gatewayproxy.errors import ConfigError, GatewayProxyError, UsageError
 from gatewayproxy.insight import check, completion, get
 from gatewayproxy.insight.objects import objects_of
@@ -207,14 +206,11 @@ def _compile(options: argparse.Namespace, config: Sequence[str]) -> StatusReport
 
 def _status(server: str) -> list[Mapping[str, Any]]:
     """Fetch the objects of the gateway whose admin address is *server*."""
-    body = fetch(server, "/status", or_files=True)
-    try:
-        items: list[Mapping[str, Any]] = json.loads(body)["items"]
-        return items
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            "this is not a gatewayproxy admin address", where=server, hint="see --admin of run"
-        ) from error
+    found = fetch_object(server, "/status", or_files=True)
+    if "items" not in found:
+        raise foreign(server)
+    items: list[Mapping[str, Any]] = found["items"]
+    return items
 
 
 def _names_and_config(words: Sequence[str]) -> tuple[list[str], list[str]]:

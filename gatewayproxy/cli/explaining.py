@@ -9,10 +9,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
-from gatewayproxy.cli.server import fetch
+from gatewayproxy.cli.server import fetch_object, foreign
 from gatewayproxy.errors import ConfigError, UsageError
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.requests import Request
@@ -102,17 +102,14 @@ def _live(options: argparse.Namespace, server: str) -> int:
         "with": ",".join(name for name, is_wanted in wanted.items() if is_wanted),
     }
     query |= {"all": "1"} if options.all else {}
-    try:
-        tree: dict[str, Any] = json.loads(fetch(server, f"/explain?{urlencode(query)}", or_files=True))
-        text, svg, ok = tree.pop("text", ""), tree.pop("svg", ""), bool(tree["ok"])
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            "this is not a gatewayproxy admin address", where=server, hint="see --admin of run"
-        ) from error
+    tree = fetch_object(server, f"/explain?{urlencode(query)}", or_files=True)
+    if "ok" not in tree:
+        raise foreign(server)
+    text, svg = tree.pop("text", ""), tree.pop("svg", "")
     sys.stdout.write(text if options.output == "text" else json.dumps(tree, indent=2) + "\n")
     if options.svg:
         _write(options.svg, svg)
-    return int(not ok)
+    return int(not tree["ok"])
 
 
 def _write(path: str, text: str) -> None:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from gatewayproxy.cli.server import fetch
-from gatewayproxy.errors import ConfigError, UsageError
+from gatewayproxy.cli.server import TIMEOUT_S, fetch_object
+from gatewayproxy.errors import UsageError
 from gatewayproxy.ops.options import HISTORY_BYTES
 
 __all__ = [
@@ -151,14 +151,7 @@ def _number(text: str) -> int:
 
 
 def _asked(server: str, path: str, *, act: bool = False) -> dict[str, Any]:
-    raw = fetch(server, path, act=act, timeout_s=ROLLBACK_TIMEOUT_S if act else None)
-    try:
-        value = json.loads(raw)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ConfigError("this is not a gatewayproxy admin address", where=server, hint="see --admin of run")
-    return value
+    return fetch_object(server, path, act=act, timeout_s=ROLLBACK_TIMEOUT_S if act else TIMEOUT_S)
 
 
 # --- texts

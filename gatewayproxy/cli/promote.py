@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from gatewayproxy.cli.server import fetch
-from gatewayproxy.errors import ConfigError
+from gatewayproxy.cli.server import TIMEOUT_S, fetch_object
 from gatewayproxy.insight.wording import printable
 
 __all__ = ["EPILOG", "add_arguments", "command"]
@@ -57,14 +56,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _asked(server: str, path: str, *, act: bool = False) -> dict[str, Any]:
-    raw = fetch(server, path, act=act, timeout_s=PROMOTE_TIMEOUT_S if act else None, absent=_NO_CANDIDATE)
-    try:
-        value = json.loads(raw)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ConfigError("this is not a gatewayproxy admin address", where=server, hint="see --admin of run")
-    return value
+    return fetch_object(server, path, act=act, timeout_s=PROMOTE_TIMEOUT_S if act else TIMEOUT_S, absent=_NO_CANDIDATE)
 
 
 def _shown(shadow: Mapping[str, Any]) -> Iterator[str]:

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import http.client
+import json
 import urllib.error
 import urllib.request
-from typing import Final
+from typing import Any, Final
 
 from gatewayproxy.errors import ConfigError, UsageError
 
-__all__ = ["fetch"]
+__all__ = ["TIMEOUT_S", "fetch_object", "foreign"]
 
 TIMEOUT_S: Final = 30.0
 MAX_BYTES: Final = 512 << 20
 _MAX_MESSAGE: Final = 4_096
 _NOT_RUNNING: Final = "is it running? --server names its --admin address"
 _OR_FILES: Final = "; or give CONFIG to read files"
-_NOT_OURS: Final = "this is not a gatewayproxy admin address"
 
 
-def fetch(
+def fetch_object(
     server: str,
     path: str,
     *,
     act: bool = False,
-    timeout_s: float | None = None,
+    timeout_s: float = TIMEOUT_S,
     or_files: bool = False,
     absent: str = "",
-) -> bytes:
-    """Return what the gateway whose admin address is *server* has at *path*; raise ConfigError with its own words.
+) -> dict[str, Any]:
+    """Return the JSON object that the gateway whose admin address is *server* has at *path*.
 
-    *act*: have it do what *path* says. *or_files*: the command reads files as well, and an error says so.
-    *absent*: why the gateway may not have *path*, and what to do then.
+    Raises ConfigError with the gateway's own words. *act*: have it do what *path* says. *or_files*: the command reads
+    files as well, and an error says so. *absent*: why the gateway may not have *path*, and what to do then.
     """
+    body = _fetch(server, path, act=act, timeout_s=timeout_s, or_files=or_files, absent=absent)
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise foreign(server) from error
+    if not isinstance(value, dict):
+        raise foreign(server)
+    return value
+
+
+def foreign(server: str) -> ConfigError:
+    """Return the error that something else answers at *server*."""
+    return ConfigError("this is not a gatewayproxy admin address", where=server, hint="see --admin of run")
+
+
+def _fetch(server: str, path: str, *, act: bool, timeout_s: float, or_files: bool, absent: str) -> bytes:
     url = server if "://" in server else f"http://{server}"
     # Mostly a loopback address, whatever http_proxy says.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -41,14 +57,14 @@ def fetch(
         if act:
             request.data = b""
             request.add_header("Content-Type", "application/json")
-        with direct.open(request, timeout=timeout_s or TIMEOUT_S) as response:
+        with direct.open(request, timeout=timeout_s) as response:
             body: bytes = response.read(MAX_BYTES)
             return body
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(error, url, absent) from error
     except http.client.HTTPException as error:
-        raise ConfigError(_NOT_OURS, where=url, hint="see --admin of run") from error
+        raise foreign(url) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ConfigError(f"no answer: {reason}", where=url, hint=_NOT_RUNNING + _OR_FILES * or_files) from error
@@ -57,7 +73,7 @@ def fetch(
 def _refused(error: urllib.error.HTTPError, url: str, absent: str) -> ConfigError | UsageError:
     """Return what the gateway says of a request that it does not serve."""
     if error.headers.get_content_type() != "text/plain":
-        return ConfigError(_NOT_OURS, where=url, hint="see --admin of run")
+        return foreign(url)
     if error.code == 404 and absent:
         return ConfigError(absent, where=url)
     raw = error.read(_MAX_MESSAGE).decode("utf-8", "replace").strip()

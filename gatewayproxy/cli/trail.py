@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from gatewayproxy.cli.server import fetch
-from gatewayproxy.errors import ConfigError
+from gatewayproxy.cli.server import fetch_object, foreign
 from gatewayproxy.insight.trail import misses_text, never_hit, rules_text
 from gatewayproxy.insight.unattached import statuses, with_unattached
 
@@ -82,17 +81,10 @@ def _write(page: dict[str, Any], text: str, output: str, nothing: str) -> None:
 
 
 def _page(server: str, path: str, key: str) -> dict[str, Any]:
-    try:
-        page = json.loads(fetch(server, path))
-        if isinstance(page[key], list):
-            return dict(page)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign(server) from error
-    raise _foreign(server)
-
-
-def _foreign(server: str) -> ConfigError:
-    return ConfigError("this is not a gatewayproxy admin address", where=server, hint="see --admin of run")
+    page = fetch_object(server, path)
+    if not isinstance(page.get(key), list):
+        raise foreign(server)
+    return page
 
 
 def _now() -> float:
