@@ -54,14 +54,13 @@ class H2Connection(Sender):
 
     __slots__ = (
         "_events", "_greeted", "_heads", "_now", "_peer_goaway_last", "_reader", "failed",
-        "peer_connect", "peer_leaves", "peer_list_bytes",
+        "peer_connect", "peer_leaves",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float, settings: dict[int, int]) -> None:
         super().__init__(limits, now, settings)
         self.failed = False
         self.peer_connect = False  # extended CONNECT is served there
-        self.peer_list_bytes = 0  # largest header list that the peer likes, 0 = not said
         self._reader = FrameReader(limits.head_bytes, limits.h2_continuations)
         self._heads = HeadReader(limits, connect=Setting.ENABLE_CONNECT_PROTOCOL in settings)
         self._events: list[Event] = []
@@ -273,8 +272,6 @@ class H2Connection(Sender):
             self.peer_streams = value
         elif key == Setting.INITIAL_WINDOW_SIZE:
             self._resize_windows(value)
-        elif key == Setting.MAX_HEADER_LIST_SIZE:
-            self.peer_list_bytes = value
         elif key == Setting.ENABLE_CONNECT_PROTOCOL:
             if value < self.peer_connect:  # RFC 8441 §3: a sender MUST NOT take it back
                 raise broken("SETTINGS_ENABLE_CONNECT_PROTOCOL taken back")
