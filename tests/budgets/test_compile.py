@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from collections import Counter
 from collections.abc import Callable
-from types import FrameType
 
 from gatewayproxy.compiler.pipeline import Compiler
 from gatewayproxy.model.source import CompileOptions, Source
+from tests.support.calls import counted
 
 MAX_CALLS = 720
 
@@ -46,18 +46,10 @@ def route(number: int, path: str = "api") -> Source:
 
 def n_calls(action: Callable[[], object]) -> int:
     """Return how many Python functions *action* calls."""
-    n = 0
-
-    def count(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal n
-        n += event == "call"
-
-    sys.setprofile(count)
-    try:
+    calls = Counter[str]()
+    with counted(calls, below=""):
         action()
-    finally:
-        sys.setprofile(None)
-    return n
+    return calls.total()
 
 
 def costs(n_routes: int) -> tuple[float, float]:

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
-import gatewayproxy
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.protocols.http2 import Http2Connection
 from gatewayproxy.dataplane.protocols.site import Site
@@ -31,6 +25,7 @@ from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.routing.table import HostIndex, RouteEntry
 from gatewayproxy.wire import h2events
 from gatewayproxy.wire.h2 import H2Client, H2Server
+from tests.support.calls import counted
 from tests.support.memory import MemoryTransport
 from tests.support.worker import cluster, forward, http_port, vhost
 
@@ -50,26 +45,6 @@ CALL = [
 MESSAGE = b"\0\0\0\0\x64" + b"q" * 100
 RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 N_WARM = 4  # what repeats is in the tables by then
-OURS = str(Path(gatewayproxy.__file__).parent)
-
-
-class Counter:
-    """Counts the calls of the gateway's functions while it is at work."""
-
-    def __init__(self) -> None:
-        self.n = 0
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Count."""
-        sys.setprofile(self._count)
-        try:
-            yield
-        finally:
-            sys.setprofile(None)
-
-    def _count(self, frame: FrameType, event: str, arg: Any) -> None:
-        self.n += event == "call" and frame.f_code.co_filename.startswith(OURS)
 
 
 class Client:
@@ -109,19 +84,19 @@ async def test_a_warm_get_to_an_http1_endpoint_costs_exactly_so_many_calls() -> 
     upstream.connection_made(MemoryTransport())
     pool.connections.add(upstream)
     pool.put(upstream)
-    counter = Counter()
+    made = Counter[str]()
     for _ in range(N_WARM):
-        counter.n = 0
+        made.clear()
         request = client.ask(GET, b"")
         client.answer()
-        with counter.at_work():
+        with counted(made):
             client.gateway.data_received(request)
             upstream.data_received(RESPONSE)
             await asyncio.sleep(0)
         assert client.answer() == [h2events.HEADERS, h2events.DATA]
     client.gateway.connection_lost(None)
     context.registry.close()
-    assert counter.n == CALLS_OF_A_GET_TO_HTTP1
+    assert made.total() == CALLS_OF_A_GET_TO_HTTP1, made
 
 
 @pytest.mark.parametrize(
@@ -145,16 +120,16 @@ async def test_a_warm_grpc_call_costs_exactly_so_many_calls(more: list[tuple[byt
     endpoint.receive(endpoint_side.take(), 0.0)
     upstream.data_received(endpoint.take_output())
     endpoint.receive(endpoint_side.take(), 0.0)
-    counter = Counter()
+    made = Counter[str]()
     for _ in range(N_WARM):
-        counter.n = 0
+        made.clear()
         request = client.ask(CALL + more, MESSAGE)
         client.answer()
-        with counter.at_work():
+        with counted(made):
             client.gateway.data_received(request)
             await asyncio.sleep(0)
         answer = serve_call(endpoint, endpoint_side.take())
-        with counter.at_work():
+        with counted(made):
             upstream.data_received(answer)
             await asyncio.sleep(0)
         assert client.answer() == [h2events.HEADERS, h2events.DATA, h2events.TRAILERS]
@@ -162,7 +137,7 @@ async def test_a_warm_grpc_call_costs_exactly_so_many_calls(more: list[tuple[byt
     context.registry.close()
     quiet.close()
     peer.close()
-    assert counter.n == calls
+    assert made.total() == calls, made
 
 
 def serve_call(endpoint: H2Server, received: bytes) -> bytes:

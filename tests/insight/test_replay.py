@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line
 from gatewayproxy.ops.sources import read_files, read_paths
+from tests.support.calls import counted
 
 SHOP = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -336,13 +335,8 @@ def test_a_path_that_is_new_costs_few_calls(shop: Shop, form: str) -> None:
              for n in range(200)]  # fmt: skip
     replay.feed(lines[:100], "one", 1)
     calls = Counter[str]()
-
-    def count(frame: FrameType, event: str, _arg: object) -> None:
-        calls[frame.f_code.co_name] += event == "call"
-
-    sys.setprofile(count)
-    replay.feed(lines[100:], "one", 101)
-    sys.setprofile(None)
+    with counted(calls):
+        replay.feed(lines[100:], "one", 101)
     assert calls["find_entry"] == 100
     assert calls.total() <= 10 * 100
     assert [tally.n for tally in replay.take().cases.values()] == [200]
