@@ -150,6 +150,7 @@ def apply(verdict: Verdict, head: RequestHead, own: bytes) -> bytes:
         head.cuts += tuple(found.span() for found in spans if plain_name(found[1]) in twins)
         head.intact = False
         own = b"".join(found[0] for found in FIELD_LINE.finditer(own) if plain_name(found[1]) not in twins)
+    head.settled |= twins.union(plain_name(name) for name, _ in added)
     return own + b"".join(b"%b: %b\r\n" % each for each in added)
 
 

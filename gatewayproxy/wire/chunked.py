@@ -1,7 +1,8 @@
 """The chunked transfer coding, read strictly and written anew. Pure.
 
 RFC 9112 §7.1. Whatever framing a peer chose, what leaves is ours: one size line per piece, no extensions, and only
-trailer fields that may be merged by anyone (RFC 9110 §6.5.1). So no oddity of a size line reaches the next reader.
+trailer fields that nobody can take for a field of the head (RFC 9110 §6.5.1). So no oddity of a size line reaches the
+next reader.
 Bounds: 15 hex digits, 1,024 bytes of size line with its extensions, and a trailer section as large as a head may be.
 """
 
@@ -13,9 +14,9 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, FIELD, TOKEN
+from gatewayproxy.wire.grammar import BARE, FIELD, TOKEN, plain_name
 
-__all__ = ["ChunkedReader", "kept_trailers"]
+__all__ = ["ChunkedReader", "ended_with", "kept_trailers"]
 
 _LINE_BYTES: Final = 1024
 _QUOTED: Final = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*)"'
@@ -30,7 +31,8 @@ _FORBIDDEN: Final = re.compile(
     rb"(?i:(?:content[-_][^:]*|transfer[-_]encoding|host|connection|keep[-_]alive|te|trailer|upgrade|expect|origin|"
     rb"max[-_]forwards|range|if[-_][^:]*|authorization|proxy[-_][^:]*|www[-_]authenticate|cookie|set[-_]cookie|forwarded|"
     rb"via|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id|x[-_]real[-_]ip|age|cache[-_]control|expires|date|location|"
-    rb"retry[-_]after|vary|warning|pragma|sec[-_][^:]*|http2[-_]settings):)"
+    rb"retry[-_]after|vary|warning|pragma|sec[-_][^:]*|http2[-_]settings|accept(?:[-_][^:]*)?|access[-_]control[-_][^:]*|"
+    rb"alt[-_]svc|authentication[-_]info|clear[-_]site[-_]data|strict[-_]transport[-_]security):)"
     rb"[^\n]*+\n"
 )
 
@@ -40,15 +42,19 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = _State
 
 
 class ChunkedReader:
-    """Reads one chunked body; `feed` it until `done`. *payload_bytes* counts content without framing."""
+    """Reads one chunked body; `feed` it until `done`. *payload_bytes* counts content without framing.
+
+    *gone*: plain names of fields that no trailer may have, see `kept_trailers`.
+    """
 
     __slots__ = (
-        "_left", "_limits", "_line", "_n_trailers", "_payload_only", "_state", "_trailer_bytes", "_trailers",
+        "_gone", "_left", "_limits", "_line", "_n_trailers", "_payload_only", "_state", "_trailer_bytes", "_trailers",
         "payload_bytes",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, *, payload_only: bool = False) -> None:
+    def __init__(self, limits: Limits, *, payload_only: bool = False, gone: frozenset[bytes] = frozenset()) -> None:
         self._limits = limits
+        self._gone = gone
         self._payload_only = payload_only  # for a receiver that knows no chunks (HTTP/1.0)
         self._state = _SIZE
         self._line = b""  # start of a line that has not ended yet
@@ -162,7 +168,7 @@ class ChunkedReader:
             raise _bad("malformed trailer field")
         self._trailer_bytes += len(line)
         self._n_trailers += 1
-        if _FORBIDDEN.fullmatch(line) is None:
+        if _may_go_on(line, self._gone):
             self._trailers.append(line)
         return end
 
@@ -171,9 +177,22 @@ class ChunkedReader:
             raise RemoteProtocolError("trailer section too large", status=431, reason="trailers_too_large")
 
 
-def kept_trailers(lines: bytes) -> bytes:
-    """Return those of the field *lines* that may stand in a trailer section."""
-    return b"".join([line for line in lines.splitlines(keepends=True) if _FORBIDDEN.fullmatch(line) is None])
+def kept_trailers(lines: bytes, gone: frozenset[bytes] = frozenset()) -> bytes:
+    """Return those of the field *lines*, each ended by CRLF, that may stand in a trailer section.
+
+    *gone*: `plain_name`s of the fields that the head has lost, or got from us.
+    """
+    kept = [line for line in _LINE.findall(lines) if _may_go_on(line, gone)]
+    return b"".join(kept)
+
+
+def ended_with(body: bytes, lines: bytes, kept: bytes) -> bytes:
+    """Return *body*, which ends, in chunks, with the trailer *lines*, with *kept* instead."""
+    return b"%b%b\r\n" % (body[: len(body) - len(lines) - 2], kept)
+
+
+def _may_go_on(line: bytes, gone: frozenset[bytes]) -> bool:
+    return _FORBIDDEN.fullmatch(line) is None and (not gone or plain_name(line[: line.index(b":")]) not in gone)
 
 
 def _bad(message: str) -> RemoteProtocolError:

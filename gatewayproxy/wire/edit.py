@@ -17,7 +17,7 @@ from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ResponseHead
 
 __all__ = [
-    "edit_fields", "edited_lines", "edited_target", "line_starts", "location", "request_starts",
+    "edit_fields", "edited_lines", "edited_target", "line_starts", "location", "named", "request_starts",
     "rewrite_request", "rewrite_response", "strip_query",
 ]  # fmt: skip
 
@@ -102,7 +102,15 @@ def edit_fields(head: RequestHead, own: bytes, edit: HeadEdit | None) -> bytes:
     if cut:
         head.cuts += tuple(cut_alike(head.buf, head.fields_start, head.fields_end, cut))
         head.intact = False
+    head.settled |= named(edit)
     return _without(own, cut) + append
+
+
+@lru_cache(maxsize=1024)
+def named(edit: HeadEdit) -> frozenset[bytes]:
+    """Return the `plain_name`s of all fields that *edit* sets, adds or removes."""
+    names = (*edit.cut, *(found[1] for found in _LINE.finditer(edit.append)))
+    return frozenset(map(plain_name, names))
 
 
 def line_starts(edit: HeadEdit | None) -> tuple[bytes, ...]:

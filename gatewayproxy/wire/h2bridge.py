@@ -7,11 +7,13 @@ a backend sent by HTTP/2 is a ResponseHead, as if `wire.response` had read it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
+from gatewayproxy.wire.chunked import kept_trailers
 from gatewayproxy.wire.h2heads import Head
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.hpack import Field, Repeated
@@ -33,6 +35,7 @@ _KEPT_BYTES: Final = 256  # of a line whose field is kept
 _CONNECTION: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te")
 )
+_STATUS_LINE: Final = re.compile(rb"(?m:^)(?i:grpc-status):")
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _SCHEMES: Final = {scheme: (b":scheme", scheme) for scheme in (b"http", b"https")}
@@ -60,12 +63,16 @@ _kept_response = lru_cache(maxsize=256)(_response_fields)
 
 
 def trailer_fields(lines: bytes) -> tuple[Field, ...]:
-    """Return the fields of trailers, *lines* each ended by CRLF."""
+    """Return the fields of an answer's trailers, *lines* each ended by CRLF: those that may stand there.
+
+    What a call of gRPC ends with is its status and its metadata, and goes on whole.
+    """
     return _kept_trailers(lines) if len(lines) <= _HEAD_BYTES else _trailer_fields(lines)
 
 
 def _trailer_fields(lines: bytes) -> tuple[Field, ...]:
-    return Repeated(fields_of(lines.split(b"\r\n")))
+    kept = lines if _STATUS_LINE.search(lines) is not None else kept_trailers(lines)
+    return Repeated(fields_of(kept.split(b"\r\n")))
 
 
 _kept_trailers = lru_cache(maxsize=64)(_trailer_fields)

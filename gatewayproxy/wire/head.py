@@ -27,6 +27,7 @@ from gatewayproxy.wire.grammar import (
     cut_listed,
     list_members,
     mentions,
+    plain_name,
 )
 from gatewayproxy.wire.plain import PlainFields
 from gatewayproxy.wire.target import (
@@ -97,6 +98,8 @@ class RequestHead:
     plain: PlainFields | None = None
     hot: Mapping[bytes, bytes] = MappingProxyType({})  # lower-case name -> value of the fields this module reads
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
+    # Plain names of fields that it has lost, or got from us, beside those of filters: no trailer may have them.
+    settled: frozenset[bytes] = frozenset()
     # What those who serve it have found, for when a client of HTTP/2 repeats it:
     standing: tuple[bool, bytes] | None = None  # how it goes on, to an endpoint of HTTP/2 or not
     free_of: tuple[bytes, ...] | None = None  # what `mentions` did not find last
@@ -343,6 +346,7 @@ def _read_connection(head: RequestHead, value: bytes, upgrade: bytes | None) -> 
     listed = {each for each in options if each not in _KEPT and not each.startswith(b"x-forwarded-")}
     if listed:
         head.cuts += tuple(cut_listed(head.buf, head.fields_start, head.fields_end, listed))
+        head.settled = frozenset(map(plain_name, listed))
 
 
 def _read_other_form(head: RequestHead, target: bytes) -> None:

@@ -11,7 +11,17 @@ from typing import Final
 
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.grammar import BARE, FIELDS, MAX_LENGTH_DIGITS, TEXT, Span, cut_lines, cut_listed, list_members
+from gatewayproxy.wire.grammar import (
+    BARE,
+    FIELDS,
+    MAX_LENGTH_DIGITS,
+    TEXT,
+    Span,
+    cut_lines,
+    cut_listed,
+    list_members,
+    plain_name,
+)
 from gatewayproxy.wire.head import CHUNKED
 from gatewayproxy.wire.plain import KNOWN_BYTES
 
@@ -52,6 +62,7 @@ class ResponseHead:
     cuts: tuple[Span, ...] = ()
     plain_line = True  # the status line may go on as it came
     upgrade = False  # to WebSocket
+    listed: frozenset[bytes] = frozenset()  # plain names of the fields that Connection names
     sensitive: frozenset[bytes] = frozenset()  # names that came marked never to be indexed, RFC 7541 §6.2.3
     repeats = False  # it may be the head of more than one answer
     edited: tuple[object, Sequence[tuple[bytes, bytes]]] | None = None  # kept by who sends it on: for whom, and what
@@ -179,6 +190,7 @@ def _read_connection(head: ResponseHead, value: bytes, upgrade: bytes | None) ->
     listed = {each for each in options if each not in _KEPT}
     if listed - {b"close", b"keep-alive", b"upgrade"}:
         head.cuts += tuple(cut_listed(head.buf, head.fields_start, head.fields_end, listed))
+        head.listed = frozenset(map(plain_name, listed))
 
 
 def _check_partial(buf: bytes, limits: Limits, seen: int) -> None:

@@ -42,7 +42,8 @@ from gatewayproxy.model.plan import Refusal
 from gatewayproxy.routing.dispatch import PREFLIGHT, dispatch, unmatched
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, VirtualHost
-from gatewayproxy.wire.edit import edited_lines, location, rewrite_request, rewrite_response
+from gatewayproxy.wire.chunked import ended_with, kept_trailers
+from gatewayproxy.wire.edit import edited_lines, location, named, rewrite_request, rewrite_response
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, UNTIL_CLOSE, ResponseHead
 
@@ -80,7 +81,7 @@ class Exchange:
         self.opening: tuple[bytes, bytes] | None = None  # what `out` begins with, if many requests have it in common
         self.out = b""  # what has been sent so far, while it may have to be sent again; else b""
         self.payload_only = head.minor == 0  # an HTTP/1.0 client knows no chunks
-        self.request_trailers = b""  # field lines behind a body that goes up without chunks
+        self.request_trailers = b""  # field lines behind the body
         self.mirrors: tuple[mirror.MirrorCall, ...] = ()
         self.request_timer: Deadline | TimerHandle | None = None
         self.upstream_timer: Deadline | TimerHandle | None = None
@@ -143,8 +144,24 @@ class Exchange:
 
     def first_piece(self, body: bytes, multiplexed: bool) -> bytes:
         """Count and return what there is of the *body* as `chunked` says; *multiplexed*: it goes to HTTP/2."""
+        if self.request_trailers:
+            body = self.cut_trailers(body)
         self.bytes_in = len(body)
         return body
+
+    def cut_trailers(self, body: bytes) -> bytes:
+        """Return *body*, which ends, in chunks, with `request_trailers`, without those that must not go on."""
+        lines = self.request_trailers
+        self.request_trailers = kept = self.kept_trailers(lines)
+        return ended_with(body, lines, kept)
+
+    def kept_trailers(self, lines: bytes) -> bytes:
+        """Return those of the field *lines* behind the body whose names nobody has decided about. RFC 9110 §6.5.1."""
+        target = self.target
+        gone = self.head.settled
+        if target is not None and target.request is not None:
+            gone |= named(target.request)
+        return kept_trailers(lines, gone)
 
     @property
     def chunked(self) -> bool:

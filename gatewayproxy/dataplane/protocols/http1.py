@@ -193,9 +193,9 @@ class Http1Connection(asyncio.Protocol):
         self.buf = b""
         self.state = BODY
         if length == CHUNKED:
-            self._chunks = ChunkedReader(self.site.limits)
+            self._chunks = ChunkedReader(self.site.limits, gone=exchange.head.settled)
             try:
-                body = self._feed_chunks(data)
+                body = self._feed_chunks(exchange, data)
             except RemoteProtocolError as error:
                 exchange.on_bad_request(error)
                 return
@@ -218,7 +218,7 @@ class Http1Connection(asyncio.Protocol):
             self.buf = data[len(piece) :]
         return piece
 
-    def _feed_chunks(self, data: bytes) -> bytes:
+    def _feed_chunks(self, exchange: Exchange, data: bytes) -> bytes:
         chunks = self._chunks
         assert chunks is not None
         out, rest = chunks.feed(data)
@@ -229,6 +229,9 @@ class Http1Connection(asyncio.Protocol):
             self._chunks = None
             self.state = RESPONSE
             self.buf = rest
+            if chunks.trailers:
+                exchange.request_trailers = chunks.trailers
+                out = exchange.cut_trailers(out)
         return out
 
     def _read_body(self, data: bytes) -> None:
@@ -236,7 +239,7 @@ class Http1Connection(asyncio.Protocol):
         assert exchange is not None
         if self._chunks is not None:
             try:
-                piece = self._feed_chunks(data)
+                piece = self._feed_chunks(exchange, data)
             except RemoteProtocolError as error:
                 exchange.on_bad_request(error)
                 return

@@ -67,6 +67,8 @@ class Http2Exchange(Exchange):
     def first_piece(self, body: bytes, multiplexed: bool) -> bytes:
         """Count and return what there is of the *body* as `chunked` says; *multiplexed*: it goes to HTTP/2."""
         stream = self._stream
+        if self.request_trailers:
+            self.request_trailers = self.kept_trailers(self.request_trailers)
         if multiplexed or self.head.length != CHUNKED:
             stream.chunked = False
         else:

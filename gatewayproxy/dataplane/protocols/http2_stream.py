@@ -18,7 +18,6 @@ from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, RESPONSE
 from gatewayproxy.dataplane.protocols.targets import Target
 from gatewayproxy.errors import RemoteProtocolError
 from gatewayproxy.routing.table import HostIndex, ListenerLabel, VirtualHost
-from gatewayproxy.wire.chunked import kept_trailers
 from gatewayproxy.wire.h2 import H2Server, Stream
 from gatewayproxy.wire.h2bridge import response_fields
 from gatewayproxy.wire.h2frames import FRAME_BYTES, ErrorCode
@@ -169,15 +168,17 @@ class Http2Stream:
         if not self.chunked:
             return data
         piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        return b"%b0\r\n%b\r\n" % (piece, kept_trailers(trailers)) if end else piece
+        return b"%b0\r\n%b\r\n" % (piece, trailers) if end else piece
 
     def _pass_on(self, exchange: Exchange, data: bytes, trailers: bytes) -> None:
         end = self._received_all
+        if trailers:
+            trailers = exchange.kept_trailers(trailers)
         piece = self._framed(data, end, trailers)
         if end:
             self.state = RESPONSE
-            if trailers and not self.chunked:
-                exchange.request_trailers = kept_trailers(trailers)
+            if not self.chunked:
+                exchange.request_trailers = trailers
         exchange.on_request_body(piece, end)
 
     def _consumed(self, n: int) -> None:

@@ -54,7 +54,8 @@ def start(target: Target, exchange: Exchange, own: bytes, body: bytes) -> tuple[
         if target.entry.grpc and (form := asked_form(exchange.head)) is not None:
             call.translate = partial(Translation, form, limits=connection.site.limits)
         call.sensitive = exchange.sensitive
-        call.begin(body, framed=exchange.chunked, complete=connection.state is not BODY)
+        framed, complete = exchange.chunked, connection.state is not BODY
+        call.begin(body, framed=framed, complete=complete, trailers=exchange.request_trailers)
         calls.append(call)
     return tuple(calls) if connection.state is BODY else ()
 
@@ -87,12 +88,15 @@ class MirrorCall:
         self._upstream: Upstream | None = None
         self._timer: TimerHandle | None = None
 
-    def begin(self, body: bytes, *, framed: bool, complete: bool) -> None:
-        """Start, with the first bytes of the *body*; *framed*: in chunks, as is what follows; *complete*: it is all."""
+    def begin(self, body: bytes, *, framed: bool, complete: bool, trailers: bytes = b"") -> None:
+        """Start, with the first bytes of the *body*; *framed*: in chunks, as is what follows; *complete*: it is all.
+
+        *trailers*: field lines behind it.
+        """
         self._frames = self.chunked and not framed and not self._cluster.multiplexed
         self.chunked = framed or self._frames
         self.complete = complete
-        self._out += self._piece(body, complete, b"")
+        self._out += self._piece(body, complete, trailers)
         self.send()
 
     def _piece(self, data: bytes, complete: bool, trailers: bytes) -> bytes:

@@ -347,7 +347,7 @@ class UpstreamConnection(EndpointConnection):
             self._read_head(sink, rest)  # recursion is bounded by MAX_INTERIM
 
     def _start_chunks(self, sink: Sink, head: ResponseHead, data: bytes) -> None:
-        chunks = ChunkedReader(self.pool.limits, payload_only=sink.payload_only)
+        chunks = ChunkedReader(self.pool.limits, payload_only=sink.payload_only, gone=head.listed)
         try:
             out, surplus = chunks.feed(data)
         except RemoteProtocolError as error:
