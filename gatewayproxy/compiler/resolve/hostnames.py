@@ -31,6 +31,6 @@ def pairs(listener: str, route: Iterable[str]) -> tuple[tuple[str, str], ...]:
     for own in route or ("",):
         effective = intersect(listener, own)
         # Two own names may meet in one effective name; the narrower own name decides precedence.
-        if effective is not None and len(own) >= len(found.get(effective, "")):
+        if effective is not None and covers(found.get(effective, ""), own):
             found[effective] = own
     return tuple(found.items())

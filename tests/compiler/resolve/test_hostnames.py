@@ -53,3 +53,16 @@ def test_a_route_without_hostnames_stands_for_any_host() -> None:
 def test_only_the_hostnames_that_meet_are_taken() -> None:
     own = ("grafana", "grafana.example.com", "*.example.com")
     assert pairs("grafana.example.com", own) == (("grafana.example.com", "grafana.example.com"),)
+
+
+@pytest.mark.parametrize(
+    ("own", "narrowest"),
+    [
+        pytest.param(("a.example.com", "*.example.com"), "a.example.com", id="a name as long as a wildcard, first"),
+        pytest.param(("*.example.com", "a.example.com"), "a.example.com", id="a name as long as a wildcard, last"),
+        pytest.param(("*.example.com", "*.com"), "*.example.com", id="the longer wildcard, first"),
+        pytest.param(("*.com", "*.example.com"), "*.example.com", id="the longer wildcard, last"),
+    ],
+)
+def test_the_narrowest_of_the_hostnames_that_meet_in_one_counts(own: tuple[str, ...], narrowest: str) -> None:
+    assert pairs("a.example.com", own) == (("a.example.com", narrowest),)
