@@ -22,6 +22,7 @@ from json.encoder import encode_basestring_ascii as quote
 from typing import Final
 
 from gatewayproxy.dataplane.stats import AccessRecord
+from gatewayproxy.ops.logs import write_some
 from gatewayproxy.ops.options import AccessLogFormat
 
 __all__ = ["AccessLog", "LineWriter", "json_line", "text_line"]
@@ -35,6 +36,7 @@ FIELD_BYTES: Final = 2_048  # a longer target, host or request id is cut in the 
 _PIPE_BUF: Final = 4_096  # a pipe takes this much as a whole, even when several workers write
 _HINT: Final = "lines are dropped and counted meanwhile: make room, or mend the path and send SIGUSR1"
 _CLOSED: Final = -1
+_END: Final = b"\n"[0]
 _REOPEN: Final = b""  # in the queue: reopen the file
 
 
@@ -169,6 +171,7 @@ class LineWriter:
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._error = 0
+        self._torn = False  # the file ends in half a line of ours
         try:
             self._fd = self._open()
         except OSError as error:
@@ -223,6 +226,7 @@ class LineWriter:
         self._close()
         self._fd = fresh
         self._error = 0
+        self._torn = False
 
     def _close(self) -> None:
         if self._fd not in (_CLOSED, 1):
@@ -233,11 +237,19 @@ class LineWriter:
             self._fd = self._open()
         # A file takes an append of any size as a whole; a pipe only up to PIPE_BUF.
         whole = not stat.S_ISFIFO(os.fstat(self._fd).st_mode)
-        for part in [batch] if whole else _pieces(batch):
-            view = memoryview(part)
-            while view:
-                view = view[os.write(self._fd, view) :]
-        self._error = 0
+        if self._torn:
+            self._torn = not write_some(self._fd, b"\n")
+        written = 0
+        try:
+            for part in [batch] if whole else _pieces(batch):
+                end = written + len(part)
+                while written < end:
+                    written += write_some(self._fd, memoryview(batch)[written:end])
+        except OSError as error:
+            self._torn = written > 0 and batch[written - 1] != _END
+            self._failed(error, batch.count(b"\n", written))
+        else:
+            self._error = 0
 
     def _failed(self, error: OSError, n_lines: int) -> None:
         with self._lock:

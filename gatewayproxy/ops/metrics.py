@@ -47,6 +47,7 @@ class ProcessState:
     rolled_back: bool = False  # to documents of the history, not those on disk
     kept: int = 0  # generations in the history
     guard_reverts: int = 0
+    dropped_events: int = 0  # lines of the supervisor's event log
 
 
 def expose(total: Snapshot, state: ProcessState, rules: Sequence[RuleState] = ()) -> bytes:
@@ -69,7 +70,7 @@ class _Scrape(Collector):
         yield from _rules(self._total)
         yield from _in_force(self._in_force)
         yield from _connections(self._total)
-        yield from _process(self._state, self._total.dropped_lines)
+        yield from _process(self._state, self._total)
         yield from _resources(self._state.pids)
 
 
@@ -200,7 +201,7 @@ def _connections(total: Snapshot) -> Iterator[Metric]:
     yield from (now, ever, datagrams, upstream, connects, failures)
 
 
-def _process(state: ProcessState, dropped_lines: int) -> Iterator[Metric]:
+def _process(state: ProcessState, total: Snapshot) -> Iterator[Metric]:
     info = GaugeMetricFamily("gatewayproxy_build_info", "Always 1.", labels=("version",))
     info.add_metric((__version__,), 1)
     yield info
@@ -240,7 +241,12 @@ def _process(state: ProcessState, dropped_lines: int) -> Iterator[Metric]:
         restarts.add_metric((worker,), n)
     yield restarts
     yield CounterMetricFamily(
-        "gatewayproxy_access_log_dropped_lines", "Lines lost to a slow or failing log file.", value=dropped_lines
+        "gatewayproxy_access_log_dropped_lines", "Lines lost to a slow or failing log file.", value=total.dropped_lines
+    )
+    yield CounterMetricFamily(
+        "gatewayproxy_event_log_dropped_lines",
+        "Lines lost to a reader of standard error that is slow or gone.",
+        value=total.dropped_events + state.dropped_events,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from gatewayproxy import __version__
-from gatewayproxy.ops import metrics
+from gatewayproxy.ops import logs, metrics
 from gatewayproxy.ops.admin import Desk, Page, Reply
 from gatewayproxy.ops.archive import Archive
 from gatewayproxy.ops.compiling import CompilerProcess
@@ -165,5 +165,6 @@ class Pages:
             rolled_back=control.rolled_back_to != 0,
             kept=len(self._archive.history.generations),
             guard_reverts=control.guard.reverts if control.guard is not None else 0,
+            dropped_events=logs.dropped(),
             pids={name: pid for name, pid in pids.items() if pid is not None},
         )

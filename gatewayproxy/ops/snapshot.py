@@ -86,7 +86,8 @@ class Snapshot:
         self.datagrams: dict[str, list[int]] = {}  # UDP listener -> [from clients, to clients]
         self.upstream: dict[str, list[int]] = {}  # endpoint -> [active, idle, opened, failed]
         self.misses: dict[MissName, MissRow] = {}
-        self.dropped_lines = 0
+        self.dropped_lines = 0  # of the access log
+        self.dropped_events = 0  # lines of the event log
 
     def take(self, part: Mapping[str, Any]) -> None:
         """Add one part of a worker's counters."""
@@ -104,6 +105,7 @@ class Snapshot:
             missed = MissRow(*row)
             self._add_miss(MissName(*name), missed._replace(cause=Cause(*missed.cause) if missed.cause else None))
         self.dropped_lines += part.get("dropped_lines", 0)
+        self.dropped_events += part.get("dropped_events", 0)
 
     def add(self, other: Snapshot) -> None:
         """Add all of *other*."""
@@ -119,6 +121,7 @@ class Snapshot:
         for missed, known in other.misses.items():
             self._add_miss(missed, known)
         self.dropped_lines += other.dropped_lines
+        self.dropped_events += other.dropped_events
 
     @property
     def size(self) -> int:
@@ -201,7 +204,9 @@ class Totals:
         return total
 
 
-def parts(stats: Stats, misses: Iterable[Miss], dropped_lines: int) -> Iterator[dict[str, Any]]:
+def parts(
+    stats: Stats, misses: Iterable[Miss], dropped_lines: int, dropped_events: int = 0
+) -> Iterator[dict[str, Any]]:
     """Yield the counters of a worker in JSON-ready parts, the last one with `last` set."""
     rows = list(stats.rows.items())
     for start in range(0, len(rows), _ROWS_PER_PART):
@@ -217,6 +222,7 @@ def parts(stats: Stats, misses: Iterable[Miss], dropped_lines: int) -> Iterator[
         "upstream": stats.upstream,
         "misses": [_miss(each) for each in misses],
         "dropped_lines": dropped_lines,
+        "dropped_events": dropped_events,
     }
 
 

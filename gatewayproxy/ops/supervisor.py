@@ -14,6 +14,7 @@ import os
 import resource
 import secrets
 import signal
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -46,16 +47,26 @@ __all__ = ["Supervisor", "run"]
 log = logging.getLogger(__name__)
 
 _SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT})
+_STDERR: Final = 2
 _KILL_GRACE_S: Final = 3.0  # beyond Limits.drain_s, before a draining worker is killed
 
 
 def run(options: RunOptions) -> int:
     """Serve until told to stop; return the exit status."""
+    _hold_standard_descriptors()
     logs.setup(options.log_format, options.log_level, "supervisor")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(options))
+
+
+def _hold_standard_descriptors() -> None:
+    # Started without one of them, the next thing to be opened would be in its place, and be written logs into.
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout, sys.stderr = (stream or os.fdopen(os.dup(fd), "w") for fd, stream in ((1, sys.stdout), (2, sys.stderr)))
 
 
 async def _run(options: RunOptions) -> int:

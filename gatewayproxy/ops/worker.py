@@ -167,7 +167,7 @@ class Worker:
             context = self._plane.context
             context.registry.collect()
             dropped = self._writer.dropped if self._writer is not None else 0
-            self._send_part(snapshot.parts(context.stats, context.misses, dropped))
+            self._send_part(snapshot.parts(context.stats, context.misses, dropped, logs.dropped()))
 
     def _send_part(self, parts: Iterator[dict[str, Any]]) -> None:
         part = next(parts)
@@ -261,7 +261,7 @@ def main() -> None:
     gc.set_threshold(10_000, 20, 50)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(int(sys.argv[1])))
-    sys.stdout.flush()
+    logging.shutdown()
     os._exit(0)  # nothing is left to tidy; a table of 10,000 routes need not be taken apart
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -130,6 +132,28 @@ def test_a_full_disk_costs_lines_and_is_reported_once(caplog: pytest.LogCaptureF
     writer.close(5.0)
     assert writer.dropped == 3
     assert sum("access_log_failed" in record.message for record in caplog.records) == 1
+
+
+def test_half_a_line_that_a_full_disk_took_is_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    code = """
+import os, resource, sys
+from gatewayproxy.ops.accesslog import LineWriter
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (25, hard))  # stands for a disk without room
+writer = LineWriter(sys.argv[1])
+writer.write(b"aaaaaaaaa\\nbbbbbbbbb\\nccccccccc\\nddddddddd\\n", 4)
+while not writer.dropped:
+    os.sched_yield()
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+writer.write(b"eeeeeeeee\\n", 1)
+writer.write(b"fffffffff\\n", 1)
+writer.close(10.0)
+print(writer.dropped)
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True, timeout=60)
+    assert run.stdout == b"2\n"
+    assert path.read_bytes() == b"aaaaaaaaa\nbbbbbbbbb\nccccc\neeeeeeeee\nfffffffff\n"
 
 
 def test_a_file_that_cannot_be_opened_costs_lines_until_it_can(
