@@ -198,7 +198,9 @@ class Fields:
                 return value
             self.error(name, rule.flaw(value), f"write {rule.expect}", code=rule.code)
         else:
-            self._wrong_type(name, value, "a string", f"quote it: {name}: {quote(spelled(value))}")
+            word = spelled(value)
+            hint = f"write {rule.expect}" if rule.flaw(word) else f"quote it: {name}: {quote(word)}"
+            self._wrong_type(name, value, "a string", hint)
         return ""
 
     @overload

@@ -19,7 +19,7 @@ _STATUSES: Final = (301, 302, 303, 307, 308)
 
 def read(fields: Fields) -> LocalFilter:
     """Read `requestRedirect`."""
-    status = fields.integer("statusCode", 301, 308, 302)
+    status = fields.integer("statusCode", 100, 599, 302)
     if status not in _STATUSES:
         hint = "write 301, 302, 303, 307 or 308"
         fields.error("statusCode", f"{status} is not a redirect we send", hint, Reason.UNSUPPORTED_VALUE)

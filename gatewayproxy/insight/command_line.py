@@ -136,7 +136,7 @@ class _Asked:
             near = get_close_matches(option, [*self._take, *_SILENT], 1)
             raise UsageError(
                 f"{_quoted(option)} is no option of a request; "
-                + (f"did you mean {near[0]}?" if near else _WHAT_TO_WRITE)
+                + (f"did you mean {near[0]}?" if near else f"those of explain itself stand before --; {_WHAT_TO_WRITE}")
             )
 
     def request(self) -> Request:

@@ -89,7 +89,8 @@ def _backends(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for each in outcomes:
         share = f"{each.share * 100:.4g} %"
         if each.answer is not None:
-            yield f"{share:>6}  {each.name or 'the rule itself'}: {each.answer.status}  {reason_text(each.answer)}"
+            told = f"{each.answer.status or 'the connection ends'}  {reason_text(each.answer)}"
+            yield f"{share:>6}  {each.name or 'the rule itself'}: {told}"
             call = [f"to a gRPC client: {each.answer.call}"] if each.answer.call else []
             yield from (f"{'':>8}  {line}" for line in (*call, *each.answer.lines))
         elif each.cluster is not None:

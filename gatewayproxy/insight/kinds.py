@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gatewayproxy.errors import UsageError
+from gatewayproxy.fields import close_match
 
 __all__ = ["KINDS", "Column", "KindInfo", "find_kind"]
 
@@ -58,8 +59,12 @@ def find_kind(word: str) -> KindInfo:
     """Return the kind that *word* means (singular, plural, short, any case); raise UsageError."""
     found = _BY_NAME.get(word.lower())
     if found is None:
+        near = close_match(word, _BY_NAME)
         known = ", ".join(info.plural for info in KINDS)
-        raise UsageError(f"no kind is called {word!r}; known: all, {known}")
+        raise UsageError(
+            f"no kind is called {word!r}; "
+            + (f"did you mean {_BY_NAME[near].plural}?" if near else f"known: all, {known}")
+        )
     return found
 
 

@@ -210,7 +210,7 @@ def test_a_flaw_fences_its_document_and_no_other(text: str, problem: tuple[int, 
 def test_a_flaw_in_an_item_of_a_list_fences_that_item() -> None:
     found = parsed("kind: List\nitems:\n- {kind: A}\n- {kind: B, x: 1, x: 2}\n- {kind: C}\n- word\n")
     assert [d.tree["kind"] for d in found.documents] == ["A", "C"]
-    assert [(p.origin.line, p.field) for p in found.problems] == [(4, "items[1].x"), (1, "items[3]")]
+    assert [(p.origin.line, p.field) for p in found.problems] == [(4, "items[1].x"), (6, "items[3]")]
 
 
 def test_an_alias_is_no_object_of_a_list() -> None:
@@ -265,6 +265,24 @@ def test_what_came_before_a_syntax_error_stays(tail: bytes, line: int, part: str
 def test_a_tab_gets_a_hint_about_tabs() -> None:
     (problem,) = parsed("a:\n\tb: 1\n").problems
     assert problem.hint == "indent with spaces, not with tabs"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param("{{- if .Values.enabled }}\nkind: Gateway\n{{- end }}\n", 1, id="that is no YAML"),
+        pytest.param('kind: Gateway\nname: {{ include "x" . }}\nlabels:\n  {{- y }}\n', 2, id="a call"),
+        pytest.param("kind: Gateway\nmetadata: {name: {{ .Values.name }}}\n", 2, id="that is YAML by chance"),
+    ],
+)
+def test_a_template_gets_a_hint_to_render_it(text: str, line: int) -> None:
+    told = [(problem.origin.line, problem.hint) for problem in parsed(text).problems]
+    assert any("render it first (helm template CHART)" in hint and at >= line for at, hint in told)
+
+
+def test_an_item_that_is_no_object_is_told_in_its_line() -> None:
+    (problem,) = parsed("kind: List\nitems:\n- kind: Gateway\n- just a word\n").problems
+    assert (problem.field, problem.origin.line) == ("items[1]", 4)
 
 
 def test_too_many_values_end_the_text() -> None:

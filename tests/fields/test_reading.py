@@ -80,6 +80,12 @@ def test_a_good_value_is_read(tree: object, how: Callable[[Fields], object], val
             id="boolean",
         ),
         pytest.param(
+            {"a": 80},
+            lambda f: f.text("a", WORD),
+            ("a", "must be a string, not the number 80", "write a word"),
+            id="number that quotes would not mend",
+        ),
+        pytest.param(
             {"a": "X"}, lambda f: f.text("a", WORD), ("a", '"X" has the wrong form', "write a word"), id="form"
         ),
         pytest.param({"a": ""}, lambda f: f.text("a", WORD), ("a", "must not be empty", "write a word"), id="empty"),

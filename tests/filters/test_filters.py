@@ -128,6 +128,7 @@ def header(name: str, value: str = "1") -> dict[str, object]:
             id="the wrong member",
         ),
         pytest.param("RequestRedirect", {"statusCode": 304}, "statusCode: 304 is not", id="no redirect"),
+        pytest.param("RequestRedirect", {"statusCode": 200}, "statusCode: 200 is not", id="no redirect at all"),
         pytest.param("RequestRedirect", {"scheme": "ftp"}, "scheme: ", id="another scheme"),
         pytest.param("RequestMirror", {}, "backendRef: is required", id="no backend"),
         pytest.param(

@@ -76,6 +76,7 @@ def test_words_are_read_as_curl_would(words: str, fields: dict[str, object]) -> 
         ("", "write a URL"),
         ("--heder|X: 1|http://a/", "did you mean --header"),
         ("http://a/|http://b/", "one request at a time"),
+        ("--trusted-hops|1|http://a/", "those of explain itself stand before --"),
         ("-H|X|http://a/", "write -H 'Name: value'"),
         ("-H|X: a\r\nY: b|http://a/", "write -H 'Name: value'"),
         ("-X", "-X wants a value"),

@@ -144,6 +144,13 @@ def test_of_two_routes_of_one_port_the_older_has_all_connections(ask: Any) -> No
     assert second.startswith("only the first rule of such a route is used")
 
 
+def test_a_stream_without_its_backend_is_told_to_end(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(
+        MANIFESTS.replace("kind: Service\nmetadata: {name: one,", "kind: Service\nmetadata: {name: two,")
+    )
+    assert "default/one:80: the connection ends  backend_not_found: " in ask("tcp://:5432", output="text")
+
+
 def test_a_port_without_a_route_names_the_ports_that_have_one(ask: Any) -> None:
     told = ask("tcp://:5433")
     assert told["answer"]["reason"] == "no_route"

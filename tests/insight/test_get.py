@@ -138,6 +138,11 @@ def test_a_kind_has_several_names(word: str) -> None:
     assert find_kind(word).kind == "Gateway"
 
 
+def test_a_kind_that_is_misspelt_is_named() -> None:
+    with pytest.raises(UsageError, match=r"did you mean httproutes\?"):
+        find_kind("httproutez")
+
+
 def test_no_two_kinds_share_a_name() -> None:
     names = [name for info in KINDS for name in info.names]
     assert len(names) == len(set(names))

@@ -187,7 +187,10 @@ class _Parsing:
             if isinstance(item, Located) and span is not None:
                 self._take_object(text, item, span)
             else:
-                self.add(tree.line, "is not an object", "write it out, or remove it", f"items[{index}]")
+                line = find_lines(raw.span.cut(text), raw.span.line, {("items", index)}).get(
+                    ("items", index), tree.line
+                )
+                self.add(line, "is not an object", "write it out, or remove it", f"items[{index}]")
 
     def _take_object(self, text: str, tree: Located, span: Span) -> None:
         n_chars = span.end - span.start

@@ -27,6 +27,8 @@ MAX_DEPTH: Final = 64  # nested collections; ends the text
 MAX_SCALAR_CHARS: Final = 2 << 20  # one string (a Secret may hold 1 MiB, 1.4 in base64); fences its document
 MAX_FLAWS: Final = 50  # flaws told of one document
 
+_RENDER: Final = "a template ({{ ... }}) is no manifest: render it first (helm template CHART)"
+
 # The C parser of libyaml where PyYAML has it, five times the speed of the Python one; the events are the same.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -267,7 +269,7 @@ class _Builder:
         """Return a key not met before in this text; None, and a flaw, where it cannot be one."""
         if type(event) is not _SCALAR:
             self._value(event)
-            self._flaw(event, "has a key that is not a string", "write a word, then a colon")
+            self._flaw(event, "has a key that is not a string", f"write a word, then a colon; {_RENDER}")
             return None
         key = self._scalar(event)
         if type(key) is not str:
@@ -378,6 +380,8 @@ def _syntax_error(text: str, error: yaml.YAMLError) -> BrokenTextError:
         what = ", ".join(part for part in (error.context, error.problem) if part)
         if mark is not None and text[mark.index : mark.index + 1] == "\t":
             what, hint = f"{what}: a tab", "indent with spaces, not with tabs"
+        elif mark is not None and "{{" in text[text.rfind("\n", 0, mark.index) + 1 :].partition("\n")[0]:
+            hint = _RENDER
     elif isinstance(error, yaml.reader.ReaderError) and isinstance(error.character, int):
         line = text.encode().count(b"\n", 0, error.position) + 1
         what = f"holds the character U+{error.character:04X}"

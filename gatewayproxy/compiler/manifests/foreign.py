@@ -33,6 +33,8 @@ def advice(kind: str) -> str:
     """Return what to write in the place of an object of *kind*, "" where nothing is known of it."""
     if kind in _INSTEAD:
         return f"write kind: {_INSTEAD[kind]} of the Gateway API in its place"
+    if kind == "Kustomization":
+        return "it is no manifest: render it first (kustomize build FOLDER)"
     if kind == "ProxyVIP":
         return "write its address in spec.addresses of the Gateway; the network announces it"
     if kind in _POLICIES:

@@ -76,8 +76,7 @@ def read_document(
     """Read one object; without *tell* its problems are one, whatever they are. *file_of*: see `Reading`."""
     reading = Reading(document.file, file_of)
     root = reading.open(document.tree)
-    api_version = root.text("apiVersion")
-    kind_name = root.text("kind")
+    api_version, kind_name = _what_it_is(root)
     group, _, version = api_version.rpartition("/")
     kind = KINDS.get((group, kind_name)) if api_version else None
     if kind is None:
@@ -104,6 +103,15 @@ def read_document(
         return ReadObject(meta=None, resource=None, problems=_problems(reading, None, document, tell))
     problems = _problems(reading, meta.key, document, tell)
     return ReadObject(meta=meta, resource=resource if sound else None, problems=problems)
+
+
+def _what_it_is(root: Fields) -> tuple[str, str]:
+    """Return apiVersion and kind; where there is neither, it is said once that this is no manifest."""
+    if root.has("apiVersion") or root.has("kind"):
+        return root.text("apiVersion"), root.text("kind")
+    hint = "add both; a file that is for another program: move it elsewhere, or begin its name with a dot"
+    root.error("", "is no Kubernetes object: it has neither apiVersion nor kind", hint)
+    return "", ""
 
 
 def _is_named(document: Readable, meta: Meta) -> bool:

@@ -87,6 +87,6 @@ def _duplicate(meta: Meta, first: Meta) -> Problem:
         key=meta.key,
         field="metadata.name",
         message=f"{meta.key} is already declared at {first.origin}; that one counts",
-        hint="remove one of the two, or give them different names",
+        hint="remove one of the two, or give them different names; to change it from another file, use a Patch",
         code=Code.DUPLICATE,
     )

@@ -123,8 +123,10 @@ def _hint(draft: ListenerDraft, condition: Condition) -> str:
         return ""
     if all(draft.missing_files):
         return _to_make(*draft.missing_files, draft.hostname or "localhost")
+    if not (draft.spec.tls and draft.spec.tls.certificate_refs):
+        return "name a Secret of type kubernetes.io/tls in tls.certificateRefs"
     if draft.hostname.startswith("*."):
-        return "of ACME's challenges only DNS-01 gets a certificate for a wildcard, HTTP-01 does not"
+        return "mend what the message names; of ACME's challenges only DNS-01 gets a certificate for a wildcard"
     return ""
 
 

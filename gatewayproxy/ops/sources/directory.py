@@ -77,7 +77,7 @@ class _Reading:
             raise ConfigError(
                 f"cannot read: {error.strerror}",
                 where=error.filename or path,
-                hint="check the path and its permissions",
+                hint="check the path and its permissions" if path != "-" else "standard input is called /dev/stdin",
             ) from error
         self._read(path, named=True)
 

@@ -202,6 +202,11 @@ def test_an_object_with_an_error_does_not_harm_its_neighbours() -> None:
             "did you mean apiVersion gateway.networking.k8s.io/v1?", id="group forgotten",
         ),
         pytest.param(
+            "kustomize.config.k8s.io/v1beta1", "Kustomization", "warning",
+            "'Kustomization' of API group 'kustomize.config.k8s.io' is not known here, passed over",
+            "it is no manifest: render it first (kustomize build FOLDER)", id="what has to be rendered",
+        ),
+        pytest.param(
             "apps/v1", "Deployment", "warning", "'Deployment' of API group 'apps' is not known here, passed over",
             "", id="none of our business",
         ),
@@ -227,12 +232,18 @@ def test_an_object_of_a_version_that_is_not_served_is_fenced() -> None:
     [
         pytest.param("kind: ConfigMap\n", ["apiVersion"], id="no apiVersion"),
         pytest.param("apiVersion: v1\n", ["kind"], id="no kind"),
-        pytest.param("a: 1\n", ["apiVersion", "kind"], id="neither"),
+        pytest.param("a: 1\n", [""], id="neither: told once"),
         pytest.param("apiVersion: [v1]\nkind: {}\n", ["apiVersion", "kind"], id="wrong types"),
     ],
 )
 def test_an_object_without_a_kind_is_an_error(text: str, fields: list[str]) -> None:
     assert [(p.severity.value, p.field) for p in resources(text).problems] == [("error", field) for field in fields]
+
+
+def test_a_file_of_another_program_is_told_to_go_elsewhere() -> None:
+    told = problem("services: {web: {image: nginx}}\n")
+    assert told.message == "is no Kubernetes object: it has neither apiVersion nor kind"
+    assert "move it elsewhere" in told.hint
 
 
 def test_status_as_a_cluster_writes_it_is_passed_over() -> None:

@@ -50,6 +50,12 @@ def test_nothing_to_read_is_an_error_with_the_path_and_a_hint(tmp_path: Path, ma
     assert caught.value.hint
 
 
+def test_whoever_means_standard_input_is_told_its_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_paths(["-"])
+    assert caught.value.hint == "standard input is called /dev/stdin"
+
+
 def test_a_broken_link_is_a_problem_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").symlink_to("nowhere")
     (tmp_path / "b.yaml").write_text("{}")
