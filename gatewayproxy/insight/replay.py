@@ -46,6 +46,7 @@ KEPT_TARGETS: Final = 65_536  # remembered with their decisions, of all sketches
 KEPT_CASES: Final = 20_000  # counted by name; beyond, what the log said is "(other)"
 KEPT_OUTCOMES: Final = 65_536  # remembered with their cases; the same
 _OTHER: Final = "(other)"
+_ANY_HOST: Final = b"any.invalid"  # of requests whose host is not known, where every host is treated alike
 _TRIED: Final = 100  # first lines of a file that may tell its form
 _SHOWN_BYTES: Final = 120
 _NONE: Final[frozenset[bytes]] = frozenset()
@@ -267,7 +268,7 @@ class Replay:
             name = self._host_name if request.tls is not False else None
             # PERF: `_replace` takes 2 us.
             return Request._make((*request[:5], name, *request[6:8], self._host, *request[9:]))
-        return None if self._hosts_matter else request
+        return None if self._hosts_matter else request._replace(authority=_ANY_HOST)
 
     def _verdict(self, routed: Routed, request: Request) -> Verdict:
         entry, reason = routed.entry, routed.reason

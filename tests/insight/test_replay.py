@@ -249,6 +249,13 @@ def test_the_same_configuration_changes_nothing(shop: Shop) -> None:
     assert "0 (0 %) of the decisions change" in text
 
 
+def test_lines_without_a_host_are_decided_where_every_host_is_treated_alike(shop: Shop) -> None:
+    shop.config.write_text(SHOP.replace("  hostnames: [shop.example]\n", ""))
+    tree = shop.tree(shop.log(nginx("/cart"), nginx("/cart/1"), nginx("/nope")))
+    assert hits(tree)["shop rule 0 (cart)"] == 2
+    assert [miss["requests"] for miss in tree["missed"]["top"]] == [1]
+
+
 def test_lines_that_say_too_little_are_counted_and_explained(shop: Shop) -> None:
     text = shop.text(shop.log(nginx("/cart"), b"no log at all\n"))
     assert shop.status == 1
