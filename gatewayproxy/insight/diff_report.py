@@ -61,6 +61,9 @@ def _traffic_lines(traffic: Traffic | None) -> Iterator[str]:
         yield f"  {traffic.n_unplaced:,} of them are in no region: their paths have several readings"
     if traffic.n_unread:
         yield f"  {_number(traffic.n_unread, 'line')} of no known form left out"
+    if traffic.n_hostless:
+        told = _number(traffic.n_hostless, "line")
+        yield f"  {told} without a host left out; replay --against decides them with -H 'Host: shop.example'"
 
 
 def _percent(share: float) -> str:
@@ -313,6 +316,7 @@ def _traffic_tree(traffic: Traffic | None) -> dict[str, Any] | None:
     return {
         "lines": traffic.n_lines,
         "requests": traffic.n_requests,
+        "withoutHost": traffic.n_hostless,
         "changed": traffic.n_changed,
         "inNoRegion": traffic.n_unplaced,
         "moves": [{"from": old, "to": new, "requests": n} for (old, new), n in traffic.moves.items()],

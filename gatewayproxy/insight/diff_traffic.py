@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.diff_regions import ELSEWHERE, Difference, Tables
-from gatewayproxy.insight.requests import Request
+from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.routing.table import Port
 
 __all__ = ["Traffic"]
@@ -20,7 +20,10 @@ Ports = tuple[Port | None, Port | None]
 
 
 class Traffic:
-    """Counts requests. *unplaced*: of those that differ, the ones outside of all differences (odd paths, 421)."""
+    """Counts requests. *unplaced*: of those that differ, the ones outside of all differences (odd paths, 421).
+
+    *hostless*: lines that cannot be decided, since they do not say which host was asked for.
+    """
 
     def __init__(self, tables: Tables, differences: Sequence[Difference]) -> None:
         self._tables = tables
@@ -29,14 +32,14 @@ class Traffic:
         for each in differences:
             self._by_outcomes.setdefault((tables.key(each.old), tables.key(each.new)), []).append(each)
         self._parse: Callable[[bytes], Logged | None] = lambda _: None
-        self.n_lines = self.n_requests = self.n_changed = self.n_unplaced = 0
+        self.n_lines = self.n_requests = self.n_changed = self.n_unplaced = self.n_hostless = 0
         self.counts: dict[Difference, int] = {}
         self.moves: dict[tuple[str, str], int] = {}  # by brief outcomes: ("shop/api-v1:80", "404")
 
     @property
     def n_unread(self) -> int:
         """Return the number of lines that are of no form."""
-        return self.n_lines - self.n_requests
+        return self.n_lines - self.n_requests - self.n_hostless
 
     def feed(self, line: bytes) -> None:
         """Count the request of *line*, which is without its end."""
@@ -48,9 +51,14 @@ class Traffic:
                 return
             self._parse = FORMS[form]
             logged = self._parse(line)
-        if logged is not None:
-            self.n_requests += 1
-            self._count(self._heard(logged.request))
+        if logged is None:
+            return
+        request = logged.request
+        if request.kind is Kind.HTTP and not request.authority and not request.listener:
+            self.n_hostless += 1
+            return
+        self.n_requests += 1
+        self._count(self._heard(request))
 
     def _count(self, request: Request) -> None:
         old, new = self._tables.ask(request)

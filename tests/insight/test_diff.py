@@ -410,6 +410,14 @@ def test_a_log_weighs_the_regions_with_its_requests() -> None:
     assert "25 % move from default/web:80 to 404" in text
 
 
+def test_lines_that_say_no_host_are_left_out_and_told() -> None:
+    diff = diff_of([listener("a", route("a/x", rule(match(b"/a"))))], [listener("a")])
+    traffic = Traffic(diff.tables, diff.differences)
+    traffic.feed(b'10.0.0.7 - - [20/Nov/2026:09:00:00 +0000] "GET /a HTTP/1.1" 200 5 "-" "curl"')
+    assert (traffic.n_requests, traffic.n_unread, traffic.n_hostless) == (0, 0, 1)
+    assert "1 line without a host left out; replay --against decides them" in to_text(diff, traffic)
+
+
 # --- the command
 
 
