@@ -28,7 +28,7 @@ async def test_a_call_is_made_in_time_and_never_early() -> None:
     for delay_s in (0.25, 0.05, 0.001, 0.1):  # the first is not the next
         deadlines.after(delay_s, partial(call, delay_s))
     deadlines.after(0.3, done.set)
-    await within(10, done)
+    await within(60, done)
     assert [delay_s for delay_s, _ in made] == [0.001, 0.05, 0.1, 0.25]
     assert not [each for each in made if each[1] < each[0]]
 
@@ -41,7 +41,7 @@ async def test_what_is_cancelled_is_not_called() -> None:
     deadlines.after(0.05, done.set)
     both[0].cancel()
     both[0].cancel()
-    await within(10, done)
+    await within(60, done)
     both[1].cancel()
     assert made == [1]
 
@@ -58,7 +58,7 @@ async def test_a_call_may_cancel_one_of_the_same_time() -> None:
 
     both += [deadlines.after(0.02, partial(call, n)) for n in range(2)]
     deadlines.after(0.05, done.set)
-    await within(10, done)
+    await within(60, done)
     assert len(made) == 1
 
 
@@ -75,7 +75,7 @@ async def test_a_call_that_fails_does_not_stop_those_behind_it() -> None:
     for _ in range(3):
         deadlines.after(0.02, fail)
     deadlines.after(0.05, done.set)
-    await within(10, done)
+    await within(60, done)
     assert [str(each) for each in failures] == ["as it may"] * 3
 
 

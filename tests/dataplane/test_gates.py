@@ -39,7 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -48,7 +48,7 @@ async def room(gate: HandshakeGate) -> None:
     """Wait for room as an acceptor does."""
     made = asyncio.Event()
     gate.when_room(made.set)
-    await asyncio.wait_for(made.wait(), 10)
+    await asyncio.wait_for(made.wait(), 60)
 
 
 async def test_the_oldest_silent_one_gives_way_and_no_more_than_needed() -> None:

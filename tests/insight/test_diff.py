@@ -213,12 +213,12 @@ def test_a_region_that_patterns_hide_is_told_to_have_no_witness() -> None:
     unread = rule(match(b"/(a\\b-|b)\\bq", REGEX))
     diff = diff_of([listener("a", route("a/x", unread))], [listener("a", route("a/x", rule(match(b"/c", EXACT))))])
     hidden = [each for each in diff.differences if each.witness is None]
-    assert [each.region.text for each in hidden] == ["path ~ /(a\\b-|b)\\bq but not /c"]
+    assert [each.region.text for each in hidden] == ["path ~ /(a\\b-|b)\\bq"]
     assert "no witness was found: there may be no such request" in to_text(diff)
 
 
 def test_what_differs_in_too_many_ways_is_one_region_that_was_not_examined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff_cells, "MAX_CELLS", 3)
+    monkeypatch.setattr(diff_cells, "MAX_STEPS", 12)
     old = [rule(match(headers=[(b"x", b"%d" % number)])) for number in range(5)]
     new = [replace(each, backends=(backend("a/two:80"),)) for each in old]
     diff = diff_of([listener("a", route("a/x", *old))], [listener("a", route("a/x", *new))])

@@ -63,8 +63,8 @@ def test_a_port_that_goes_refuses_clients_and_one_that_stays_keeps_them(seed: Se
         assert asked(kept, "api.nvcf.localhost") == 200
         assert kept.sock is sock
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((seed.host, 4222), timeout=10)
-    socket.create_connection((seed.host, 4223), timeout=10).close()
+        socket.create_connection((seed.host, 4222), timeout=60)
+    socket.create_connection((seed.host, 4223), timeout=60).close()
 
 
 def test_connections_of_a_tls_listener_that_is_renamed_are_told_to_connect_anew(seed: Seed) -> None:
@@ -90,7 +90,7 @@ def test_idle_connections_to_an_endpoint_that_goes_are_closed(tmp_path: Path) ->
         with ThreadPoolExecutor(1) as client:
             answer = client.submit(seed.ask, "api.nvcf.localhost")
             connection, _ = peer.accept()
-            connection.settimeout(20)
+            connection.settimeout(60)
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 head += connection.recv(4096)

@@ -78,7 +78,7 @@ async def serving(validation: ClientValidation | None) -> AsyncIterator[tuple[Se
 
 def ask(served: Served, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> tuple[bytes, bool]:
     """Return the status line of an answer, and whether the session was resumed; raise OSError."""
-    with socket.create_connection(("127.0.0.1", served.number), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", served.number), timeout=60) as raw:
         with context.wrap_socket(raw, server_hostname="a.test", session=session) as tls:
             tls.sendall(GET % b"a.test")
             answer = tls.recv(65_536)
@@ -90,7 +90,7 @@ def ask(served: Served, context: ssl.SSLContext, session: ssl.SSLSession | None 
 
 async def reason(served: Served) -> tuple[str, str]:
     """Return reason and detail of the first connection that was refused, once it is recorded."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (refused := [record for record in served.records if record.reason]):
             await asyncio.sleep(0.003)
     return refused[0].reason, refused[0].detail
@@ -308,7 +308,7 @@ async def test_streams_of_such_a_connection_are_misdirected_too() -> None:
 
 async def test_a_stream_of_a_client_that_is_not_let_in_reaches_no_backend() -> None:
     with socket.create_server(("127.0.0.1", 0)) as backend:
-        backend.settimeout(10)
+        backend.settimeout(60)
         route = entry(choice("b", backend.getsockname()[:2]))
         async with open_l4(tls_port({b"a.test": terminated(route, validation=OURS)})) as l4:
 
@@ -326,7 +326,7 @@ async def test_a_stream_of_a_client_that_is_not_let_in_reaches_no_backend() -> N
             backend.setblocking(False)
             with pytest.raises(BlockingIOError):
                 backend.accept()
-            backend.settimeout(10)
+            backend.settimeout(60)
 
             def serve() -> None:
                 conn, _ = backend.accept()

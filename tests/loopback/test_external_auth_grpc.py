@@ -21,6 +21,7 @@ from tests.support.ext_authz_server import ext_authz_server
 from tests.support.external_auth import guarded
 from tests.support.h2backend import H2Call, h2_backend
 from tests.support.h2client import h2_session
+from tests.support.ports import closed_port
 from tests.support.worker import Served, cluster, entry, serve, vhost
 
 APP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-App: app\r\n\r\nok"
@@ -218,10 +219,8 @@ async def test_what_one_client_is_told_no_other_is(server: int) -> None:
 async def test_what_a_client_is_told_stays_with_a_session_that_is_given_another_endpoint(server: int) -> None:
     answer = CheckResponse()
     option(answer.ok_response.response_headers_to_add, "X-App", "told", append=False)
-    async with backend() as gone:
-        pass
     async with backend(keep=APP) as app:
-        target = cluster(gone.number, app.number)
+        target = cluster(closed_port()[1], app.number)
         each = entry(
             BackendChoice(name=target.name, cluster=target),
             auths=(Auth(server=asked(server)),), session=Session(rule="r", name=b"gwp"),

@@ -134,8 +134,8 @@ async def test_client_libraries_read_the_answer(name: str) -> None:
     exact = {b"/" + SERVICE.encode(): refusing("backend_not_found", 500)}
     with serve(HostIndex(default=vhost(exact))) as served:
         async with CLIENTS[name](("127.0.0.1", served.number)) as caller:
-            unknown = await caller.call("/peers.Other/Any", b"x", timeout=10)
-            refused = await caller.call("Count", b"3", timeout=10)
+            unknown = await caller.call("/peers.Other/Any", b"x", timeout=60)
+            refused = await caller.call("Count", b"3", timeout=60)
     assert (unknown.status, unknown.message.partition(":")[0]) == (12, "no_rule")
     assert (refused.status, refused.message.partition(":")[0]) == (14, "backend_not_found")
 
@@ -277,12 +277,12 @@ async def test_a_streaming_call_may_be_silent_for_long() -> None:
     async with h2_backend(echo) as endpoint:
         calls, others = to(h2c(endpoint.number)), to(h2c(endpoint.number), grpc=False)
         index = HostIndex(default=vhost({b"": calls, b"/other": others}))
-        with serve(index, limits=Limits(body_timeout_s=0.05)) as served:
+        with serve(index, limits=Limits(body_timeout_s=0.5)) as served:
             async with h2_session(served.number) as session:
                 silent = session.request("/s/m", method="POST", fields=CALL, end=False)
                 late = session.request("/other", method="POST", fields=CALL, end=False)
-                await session.until(lambda: session.answers[late].reset is not None)
                 answer = session.answers[silent]
+                await session.until(lambda: session.answers[late].reset is not None and answer.status)
                 assert (answer.status, answer.ended, answer.reset) == (200, False, None)
                 await session.send(silent, frame(b"x"))
                 await session.until(lambda: answer.ended)

@@ -13,6 +13,7 @@ from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint, Refusal
 from gatewayproxy.routing.table import BackendChoice, HostIndex, Mirror, RouteEntry
 from tests.support.backend import Client, backend, client, until
+from tests.support.ports import closed_port
 from tests.support.worker import cluster, entry, forward, serve, vhost
 
 GET = b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -21,12 +22,6 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 def everything(to: RouteEntry) -> HostIndex:
     return HostIndex(default=vhost({b"": to}))
-
-
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_a_request_reaches_the_backend_with_our_fields_and_the_connection_is_kept() -> None:
@@ -234,7 +229,7 @@ async def test_weights_are_kept_exactly() -> None:
 
 async def test_a_dead_endpoint_is_passed_over() -> None:
     async with backend() as app:
-        both = cluster(unused_port(), app.number)
+        both = cluster(closed_port()[1], app.number)
         with serve(everything(forward(both))) as gateway:
             async with client(gateway.number) as c:
                 assert [(await c.ask(GET))[0] for _ in range(6)] == [200] * 6
@@ -242,7 +237,7 @@ async def test_a_dead_endpoint_is_passed_over() -> None:
 
 
 async def test_no_endpoint_that_accepts_is_a_503() -> None:
-    with serve(everything(forward(cluster(unused_port())))) as gateway:
+    with serve(everything(forward(cluster(closed_port()[1])))) as gateway:
         async with client(gateway.number) as c:
             assert (await c.ask(GET))[0] == 503
     assert gateway.reasons() == {"connect_failed": 1}

@@ -176,7 +176,7 @@ async def test_a_host_of_no_listener_is_not_found(served: Served) -> None:
 
 
 async def test_a_body_cut_off_without_close_notify_never_looks_complete(served: Served) -> None:
-    raw = socket.create_connection(("127.0.0.1", served.number), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", served.number), timeout=60)
 
     def client() -> None:
         with client_context().wrap_socket(raw, server_hostname="a.test") as tls:
@@ -201,7 +201,7 @@ async def test_draining_closes_idle_connections_with_close_notify(served: Served
     assert await ask(streams, "a.test") == (200, b"")
     ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     served.plane.drain(ended.set_result)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await streams[0].read() == b""
         streams[1].close()
         await ended
@@ -212,7 +212,7 @@ async def test_curl_reaches_each_name(served: Served, option: str, version: str)
     curl = require("curl")
     for name in NAMES:
         process = await asyncio.create_subprocess_exec(
-            curl, "-sk", option, "--max-time", "20", "--resolve", f"{name}:{served.number}:127.0.0.1",
+            curl, "-sk", option, "--max-time", "60", "--resolve", f"{name}:{served.number}:127.0.0.1",
             "--data-binary", name, "-w", " %{http_code} %{http_version}", f"https://{name}:{served.number}/x",
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip

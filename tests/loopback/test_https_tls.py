@@ -42,7 +42,7 @@ async def thread(work: Callable[[], T]) -> T:
     return await asyncio.wait_for(asyncio.to_thread(work), 60)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for *condition*, checked at every turn of the loop."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -59,7 +59,7 @@ def connect(
     context = context or client_context()
     if name is None:
         context.check_hostname = False
-    raw = socket.create_connection(("127.0.0.1", running.number), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", running.number), timeout=60)
     try:
         return context.wrap_socket(raw, server_hostname=name, session=session, suppress_ragged_eofs=False)
     except BaseException:
@@ -256,7 +256,7 @@ async def test_openssl_resumes_its_saved_session(echo: Running, tmp_path: Path) 
             openssl, "s_client", "-connect", f"127.0.0.1:{echo.number}", "-servername", "a.test", "-tls1_2", *options,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        output, _ = await asyncio.wait_for(process.communicate(b""), 20)
+        output, _ = await asyncio.wait_for(process.communicate(b""), 60)
         return output.decode()
 
     saved = str(tmp_path / "session")
@@ -297,7 +297,7 @@ async def test_drain_closes_cleanly_and_stop_takes_what_the_queue_holds(echo: Ru
     client = await thread(lambda: connect(echo))
     with client:
         await thread(lambda: roundtrip(client))
-        queued = socket.create_connection(("127.0.0.1", echo.number), timeout=10)  # the loop has not seen it yet
+        queued = socket.create_connection(("127.0.0.1", echo.number), timeout=60)  # the loop has not seen it yet
         echo.listener.stop()
         assert echo.listener.connections == 2  # at once: whoever waits for none must not take us for idle
         echo.listener.drain()
@@ -336,7 +336,7 @@ async def test_segments_and_records_may_be_cut_anywhere(
 
 async def test_plain_http_is_told_to_use_https(echo: Running) -> None:
     def client() -> bytes:
-        with socket.create_connection(("127.0.0.1", echo.number), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", echo.number), timeout=60) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
             return b"".join(iter(lambda: sock.recv(4096), b""))
 
@@ -358,7 +358,7 @@ async def test_plain_http_is_told_to_use_https(echo: Running) -> None:
 )
 async def test_what_is_no_client_hello_is_closed_at_once(echo: Running, data: bytes, reason: str) -> None:
     def client() -> bytes:
-        with socket.create_connection(("127.0.0.1", echo.number), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", echo.number), timeout=60) as sock:
             sock.sendall(data)
             return b"".join(iter(lambda: sock.recv(4096), b""))
 
@@ -368,7 +368,7 @@ async def test_what_is_no_client_hello_is_closed_at_once(echo: Running, data: by
 
 
 async def test_a_connection_without_a_word_is_not_counted_as_a_failure(echo: Running) -> None:
-    socket.create_connection(("127.0.0.1", echo.number), timeout=10).close()
+    socket.create_connection(("127.0.0.1", echo.number), timeout=60).close()
     await thread(lambda: names_shown(echo, "a.test"))
     await until(lambda: echo.listener.connections == 0)
     assert echo.reasons() == []
@@ -392,10 +392,10 @@ async def test_a_handshake_has_a_deadline(sent: int) -> None:
 
 
 async def test_handshakes_beyond_the_bound_wait_in_the_accept_queue() -> None:
-    with echo_listener(one_name, limits=Limits(handshakes=3, handshake_timeout_s=0.5)) as running:
-        stalled = [socket.create_connection(("127.0.0.1", running.number), timeout=10) for _ in range(8)]
+    with echo_listener(one_name, limits=Limits(handshakes=3, handshake_timeout_s=1.5)) as running:
+        stalled = [socket.create_connection(("127.0.0.1", running.number), timeout=60) for _ in range(8)]
         most = 0
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             honest = group.create_task(asyncio.to_thread(names_shown, running, "a.test"))
             while not honest.done():
                 most = max(most, running.context.handshakes.count)
@@ -426,7 +426,8 @@ async def test_handshakes_that_do_not_go_on_give_way_to_new_ones(sent: int) -> N
         began_at = monotonic()
         for _ in range(3):
             assert await thread(lambda: names_shown(running, "a.test")) == {"a.test"}
-        assert monotonic() - began_at < 20
+            await until(lambda: running.context.handshakes.count == 9)
+        assert monotonic() - began_at < 40
         assert [(record.reason, record.client) for record in running.records] == [("handshake_evicted", "127.0.0.1")]
         assert running.context.handshakes.count == 9
         for sock in stalled:
@@ -464,7 +465,7 @@ async def test_renegotiation_is_refused(echo: Running) -> None:
         openssl, "s_client", "-connect", f"127.0.0.1:{echo.number}", "-servername", "a.test", "-tls1_2",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(b"R\n"), 20)
+    output, _ = await asyncio.wait_for(process.communicate(b"R\n"), 60)
     assert b"no renegotiation" in output
 
 
@@ -483,13 +484,13 @@ async def test_a_key_update_is_answered_and_the_connection_goes_on(echo: Running
         (b"still here\n", [b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate", b"still here\n"]),
     ):
         process.stdin.write(command)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not all(answer in output for answer in answers):
                 piece = await process.stdout.read(65_536)
                 assert piece, output
                 output += piece
     process.stdin.close()
-    await asyncio.wait_for(process.wait(), 20)
+    await asyncio.wait_for(process.wait(), 60)
 
 
 # Flow control
@@ -531,7 +532,7 @@ async def test_a_reader_that_stops_holds_a_bounded_buffer(echo: Running) -> None
         client.settimeout(0.5)
         sent = await thread(lambda: send_until_blocked(client))
         inner = echo.inner[0]
-        assert inner.paused >= 1
+        await until(lambda: inner.paused >= 1)
         assert inner.transport.get_write_buffer_size() < 2 * MIB
         assert sent < 64 * MIB
 

@@ -11,7 +11,8 @@ import pytest
 from gatewayproxy.routing.table import Port
 from tests.support.certs import authority, certificate, client_context
 from tests.support.l4 import L4, choice, entry, open_l4, sni_port
-from tests.support.peers import Address, free_port, redis_tls, require, run, serving, tls_files
+from tests.support.peers import Address, redis_tls, require, run, serving, tls_files
+from tests.support.ports import free_port
 
 NAME = "redis.internal.example.com"
 

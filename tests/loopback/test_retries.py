@@ -21,6 +21,7 @@ from gatewayproxy.routing.table import BackendChoice, HostIndex, Mirror, RouteEn
 from tests.support.backend import Backend, Script, backend, client, until
 from tests.support.h2backend import H2Call, h2_backend
 from tests.support.h2client import h2_session
+from tests.support.ports import closed_port
 from tests.support.worker import Served, cluster, entry, serve, vhost
 
 GET = b"GET /p HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -75,14 +76,6 @@ async def gateway(
             yield served, app
 
 
-def refused() -> int:
-    """Return a port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
-
-
 @pytest.mark.parametrize("answers", [(failing(503),), (failing(503), failing(500))], ids=["once", "twice"])
 async def test_an_answer_of_a_listed_code_is_followed_by_another_try(answers: tuple[bytes, ...]) -> None:
     async with gateway(*answers) as (served, app), client(served.number) as peer:
@@ -134,7 +127,7 @@ async def test_connections_that_all_break_come_to_503() -> None:
 
 
 async def test_a_backend_that_refuses_connections_is_tried_as_often() -> None:
-    number = refused()
+    _, number = closed_port()
     with serving(cluster(number)) as served:
         async with client(served.number) as peer:
             assert (await peer.ask(GET))[0] == 503
@@ -144,8 +137,9 @@ async def test_a_backend_that_refuses_connections_is_tried_as_often() -> None:
 
 
 async def test_a_backend_that_comes_up_during_the_wait_answers() -> None:
-    number = refused()
-    with serving(cluster(number), retry=Retry(attempts=200, backoff_s=0.01)) as served:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))  # and refuses until it listens
+    with serving(cluster(bound.getsockname()[1]), retry=Retry(attempts=200, backoff_s=0.01)) as served:
         async with client(served.number) as peer:
             peer.send(GET)
             registry = served.context.registry
@@ -159,7 +153,7 @@ async def test_a_backend_that_comes_up_during_the_wait_answers() -> None:
                 ended.append(True)
 
             ended: list[bool] = []
-            server = await asyncio.start_server(answer, "127.0.0.1", number)
+            server = await asyncio.start_server(answer, sock=bound)
             try:
                 assert (await peer.response())[0] == 200
                 served.context.registry.close()
@@ -279,13 +273,13 @@ async def test_a_retry_waits_for_the_backoff_at_least_and_longer_each_time() -> 
 
 
 async def test_a_try_that_runs_out_of_time_is_followed_by_another() -> None:
-    async with gateway(hang, backend_timeout_s=0.1) as (served, app), client(served.number) as peer:
+    async with gateway(hang, backend_timeout_s=0.5) as (served, app), client(served.number) as peer:
         assert (await peer.ask(GET))[::2] == (200, b"ok")
         await until(lambda: app.n_open == 1)  # the first was given up
 
 
 async def test_tries_that_all_run_out_of_time_come_to_504() -> None:
-    async with gateway(*[hang] * 9, backend_timeout_s=0.05) as (served, app), client(served.number) as peer:
+    async with gateway(*[hang] * 9, backend_timeout_s=0.5) as (served, app), client(served.number) as peer:
         assert (await peer.ask(GET))[0] == 504
         assert len(app.heads) == 3
         assert served.reasons() == {"upstream_timeout": 1}
@@ -293,7 +287,7 @@ async def test_tries_that_all_run_out_of_time_come_to_504() -> None:
 
 async def test_the_timeout_of_the_request_bounds_all_tries() -> None:
     retry = Retry(attempts=1000, codes=(503,), backoff_s=0.01)
-    rest = {"retry": retry, "request_timeout_s": 0.2}
+    rest = {"retry": retry, "request_timeout_s": 1.5}
     async with gateway(keep=failing(503), **rest) as (served, app), client(served.number) as peer:
         assert (await peer.ask(GET))[0] == 504
         assert served.reasons() == {"request_timeout": 1}
@@ -301,14 +295,14 @@ async def test_the_timeout_of_the_request_bounds_all_tries() -> None:
 
 
 async def test_the_timeout_of_the_request_ends_a_wait_for_a_retry() -> None:
-    rest = {"retry": Retry(attempts=1, codes=(503,), backoff_s=60.0), "request_timeout_s": 0.1}
+    rest = {"retry": Retry(attempts=1, codes=(503,), backoff_s=60.0), "request_timeout_s": 1.0}
     async with gateway(keep=failing(503), **rest) as (served, app), client(served.number) as peer:
         assert (await peer.ask(GET))[0] == 504
         assert len(app.heads) == 1
 
 
 async def test_a_client_that_leaves_during_the_wait_ends_it() -> None:
-    retry = Retry(attempts=1, codes=(503,), backoff_s=0.1)
+    retry = Retry(attempts=1, codes=(503,), backoff_s=2.0)
     async with gateway(keep=failing(503), retry=retry) as (served, app):
         async with client(served.number) as peer:
             peer.send(GET)
@@ -316,7 +310,7 @@ async def test_a_client_that_leaves_during_the_wait_ends_it() -> None:
             break_off(peer.writer)
             await until(lambda: served.records)
         assert served.records[0].reason == "client_closed"
-        timer = asyncio.get_running_loop().time() + 0.2
+        timer = asyncio.get_running_loop().time() + 3.0  # a half more than the backoff at most
         await until(lambda: asyncio.get_running_loop().time() > timer)
         assert len(app.heads) == 1
 

@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_before_it_is_taken_over_is_counted_out() -> 
 
 
 async def test_a_handshake_that_was_taken_over_is_bounded_in_time() -> None:
-    async with mixed(Limits(handshake_timeout_s=0.3)) as l4:
+    async with mixed(Limits(handshake_timeout_s=1.0)) as l4:
         with TlsClient(l4.address[1], client_context(), "www.test") as tls:
             with contextlib.suppress(ssl.SSLWantReadError):
                 tls.tls.do_handshake()

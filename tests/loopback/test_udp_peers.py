@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.support.certs import certificate
 from tests.support.l4 import choice, entry, wait_until
-from tests.support.peers import free_port, require, run, serving, tls_files
+from tests.support.peers import require, run, serving, tls_files
+from tests.support.ports import free_port
 from tests.support.udp import open_udp, peer, udp_port
 
 
@@ -45,7 +46,7 @@ async def test_nginx_resolves_a_name_through_a_udp_listener(tmp_path: Path) -> N
         async with serving([nginx, "-c", config, "-p", tmp_path], ("127.0.0.1", port), tmp_path / "nginx.log"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"found")
+            assert (await asyncio.wait_for(reader.read(), 60)).endswith(b"found")
             writer.close()
             await writer.wait_closed()
         assert b"\x03app\x07example\x00" in dns.received[0]
@@ -70,7 +71,7 @@ async def test_a_dtls_handshake_and_its_session_pass(tmp_path: Path) -> None:
             address = f"127.0.0.1:{udp.address[1]}"
             command = [openssl, "s_client", "-dtls1_2", "-connect", address, "-quiet", "-verify_quiet", "-no_ign_eof"]
             client = asyncio.create_task(run(*command, stdin=b"from the client\n"))
-            assert b"from the client\n" == await asyncio.wait_for(process.stdout.readline(), 20)
+            assert b"from the client\n" == await asyncio.wait_for(process.stdout.readline(), 60)
             code, _ = await client
             assert code == 0
             assert udp.listener.connections == 1

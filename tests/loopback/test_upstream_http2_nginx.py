@@ -12,7 +12,8 @@ import pytest
 from gatewayproxy.model.protocols import AppProtocol
 from gatewayproxy.routing.table import HostIndex
 from tests.support.h2client import h2_session
-from tests.support.peers import free_port, require, serving
+from tests.support.peers import require, serving
+from tests.support.ports import free_port
 from tests.support.worker import cluster, forward, serve, vhost
 
 _CONFIG = """\

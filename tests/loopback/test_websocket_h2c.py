@@ -82,7 +82,7 @@ async def test_an_http1_client_gets_a_101_with_the_proof_of_its_key() -> None:
                 assert b"\r\nsec-websocket-accept: %b\r\n" % PROOF.lower() in head
                 assert b"\r\nsec-websocket-protocol: chat\r\n" in head
                 c.send(b"x" * MIB)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     assert await c.reader.readexactly(MIB) == b"x" * MIB
                 c.writer.write_eof()
                 assert await c.rest() == b"bye"

@@ -169,7 +169,7 @@ async def test_the_endpoint_may_end_first() -> None:
                 answer = await session.answer(stream_id)
                 assert (bytes(answer.body), answer.reset) == (b"last", None)
                 await session.send(stream_id, b"still here")
-                await asyncio.wait_for(done.wait(), 10)
+                await asyncio.wait_for(done.wait(), 60)
                 await until(lambda: served.records)
             assert served.records[0].reason == ""
 
@@ -297,13 +297,13 @@ async def test_filters_apply_to_the_handshake() -> None:
 async def test_timeouts_bound_the_handshake_alone() -> None:
     async with socket_backend(echo) as app:
         to = cluster(app.number)
-        hurried = entry(BackendChoice(name=to.name, cluster=to), request_timeout_s=1.0, backend_timeout_s=0.8)
-        with serve(index(hurried), limits=Limits(body_timeout_s=0.8, idle_timeout_s=0.8)) as served:
+        hurried = entry(BackendChoice(name=to.name, cluster=to), request_timeout_s=2.5, backend_timeout_s=2.0)
+        with serve(index(hurried), limits=Limits(body_timeout_s=2.0, idle_timeout_s=2.0)) as served:
             async with h2_session(served.number) as session:
                 stream_id, answer = await opened(session)
                 loop = asyncio.get_running_loop()
                 over = loop.create_future()
-                loop.call_later(2.5, over.set_result, None)  # some ticks of the connection
+                loop.call_later(4.5, over.set_result, None)  # some ticks of the connection
                 await over
                 await session.send(stream_id, b"alive", end=False)
                 await session.until(lambda: answer.body == b"alive")

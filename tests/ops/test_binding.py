@@ -10,7 +10,8 @@ import pytest
 
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.ops.binding import IP_PKTINFO, ListeningSockets, hint_for
-from tests.support.process import free_port, loopback_address
+from tests.support.ports import free_port
+from tests.support.process import loopback_address
 
 
 @pytest.fixture
@@ -33,15 +34,15 @@ def test_every_slot_gets_a_socket_of_its_own_on_the_same_port(sockets: Listening
 
 
 def test_no_address_means_ipv4_and_ipv6(sockets: ListeningSockets) -> None:
-    port = free_port("0.0.0.0")
+    port = free_port()
     assert sockets.bind([BindKey("", port)]) == {}
     assert [sock.family for sock in sockets.of_slot(0)[BindKey("", port)]] == [socket.AF_INET, socket.AF_INET6]
     for host in ("127.0.0.1", "::1"):
-        socket.create_connection((host, port), timeout=5).close()
+        socket.create_connection((host, port), timeout=60).close()
 
 
 def test_a_specific_address_beside_all_of_them(sockets: ListeningSockets) -> None:
-    port = free_port("0.0.0.0")
+    port = free_port()
     assert sockets.bind([BindKey("", port), BindKey("127.0.0.1", port)]) == {}
     assert sockets.keys == {BindKey("", port), BindKey("127.0.0.1", port)}
 
@@ -71,8 +72,8 @@ def test_what_is_not_kept_is_closed(sockets: ListeningSockets) -> None:
     sockets.bind([BindKey(host, 8080), BindKey(host, 8081)])
     sockets.keep([BindKey(host, 8081)])
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, 8080), timeout=5)
-    socket.create_connection((host, 8081), timeout=5).close()
+        socket.create_connection((host, 8080), timeout=60)
+    socket.create_connection((host, 8081), timeout=60).close()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_failed_bind_says_what_to_do(number: int, word: str) -> None:
 
 
 def test_datagram_sockets_share_a_port_and_tell_which_address_was_meant(sockets: ListeningSockets) -> None:
-    port = free_port("0.0.0.0")
+    port = free_port()
     key = BindKey("", port, udp=True)
     assert sockets.bind([key, BindKey("", port)]) == {}  # beside TCP on the same number
     for slot in range(3):

@@ -56,7 +56,7 @@ async def channel(address: tuple[str, int]) -> AsyncIterator[Channel]:
 
 
 async def call(opened: Channel, method: str, message: bytes = b"") -> bytes:
-    return bytes(await UnaryUnaryMethod(opened, NAME + method, bytes, bytes)(message, timeout=10))
+    return bytes(await UnaryUnaryMethod(opened, NAME + method, bytes, bytes)(message, timeout=60))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_list_of_more_than_a_hundred_services_is_refused() -> None:
 async def test_an_unknown_service_is_watched_until_it_is_there() -> None:
     truth = Truth()
     async with admin(truth) as address, channel(address) as opened:
-        async with UnaryStreamMethod(opened, NAME + "Watch", bytes, bytes).open(timeout=10) as watch:
+        async with UnaryStreamMethod(opened, NAME + "Watch", bytes, bytes).open(timeout=60) as watch:
             await watch.send_message(b"\x0a\x04ns/a", end=True)
             assert await watch.recv_message() == UNKNOWN
             truth.known["ns/a"] = False
@@ -129,14 +129,14 @@ async def test_watchers_beyond_the_bound_are_refused_and_leave_room_when_they_go
     monkeypatch.setattr(health, "MAX_WATCHERS", 1)
     async with admin(Truth()) as address, channel(address) as opened:
         method = UnaryStreamMethod(opened, NAME + "Watch", bytes, bytes)
-        async with method.open(timeout=10) as watch:
+        async with method.open(timeout=60) as watch:
             await watch.send_message(b"", end=True)
             assert await watch.recv_message() == SERVING
             with pytest.raises(GRPCError) as raised:
-                await method(b"", timeout=10)
+                await method(b"", timeout=60)
             assert raised.value.status is Status.RESOURCE_EXHAUSTED
             await watch.cancel()
-        async with method.open(timeout=10) as watch:
+        async with method.open(timeout=60) as watch:
             await watch.send_message(b"", end=True)
             assert await watch.recv_message() == SERVING
             await watch.cancel()
@@ -147,7 +147,7 @@ async def test_an_idle_connection_gives_way_at_the_bound_and_a_watcher_does_not(
 ) -> None:
     monkeypatch.setattr(health, "MAX_SESSIONS", 2)
     async with admin(Truth()) as address, channel(address) as watching, channel(address) as idle:
-        async with UnaryStreamMethod(watching, NAME + "Watch", bytes, bytes).open(timeout=10) as watch:
+        async with UnaryStreamMethod(watching, NAME + "Watch", bytes, bytes).open(timeout=60) as watch:
             await watch.send_message(b"", end=True)
             assert await watch.recv_message() == SERVING
             reader, writer = await asyncio.open_connection(*address)
@@ -162,7 +162,7 @@ async def test_an_idle_connection_gives_way_at_the_bound_and_a_watcher_does_not(
 async def drained(reader: asyncio.StreamReader) -> bytes:
     """Read to the end of the connection, however it ends."""
     got = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         try:
             while data := await reader.read(1 << 16):
                 got += data
@@ -194,7 +194,7 @@ async def test_a_hostile_client_ends_its_own_connection_only(hostile: bytes, cap
 
 async def test_a_request_that_grows_without_end_ends_its_connection() -> None:
     async with admin(Truth()) as address, channel(address) as opened:
-        async with UnaryUnaryMethod(opened, NAME + "Check", bytes, bytes).open(timeout=10) as check:
+        async with UnaryUnaryMethod(opened, NAME + "Check", bytes, bytes).open(timeout=60) as check:
             with pytest.raises(StreamTerminatedError):
                 await check.send_message(b"\x0a\xff\xff\x7f" + b"x" * (1 << 21), end=True)
 
@@ -231,7 +231,7 @@ async def test_the_preface_may_come_byte_by_byte() -> None:
         for byte in OPENING:
             writer.write(bytes((byte,)))
             await asyncio.sleep(0)
-        head = await asyncio.wait_for(reader.readexactly(9), 10)
+        head = await asyncio.wait_for(reader.readexactly(9), 60)
         assert head[3] == SETTINGS
         writer.close()
 

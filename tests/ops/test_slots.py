@@ -49,7 +49,7 @@ async def _living() -> AsyncIterator[_Held]:
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -133,7 +133,7 @@ async def test_workers_that_die_young_are_replaced_ever_more_slowly(monkeypatch:
     monkeypatch.setattr(slots.asyncio, "sleep", counted)
     async with asyncio.TaskGroup() as group:
         group.create_task(held.slot.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(waits) < 5:
                 await sleep(0.01)
         await held.slot.drain()

@@ -142,10 +142,10 @@ async def a_service_that_no_route_has(client: Client) -> None:
 
 async def a_deadline(client: Client) -> None:
     name = b"deadline %d" % next(numbers)
-    outcome = await client.call("Hang", name, timeout=0.5)
+    outcome = await client.call("Hang", name, timeout=3.0)
     assert outcome.status in ENDED_IN_TIME
     (left,) = outcome.messages
-    assert 0 < float(left) < 0.6
+    assert 0 < float(left) < 3.1
     assert (await client.call("Gone", name)).messages == [b"yes"]
 
 
@@ -166,5 +166,5 @@ CALLS: list[Callable[[Client], Awaitable[None]]] = [
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 async def test_a_call_is_as_if_nobody_were_between(client: Client, call: Callable[[Client], Awaitable[None]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await call(client)

@@ -86,7 +86,7 @@ class Asking:
         out.unlink(missing_ok=True)
         code, said = await run(
             require("curl"), "-sS", flag, "--cacert", self.served.folder / "ca.pem", *self.served.resolve(self.backend),
-            "-o", out, "-w", "%{http_code} %{http_version}", "--max-time", "20", *options,
+            "-o", out, "-w", "%{http_code} %{http_version}", "--max-time", "60", *options,
             self.served.url(self.backend, path, tls=tls), stdin=stdin,
         )  # fmt: skip
         assert code == 0, said

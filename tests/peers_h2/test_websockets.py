@@ -108,7 +108,7 @@ async def test_ten_megabytes_go_and_come_back(served: Served, way: str, protocol
 
 
 async def test_compression_is_between_the_ends(served: Served) -> None:
-    async with asyncio.timeout(30), await served.open("ws", "ws", compression="deflate") as connection:
+    async with asyncio.timeout(60), await served.open("ws", "ws", compression="deflate") as connection:
         assert "permessage-deflate" in str(connection.response and connection.response.headers)
         await connection.send("x" * 100_000)
         assert await connection.recv() == "x" * 100_000

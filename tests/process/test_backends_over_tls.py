@@ -13,7 +13,8 @@ from gatewayproxy.model.plan import Certificate
 from tests.support.backend import backend
 from tests.support.backend_tls import HOST, Signer, server_context, signer
 from tests.support.manifests import Tree, gateway, http_route, listener, service, tls_secret, write
-from tests.support.peers import free_port, require, serving, tls_files
+from tests.support.peers import require, serving, tls_files
+from tests.support.ports import free_port
 from tests.support.process import Answer, Gateway, http_get, loopback_address, running
 
 _API, _EXPERIMENTAL = "gateway.networking.k8s.io", "gateway.networking.x-k8s.io"

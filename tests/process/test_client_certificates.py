@@ -75,7 +75,7 @@ class Client(http.client.HTTPSConnection):
 
     def __init__(self, host: str, port: int, client: str) -> None:
         self._tls = context_of(client)
-        super().__init__(host, port, timeout=10, context=self._tls)
+        super().__init__(host, port, timeout=60, context=self._tls)
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.manifests import gateway, http_route, listener, service, write
-from tests.support.process import Answer, Gateway, free_port, loopback_address, running
+from tests.support.ports import free_port
+from tests.support.process import Answer, Gateway, loopback_address, running
 from tests.support.seeds import curl
 
 FIELD = "x-gatewayproxy-explain"
@@ -56,7 +57,7 @@ class Site(NamedTuple):
     gateway: Gateway
 
     def ask(self, path: str, host: str = "a.test", source: str = TRUSTED) -> Answer:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10, source_address=(source, 0))
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60, source_address=(source, 0))
         try:
             connection.request("GET", path, headers={"Host": host})
             answer = connection.getresponse()
@@ -86,7 +87,7 @@ def save(folder: Path, host: str, port: int, liar: str, path: str = "/") -> None
 @contextmanager
 def serving(folder: Path, liar: str, *arguments: str) -> Iterator[Site]:
     host = loopback_address()
-    port = free_port(host)
+    port = free_port()
     save(folder, host, port, liar)
     with running(folder, workers=1, arguments=arguments) as process:
         yield Site(folder, host, port, liar, process)
@@ -116,7 +117,7 @@ ON = 'listener="default/gw/web"'
 )  # fmt: skip
 def test_a_trusted_client_is_told_what_took_its_request(site: Site, path: str, status: int, said: str) -> None:
     if " " in path:
-        with socket.create_connection((site.host, site.port), timeout=10, source_address=(TRUSTED, 0)) as client:
+        with socket.create_connection((site.host, site.port), timeout=60, source_address=(TRUSTED, 0)) as client:
             client.sendall(b"GET %b HTTP/1.1\r\nHost: a.test\r\n\r\n" % path.encode())
             head = client.recv(65_536).decode()
         assert head.startswith(f"HTTP/1.1 {status} ")
@@ -136,7 +137,7 @@ def test_others_are_told_nothing_not_even_by_a_backend(site: Site, path: str) ->
 
 
 def test_x_forwarded_for_makes_nobody_trusted(site: Site) -> None:
-    connection = http.client.HTTPConnection(site.host, site.port, timeout=10, source_address=(STRANGER, 0))
+    connection = http.client.HTTPConnection(site.host, site.port, timeout=60, source_address=(STRANGER, 0))
     connection.request("GET", "/x", headers={"Host": "a.test", "X-Forwarded-For": TRUSTED})
     assert connection.getresponse().getheader(FIELD) is None
     connection.close()
@@ -152,7 +153,7 @@ def test_clients_of_http2_are_told_too(tmp_path: Path, liar: str) -> None:
 
 def test_after_a_reload_the_same_connection_is_told_the_new_generation(tmp_path: Path, liar: str) -> None:
     with serving(tmp_path, liar, "--explain-header-from", TRUSTED) as site:
-        client = http.client.HTTPConnection(site.host, site.port, timeout=10, source_address=(TRUSTED, 0))
+        client = http.client.HTTPConnection(site.host, site.port, timeout=60, source_address=(TRUSTED, 0))
         for generation, path in ((1, "/"), (2, "/x")):
             if generation == 2:
                 save(site.folder, site.host, site.port, liar, path)

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from tests.support.grpc_peers import CLIENTS, serving
 from tests.support.manifests import Tree, gateway, grpc_route, http_route, listener, service, tcp_route, write
-from tests.support.process import Gateway, free_port, http_get, loopback_address, running
+from tests.support.ports import closed_port
+from tests.support.process import Gateway, http_get, loopback_address, running
 from tests.support.threaded_backend import Backend, backend
 
-WINDOW_S = 8
+WINDOW_S = 20
 GUARDED = ["--guard", f"{WINDOW_S}s"]
 
 
@@ -35,7 +37,7 @@ class Load:
             thread.start()
 
     def _ask(self, path: str) -> None:
-        connection = http.client.HTTPConnection(self.host, 8080, timeout=20)
+        connection = http.client.HTTPConnection(self.host, 8080, timeout=60)
         try:
             while not self._stop.wait(0.005):
                 connection.request("GET", path)
@@ -50,7 +52,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def config(host: str, app: Backend, a_endpoint: str, *more: Tree) -> list[Tree]:
 
 
 def dead_end() -> str:
-    return f"127.0.0.1:{free_port()}"
+    return "{}:{}".format(*closed_port())
 
 
 def generations(gw: Gateway) -> list[Any]:
@@ -93,7 +95,7 @@ def test_a_reload_whose_backend_fails_is_taken_back_and_unchanged_routes_never_n
                 said = gw.wait_log(
                     r"guard_reverting generation=2 back_to=1 subject=\"(.*?)\" before=(\S+) after=(\S+) p=\S+"
                 )
-                gw.wait_until(lambda: gw.state()["generation"] == 3, "the revert")
+                gw.wait_until(lambda: gw.state()["guard"]["reverts"] == 1, "the revert")
                 n = len(clients.statuses["/a"])
                 gw.wait_until(lambda: len(clients.statuses["/a"]) > n + 20, "requests after the revert")
             assert said[1] in ("HTTPRoute default/a rule 0 on default/gw/http", "rules changed on default/gw/http")
@@ -163,7 +165,7 @@ def test_somebody_who_wants_it_nevertheless_gets_it(tmp_path: Path) -> None:
                 write(tmp_path, *config(host, app, dead_end()))
                 gw.reload()
                 gw.wait_until(lambda: gw.state()["guard"]["reverts"] == 1, "the revert")
-                connection = http.client.HTTPConnection(*gw.admin, timeout=30)
+                connection = http.client.HTTPConnection(*gw.admin, timeout=60)
                 connection.request("POST", "/rollback/2", headers={"Content-Type": "application/json"})
                 assert connection.getresponse().status == 200
                 connection.close()
@@ -178,8 +180,10 @@ def test_a_route_that_is_lost_comes_back(tmp_path: Path) -> None:
     with backend() as app:
         write(tmp_path, *config(host, app, app.endpoint))
         with running(tmp_path, arguments=GUARDED) as gw:
+            began_at = monotonic()
             with load(gw, host, "/a", "/b") as clients:
-                gw.wait_until(lambda: len(clients.statuses["/a"]) > 400, "a rate")
+                gw.wait_until(lambda: monotonic() > began_at + WINDOW_S / 2, "a rate")  # counted each quarter of it
+                gw.wait_until(lambda: clients.broken or len(clients.statuses["/a"]) > 400, "some more load")
                 write(
                     tmp_path, *(each for each in config(host, app, app.endpoint) if each["metadata"] != {"name": "a"})
                 )
@@ -199,12 +203,12 @@ def test_a_route_of_streams_that_lead_nowhere_comes_back(tmp_path: Path) -> None
         ]  # fmt: skip
 
     def echoes() -> bool:
-        with socket.create_connection((host, 9000), timeout=10) as stream:
-            try:
+        try:
+            with socket.create_connection((host, 9000), timeout=60) as stream:
                 stream.sendall(b"\x01")
                 return stream.recv(1) == b"\x01"
-            except ConnectionError:
-                return False
+        except ConnectionError:  # even while it is being made: a reset is quick
+            return False
 
     with backend() as app:
         write(tmp_path, *objects(app.endpoint))
@@ -231,13 +235,13 @@ class Calls:
         try:
             async with CLIENTS[client]((host, 8080)) as caller:
                 while not self._stop.is_set():
-                    self.codes.append((await caller.call("Unary", b"x", timeout=20)).status)
+                    self.codes.append((await caller.call("Unary", b"x", timeout=60)).status)
         except Exception as error:
             self.broken.append(repr(error))
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
 
 @pytest.mark.parametrize(("client", "server"), [("grpcio", "grpclib"), ("grpclib", "grpcio")])
@@ -264,7 +268,7 @@ def test_a_route_of_calls_that_leads_to_a_server_that_is_unavailable_is_taken_ba
                 said = gw.wait_log(
                     r"guard_reverting generation=2 back_to=1 subject=\"(.*?)\" before=0/\d+ after=\d+/\d+ "
                 )
-                gw.wait_until(lambda: gw.state()["generation"] == 3, "the revert")
+                gw.wait_until(lambda: gw.state()["guard"]["reverts"] == 1, "the revert")
                 n = len(calls.codes)
                 gw.wait_until(lambda: calls.broken or len(calls.codes) > n + 20, "calls after the revert")
             finally:
@@ -278,12 +282,12 @@ def test_a_good_reload_stays_and_the_guard_is_content(tmp_path: Path) -> None:
     host = loopback_address()
     with backend("one") as one, backend("two") as two:
         write(tmp_path, *config(host, one, one.endpoint))
-        with running(tmp_path, arguments=["--guard", "2s"]) as gw, load(gw, host, "/a", "/b") as clients:
+        with running(tmp_path, arguments=["--guard", "10s"]) as gw, load(gw, host, "/a", "/b") as clients:
             write(tmp_path, *config(host, one, two.endpoint))
             gw.reload()
             assert gw.state()["guard"]["watching"]["good"] == 1
             gw.wait_log("guard_content generation=2 good=1")
-            assert gw.state()["guard"] == {"window_s": 2.0, "reverts": 0, "watching": None}
+            assert gw.state()["guard"] == {"window_s": 10.0, "reverts": 0, "watching": None}
             assert http_get(host, 8080, "/a").json["backend"] == "two"
             assert {status for each in clients.statuses.values() for status in each} == {200}
 
@@ -292,7 +296,7 @@ def test_a_reload_within_the_window_of_a_bad_one_is_judged_with_it(tmp_path: Pat
     host = loopback_address()
     with backend() as app:
         write(tmp_path, *config(host, app, app.endpoint))
-        with running(tmp_path, arguments=["--guard", "60s"]) as gw:  # looks every two seconds
+        with running(tmp_path, arguments=["--guard", "300s"]) as gw:  # looks every ten seconds
             with load(gw, host, "/a", "/b"):
                 bad = dead_end()
                 write(tmp_path, *config(host, app, bad))

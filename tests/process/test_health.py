@@ -39,10 +39,10 @@ class Client:
         self.channel = grpc.insecure_channel("{}:{}".format(*gateway.admin))
 
     def check(self, name: str = "") -> bytes:
-        return bytes(self.channel.unary_unary(NAME + "Check")(request(name), timeout=10))
+        return bytes(self.channel.unary_unary(NAME + "Check")(request(name), timeout=60))
 
     def watch(self, name: str = "") -> Iterator[bytes]:
-        return iter(self.channel.unary_stream(NAME + "Watch")(request(name), timeout=30))
+        return iter(self.channel.unary_stream(NAME + "Watch")(request(name), timeout=60))
 
 
 def request(name: str) -> bytes:

@@ -29,7 +29,7 @@ def config(host: str, app: Backend, *more: Tree) -> list[Tree]:
 
 
 def post(gw: Gateway, path: str, headers: dict[str, str] | None = None, method: str = "POST") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*gw.admin, timeout=30)
+    connection = http.client.HTTPConnection(*gw.admin, timeout=60)
     try:
         connection.request(method, path, headers=JSON if headers is None else headers)
         answer = connection.getresponse()
@@ -108,7 +108,7 @@ def test_a_rollback_under_load_loses_no_request_and_no_connection(tmp_path: Path
         failures: list[str] = []
 
         def load(index: int) -> None:
-            connection = http.client.HTTPConnection(host, 8080, timeout=20)
+            connection = http.client.HTTPConnection(host, 8080, timeout=60)
             try:
                 connection.connect()
                 sock = connection.sock
@@ -132,7 +132,7 @@ def test_a_rollback_under_load_loses_no_request_and_no_connection(tmp_path: Path
             _wait_for_more(gw, counts, failures)
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert failures == []
         assert served_by(host) == "one"
 

@@ -37,7 +37,7 @@ def test_a_gateway_with_a_nonsense_port_serves_on_while_other_changes_go_live(tm
     with backend() as app:
         _write(tmp_path, host, app.endpoint)
         with running(tmp_path, workers=1) as gw:
-            kept = http.client.HTTPConnection(host, 8080, timeout=10)
+            kept = http.client.HTTPConnection(host, 8080, timeout=60)
             assert _answer(kept, "/") == 200
             _write(tmp_path, host, app.endpoint, 99999, http_route("new", "app", path="/new", hostnames=["new.test"]))
             report = gw.reload()

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.manifests import gateway, http_route, listener, service, write
-from tests.support.process import free_port, http_get, loopback_address, running, wait_until
+from tests.support.ports import closed_port
+from tests.support.process import http_get, loopback_address, running, wait_until
 from tests.support.threaded_backend import backend
 
 
@@ -87,7 +88,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> object:
             "metadata": {"name": "empty"},
             "spec": {"ports": [{"port": 80}]},
         }
-        dead = service("dead", f"127.0.0.1:{free_port()}")
+        dead = service("dead", "{}:{}".format(*closed_port()))
         objects = [gateway("gw", host, listener("http", 8080)), route, service("app", app.endpoint), empty, slices]
         write(folder, *objects, dead)
         with running(folder, workers=1, arguments=arguments) as gw:
@@ -123,7 +124,7 @@ def test_every_answer_has_a_line_with_its_reason_and_rule(
 ) -> None:
     gw, host = answers
     n_before = len(gw.output)
-    with socket.create_connection((host, 8080), timeout=10) as connection:
+    with socket.create_connection((host, 8080), timeout=60) as connection:
         connection.sendall(request_bytes)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 %d " % status)
     line = json.loads(gw.wait_until(lambda: gw.output[n_before:], "a line of the access log")[0])

@@ -115,7 +115,7 @@ def test_a_key_file_that_is_none_is_refused_at_the_start(site: Site, tmp_path: P
     if content is not None:
         key.write_bytes(content)
     command = [sys.executable, "-m", "gatewayproxy", "run", str(site.folder), "--session-key-file", str(key)]
-    ended = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert ended.returncode in (1, 2)
     assert b"--session-key-file" in ended.stderr
     assert b"head -c 32 /dev/urandom" in ended.stderr

@@ -125,7 +125,7 @@ def test_a_replaced_worker_decides_on_the_candidate_too_and_what_it_had_counted_
 def test_promoting_serves_the_candidate_without_cutting_a_connection(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with closing(http.client.HTTPConnection(scene.host, 8080, timeout=10)) as kept:
+    with closing(http.client.HTTPConnection(scene.host, 8080, timeout=60)) as kept:
         assert status_on(kept, "/c") == 404
         assert main(["promote", "--server", scene.server, "--dry-run", "-o", "json"]) == 1
         assert json.loads(capsys.readouterr().out)["different"] == 1
@@ -189,7 +189,7 @@ def test_promotion_is_a_post_that_names_what_was_seen(scene: Scene) -> None:
     digest = scene.shadow()["digest"]
     json_type = {"Content-Type": "application/json"}
     for query, fields, status in ((f"?digest={digest}", {}, 403), ("?digest=other", json_type, 409)):
-        with closing(http.client.HTTPConnection(*scene.gateway.admin, timeout=10)) as admin:
+        with closing(http.client.HTTPConnection(*scene.gateway.admin, timeout=60)) as admin:
             admin.request("POST", f"/promote{query}", body=b"", headers=fields)
             assert admin.getresponse().status == status
     assert scene.ask("/b") == 200

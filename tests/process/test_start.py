@@ -37,7 +37,7 @@ def importing(folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-X", "importtime", "-m", "gatewayproxy", "run", str(folder), "--admin", "none"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, env=env, text=True) as process:
-        watchdog = threading.Timer(30.0, process.kill)
+        watchdog = threading.Timer(200.0, process.kill)
         watchdog.start()
         try:
             read_until(process, "argparse")
@@ -62,7 +62,7 @@ def test_a_reload_asked_for_too_early_is_done_when_it_can_be(folder: Path) -> No
         read_until(process, "reload_unchanged")
         process.send_signal(signal.SIGTERM)
         read_until(process, "stopped")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -70,7 +70,7 @@ def test_a_stop_asked_for_too_early_is_a_clean_stop(folder: Path, number: signal
     with importing(folder) as process:
         process.send_signal(number)
         assert "status=0" in read_until(process, "supervisor stopped")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_other_commands_are_ended_by_a_signal_as_any_program() -> None:

@@ -37,7 +37,7 @@ class Served(NamedTuple):
         """Send *n* requests, each on a connection of its own, so that all workers get some; return the last status."""
         status = 0
         for _ in range(n):
-            connection = http.client.HTTPConnection(self.host, 8080, timeout=10)
+            connection = http.client.HTTPConnection(self.host, 8080, timeout=60)
             connection.request(method, path, headers={"Host": host, **fields})
             status = connection.getresponse().status
             connection.close()
@@ -115,7 +115,7 @@ def test_streams_are_hits_while_they_last_and_afterwards(tmp_path: Path) -> None
         with running(tmp_path) as gw:
             served = Served(gw, host, tmp_path, tmp_path)
             assert served.rules()["0"]["hits"] == 0
-            with socket.create_connection((host, 8080), timeout=10) as sock:
+            with socket.create_connection((host, 8080), timeout=60) as sock:
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert sock.recv(9) == b"HTTP/1.1 "
                 counts = served.rules()["0"]
@@ -226,7 +226,7 @@ def _flood(host: str, chance: random.Random, n: int) -> None:
     """Send *n* requests on pipelined connections, and read all answers."""
     for start in range(0, n, 500):
         requests = [_random_request(chance, start + at) for at in range(min(500, n - start))]
-        with socket.create_connection((host, 8080), timeout=20) as sock:
+        with socket.create_connection((host, 8080), timeout=60) as sock:
             sock.sendall(b"".join(requests[:-1]) + requests[-1].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
             answers = b"".join(iter(lambda s=sock: s.recv(65_536), b""))
         assert answers.count(b"HTTP/1.1 404 ") == len(requests)

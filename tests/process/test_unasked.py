@@ -16,6 +16,7 @@ import pytest
 from tests.support.grpc_peers import CLIENTS
 from tests.support.grpc_peers import serving as grpc_serving
 from tests.support.manifests import service, write
+from tests.support.ports import free_port
 from tests.support.process import Gateway, loopback_address, running, wait_until
 from tests.support.recorder import Recorder, recorder
 from tests.support.threaded_peer import peer, read_until
@@ -32,7 +33,7 @@ class Edge(NamedTuple):
     backends: Mapping[str, Recorder]
 
     def connect(self, host: str = "") -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(host or self.host, self.port, timeout=20)
+        return http.client.HTTPConnection(host or self.host, self.port, timeout=60)
 
     def ask(
         self, name: str, path: str = "/", *, method: str = "GET", body: Any = None,
@@ -56,7 +57,7 @@ class Edge(NamedTuple):
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     folder = tmp_path_factory.mktemp("unasked")
-    host, port = loopback_address(), free_port_of_ipv6()
+    host, port = loopback_address(), free_port()
     with ExitStack() as stack:
         backends = {name: stack.enter_context(recorder(name)) for name in ("one", "two", "shadow", "failing")}
         backends["six"] = stack.enter_context(recorder("six", "::1"))
@@ -75,12 +76,6 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
             name="services.yaml",
         )
         yield Edge(stack.enter_context(running(folder, workers=1)), host, port, backends)
-
-
-def free_port_of_ipv6() -> int:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def judge(sock: socket.socket) -> None:
@@ -204,7 +199,7 @@ def test_request_bodies_arrive_whole(edge: Edge, chunked: bool) -> None:
 
 
 def test_trailers_of_an_answer_arrive(edge: Edge) -> None:
-    with socket.create_connection((edge.host, edge.port), timeout=20) as sock:
+    with socket.create_connection((edge.host, edge.port), timeout=60) as sock:
         sock.sendall(b"GET /trailers HTTP/1.1\r\nHost: plain.test\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
         assert read_until(sock, b"0\r\nX-Sum: 42\r\n\r\n").count(b"body") == 1
 

@@ -32,7 +32,7 @@ def test_the_accept_queue_of_a_killed_worker_is_served_by_its_successor(config: 
     with running(folder, workers=1) as gw:
         pid = gw.worker_pids()[0]
         os.kill(pid, signal.SIGSTOP)  # from now on the kernel completes handshakes and nobody accepts
-        clients = [socket.create_connection((host, 8080), timeout=20) for _ in range(200)]
+        clients = [socket.create_connection((host, 8080), timeout=60) for _ in range(200)]
         for client in clients:
             client.sendall(_REQUEST)
         os.kill(pid, signal.SIGKILL)
@@ -48,10 +48,10 @@ def test_the_accept_queue_of_a_killed_worker_is_served_by_its_successor(config: 
 def test_a_killed_worker_loses_only_what_it_held(config: tuple) -> None:
     folder, host, app = config
     with running(folder, workers=2) as gw:
-        connections = [http.client.HTTPConnection(host, 8080, timeout=20) for _ in range(40)]
+        connections = [http.client.HTTPConnection(host, 8080, timeout=60) for _ in range(40)]
         for connection in connections:
             connection.request("GET", "/hold")
-            assert app.held.acquire(timeout=10)
+            assert app.held.acquire(timeout=60)
         victim, other = gw.worker_pids()
         held_by_other = _n_connections(other, 8080)
         assert 0 < held_by_other < len(connections)

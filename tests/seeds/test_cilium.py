@@ -118,8 +118,8 @@ class Open:
 
     def __enter__(self) -> Open:
         with ExitStack() as stack:
-            self.http = stack.enter_context(closing(http.client.HTTPConnection(*self.address, timeout=10)))
-            self.tunnel = stack.enter_context(socket.create_connection(self.address, timeout=10))
+            self.http = stack.enter_context(closing(http.client.HTTPConnection(*self.address, timeout=60)))
+            self.tunnel = stack.enter_context(socket.create_connection(self.address, timeout=60))
             upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             key = f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
             self.tunnel.sendall(f"GET {self.path} HTTP/1.1\r\nHost: {ANY}\r\n{upgrade}{key}\r\n".encode())

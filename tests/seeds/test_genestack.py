@@ -42,7 +42,7 @@ def https_listeners(seed: Seed) -> list[Tree]:
 
 def handshake(seed: Seed, name: str) -> ssl.SSLSocket:
     """Return a connection to port 443 that named *name* and trusts the tests' CA for it."""
-    raw = socket.create_connection((seed.host, HTTPS), timeout=10)
+    raw = socket.create_connection((seed.host, HTTPS), timeout=60)
     try:
         return client_context().wrap_socket(raw, server_hostname=name)
     except BaseException:
@@ -53,7 +53,7 @@ def handshake(seed: Seed, name: str) -> ssl.SSLSocket:
 def s_client(seed: Seed, *options: str) -> str:
     """Return what `openssl s_client` says of port 443."""
     command = [require("openssl"), "s_client", "-connect", f"{seed.host}:{HTTPS}", *options]
-    return subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=False).stderr
+    return subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False).stderr
 
 
 def listener_condition(seed: Seed, name: str, kind: str) -> tuple[str, str]:
@@ -302,7 +302,7 @@ def websocket_echo() -> Iterator[str]:
         thread.start()
         yield "{}:{}".format(*server.socket.getsockname())
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_G10_a_websocket_is_upgraded_by_default_and_survives_reloads(genestack: Seed) -> None:
@@ -312,7 +312,7 @@ def test_G10_a_websocket_is_upgraded_by_default_and_survives_reloads(genestack: 
         service = genestack.tree("Service", "openstack/novnc")
         service["metadata"]["annotations"]["gatewayproxy.io/endpoints"] = endpoint
         genestack.reload()
-        raw = socket.create_connection((genestack.host, HTTPS), timeout=10)
+        raw = socket.create_connection((genestack.host, HTTPS), timeout=60)
         with connect(url, sock=raw, ssl=client_context(), server_hostname=name, subprotocols=["binary"]) as console:
             assert console.subprotocol == "binary"
             console.send(b"RFB 003.008\n")
@@ -356,7 +356,7 @@ def test_G11_the_same_host_on_two_gateways_does_not_leak_across(genestack: Seed)
     for only_external in (f"prometheus.{D}", f"loki.{D}", f"nova.{D}"):
         assert genestack.ask(only_external, at=internal).status == 404
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((internal, HTTPS), timeout=10)
+        socket.create_connection((internal, HTTPS), timeout=60)
 
 
 def test_G11_a_route_is_external_internal_both_or_skipped(genestack: Seed) -> None:
@@ -400,5 +400,5 @@ def test_G11_each_gateway_has_an_address_and_a_class_of_its_own(genestack: Seed)
         }
         assert genestack.ask(f"keystone.{D}", at=internal).backend == "openstack/keystone-internal"
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((genestack.host, http_port(80)), timeout=10)
+            socket.create_connection((genestack.host, http_port(80)), timeout=60)
     assert genestack.ask(f"loki.{D}", "/ready").backend == "grafana/loki"

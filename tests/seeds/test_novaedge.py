@@ -43,8 +43,8 @@ def store(seed: Seed, target: str, *options: str) -> Served:
 
 def store_connection(seed: Seed) -> http.client.HTTPSConnection:
     """Return a connection to the HTTPS listener that says the store's name, by SNI and by Host."""
-    connection = http.client.HTTPSConnection(STORE, context=client_context(), timeout=10)
-    raw = socket.create_connection((seed.host, http_port(443)), timeout=10)
+    connection = http.client.HTTPSConnection(STORE, context=client_context(), timeout=60)
+    raw = socket.create_connection((seed.host, http_port(443)), timeout=60)
     connection.sock = client_context().wrap_socket(raw, server_hostname=STORE)
     return connection
 
@@ -255,7 +255,7 @@ async def test_E6_the_rule_of_a_method_beats_that_of_its_service_listed_before(
                     assert await talk.receive() == b"%d" % n
             assert (await client.call("/peers.Other/Any", b"")).status == 12  # UNIMPLEMENTED
             assert (await client.call("/peers.Broken/Any", b"")).status == 14  # UNAVAILABLE
-            outcome = await client.call("Hang", b"E6 " + name.encode(), timeout=0.5)
+            outcome = await client.call("Hang", b"E6 " + name.encode(), timeout=3.0)
             assert outcome.status in ENDED_IN_TIME
             assert outcome.messages != [b""]  # the server knew of the deadline
             assert (await client.call("Gone", b"E6 " + name.encode())).messages == [b"yes"]
@@ -390,7 +390,7 @@ def test_E9_the_database_listener_takes_no_http_route_and_no_foreign_route(novae
         assert novaedge.conditions("tcproute", "store/foreign")["Accepted"] == refused
         assert novaedge.conditions("httproute", "gateway-system/any-listener")["Accepted"] == refused
         assert novaedge.attached(GATEWAY) == {"http": 0, "https": 4, "tcp-postgres": 1, "tls-redis": 1}
-        with socket.create_connection((novaedge.host, 5432), timeout=10) as stream:
+        with socket.create_connection((novaedge.host, 5432), timeout=60) as stream:
             stream.sendall(b"1 still the database\n")  # the backend echoes what begins with no letter
             assert stream.makefile("rb").readline() == b"1 still the database\n"
 
@@ -410,7 +410,7 @@ def test_E10_sni_chooses_the_listener_and_host_chooses_the_route(novaedge: Seed)
         for name, serial in (("admin.example.com", "admin.example.com"), (STORE, "*.example.com")):
             assert names_of(peer_certificate(novaedge, name)) == {serial}
         command = [openssl, "s_client", "-connect", f"{novaedge.host}:{port}", "-servername", "admin.example.com"]
-        shown = subprocess.run(command, input=b"", capture_output=True, timeout=30, check=False).stdout
+        shown = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False).stdout
         assert b"CN = admin.example.com" in shown or b"CN=admin.example.com" in shown
         assert novaedge.curl(f"https://admin.example.com:{port}/").backend == "store/store-api-v2"
         assert store(novaedge, "/").backend == "store/store-frontend-svc"
@@ -439,7 +439,7 @@ def peer_certificate(seed: Seed, name: str) -> dict[str, Any]:
     """Return the certificate that a client with this server name is shown."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
-    with socket.create_connection((seed.host, http_port(443)), timeout=10) as raw:
+    with socket.create_connection((seed.host, http_port(443)), timeout=60) as raw:
         with context.wrap_socket(raw, server_hostname=name) as tls:
             return tls.getpeercert() or {}
 

@@ -51,7 +51,7 @@ def names_of(seed: Seed, name: str) -> list[str]:
     """Return the names in the certificate that the client of server *name* gets, valid for *name* or not."""
     context = client_context()
     context.check_hostname = False
-    raw = socket.create_connection((seed.host, HTTPS), timeout=10)
+    raw = socket.create_connection((seed.host, HTTPS), timeout=60)
     with context.wrap_socket(raw, server_hostname=name) as tls:
         return [value for _, value in tls.getpeercert()["subjectAltName"]]
 
@@ -203,7 +203,7 @@ def test_R5_notebooks_speak_websocket_without_asking_and_may_be_silent(hurried: 
         notebook(hurried),
         connect(
             f"wss://{host}/api/kernels/7/channels", sock=socket.create_connection((hurried.host, HTTPS)),
-            ssl=client_context(), server_hostname=host, ping_interval=None, open_timeout=10, close_timeout=10,
+            ssl=client_context(), server_hostname=host, ping_interval=None, open_timeout=60, close_timeout=60,
         ) as client,
     ):  # fmt: skip
         client.send("1+1")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 __all__ = ["Backend", "Client", "backend", "client", "until"]
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

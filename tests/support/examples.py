@@ -164,7 +164,7 @@ class Stage:
             yield
         finally:
             demo.terminate()
-            assert demo.wait(20) == 0, "".join(lines)
+            assert demo.wait(60) == 0, "".join(lines)
             reader.join()
             assert demo.stdout is not None
             demo.stdout.close()

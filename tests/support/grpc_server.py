@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -31,7 +32,6 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from tests.support.grpc_peers import MESSAGE, SERVICE, Bytes
-from tests.support.process import free_port
 
 MAX_BYTES: Final = 16 << 20
 METADATA: Final = ("x-ask", "x-ask-bin")
@@ -48,7 +48,7 @@ class Gone:
 
     async def answer(self, name: bytes) -> bytes:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self.event(name).wait()
         except TimeoutError:
             return b"no"
@@ -196,9 +196,10 @@ async def received(call: Call) -> bytes:
 
 async def start_grpclib(service: Grpclib | None = None) -> int:
     server = grpclib.server.Server([service or Grpclib()], codec=Bytes())
-    port = free_port()
-    await server.start("127.0.0.1", port)
+    sock = socket.create_server(("127.0.0.1", 0))
+    await server.start(sock=sock)
     KEPT.append(server)
+    port: int = sock.getsockname()[1]
     return port
 
 

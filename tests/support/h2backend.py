@@ -18,7 +18,7 @@ __all__ = ["H2Backend", "H2Call", "H2Peer", "h2_backend"]
 
 Fields = list[tuple[bytes, bytes]]
 Behaviour = Callable[["H2Call"], Awaitable[None]]
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 
 
 @dataclass(eq=False)

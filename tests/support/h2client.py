@@ -16,7 +16,7 @@ import h2.settings
 
 __all__ = ["Answer", "H2Session", "h2_session"]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 Fields = list[tuple[bytes, bytes]]
 
 

@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from tests.support.peers import free_port, require, serving
+from tests.support.peers import require, serving
+from tests.support.ports import free_port
 
 __all__ = ["http1_server", "nginx_h2c", "pattern"]
 

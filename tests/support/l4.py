@@ -31,7 +31,7 @@ from gatewayproxy.routing.table import (
 )
 
 __all__ = [
-    "L4", "choice", "closed_port", "entry", "open_fds", "open_l4", "refused", "sni_port", "tcp_port", "wait_until",
+    "L4", "choice", "entry", "open_fds", "open_l4", "refused", "sni_port", "tcp_port", "wait_until",
 ]  # fmt: skip
 
 LISTENER = ListenerLabel(0, "default/gw/l4")
@@ -125,20 +125,13 @@ async def open_l4(port: Port, *, limits: Limits | None = None, host: str = "127.
         assert listener.reactor.pipes.lent == 0
 
 
-async def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = 20.0) -> None:
+async def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = 60.0) -> None:
     """Wait until *condition* holds, looking every few milliseconds; fail with *what* at the deadline."""
     loop = asyncio.get_running_loop()
     deadline_at = loop.time() + deadline_s
     while not condition():
         assert loop.time() < deadline_at, f"waited {deadline_s} s for {what}"
         await asyncio.sleep(0.003)
-
-
-def closed_port() -> tuple[str, int]:
-    """Return a loopback address where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        address: tuple[str, int] = sock.getsockname()
-    return address
 
 
 @contextlib.asynccontextmanager
@@ -160,7 +153,7 @@ async def open_fds() -> AsyncIterator[None]:
         return not left
 
     with contextlib.suppress(AssertionError):
-        await wait_until(none_left, "descriptors to close", deadline_s=3)
+        await wait_until(none_left, "descriptors to close", deadline_s=20)
     assert not left, f"descriptors left open: {left}"
 
 

@@ -8,7 +8,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from gatewayproxy.model.plan import Certificate
+from tests.support.ports import free_port
 
-__all__ = ["Address", "free_port", "postgresql", "redis_tls", "require", "run", "serving", "tls_files"]
+__all__ = ["Address", "postgresql", "redis_tls", "require", "run", "serving", "tls_files"]
 
 Address = tuple[str, int]
 
@@ -34,14 +34,7 @@ def require(name: str) -> str:
     pytest.skip(message)
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
-
-
-async def run(*command: str | Path, stdin: bytes = b"", timeout_s: float = 30.0) -> tuple[int, str]:
+async def run(*command: str | Path, stdin: bytes = b"", timeout_s: float = 60.0) -> tuple[int, str]:
     """Run a program to its end; return its exit code and what it wrote, errors included."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -62,7 +55,7 @@ async def serving(command: Sequence[str | Path], address: Address, log: Path) ->
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await _accepts(address):
                 assert process.returncode is None, f"{command[0]} ended: {log.read_text()[-2000:]}"
                 await asyncio.sleep(0.02)
@@ -71,7 +64,7 @@ async def serving(command: Sequence[str | Path], address: Address, log: Path) ->
         if process.returncode is None:
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), 60)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -136,7 +129,7 @@ async def postgresql(certificate: Certificate | None = None) -> AsyncIterator[Ad
 
 async def _until_ready(address: Address) -> None:
     isready = require("pg_isready")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await run(isready, "-h", address[0], "-p", str(address[1])))[0] != 0:
             await asyncio.sleep(0.05)
 

@@ -36,6 +36,7 @@ class Recorder(http.server.ThreadingHTTPServer):
     """A running backend."""
 
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self, name: str, host: str = "127.0.0.1") -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,7 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._pieces(b"body", end=b"0\r\nX-Sum: 42\r\n\r\n")
         elif what == "stream":
             self._pieces(b"first")
-            self.server.go_on.wait(20)
+            self.server.go_on.wait(60)
             self.wfile.write(b"6\r\nsecond\r\n0\r\n\r\n")
         else:
             seen = {"backend": self.server.name, **asked._asdict(), "body": asked.body.decode("latin-1")}

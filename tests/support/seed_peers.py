@@ -73,7 +73,7 @@ async def grpc_check(host: str, port: int, authority: str = "") -> bool:
     """Return whether the server at *host*:*port* says that it is SERVING; *authority* as `grpcurl -authority`."""
     channel = _channel(host, port, authority)
     try:
-        answer = await UnaryUnaryMethod(channel, CHECK, bytes, bytes)(b"", timeout=10)
+        answer = await UnaryUnaryMethod(channel, CHECK, bytes, bytes)(b"", timeout=60)
         return bool(answer == SERVING)
     finally:
         channel.close()
@@ -83,7 +83,7 @@ async def grpc_list(host: str, port: int, authority: str = "") -> bytes:
     """Return the answer to a request for the list of services, as protobuf."""
     channel = _channel(host, port, authority)
     try:
-        (answer,) = await StreamStreamMethod(channel, LIST, bytes, bytes)([LIST_SERVICES], timeout=10)
+        (answer,) = await StreamStreamMethod(channel, LIST, bytes, bytes)([LIST_SERVICES], timeout=60)
         return bytes(answer)
     finally:
         channel.close()
@@ -110,7 +110,7 @@ def connect_proxy(asked: list[bytes], origin: tuple[str, int]) -> Handle:
     def handle(sock: socket.socket) -> None:
         head = read_until(sock, b"\r\n\r\n")
         asked.append(head.partition(b"\r\n")[0])
-        with socket.create_connection(origin, timeout=10) as up:
+        with socket.create_connection(origin, timeout=60) as up:
             sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             relay(sock, up)
 
@@ -122,10 +122,10 @@ def tokens(may_go_on: threading.Semaphore, on_head: Callable[[bytes], None]) -> 
 
     def handle(sock: socket.socket) -> None:
         on_head(read_until(sock, b"\r\n\r\n"))
-        may_go_on.acquire(timeout=20)
+        may_go_on.acquire(timeout=60)
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         for event in (b"data: one\n\n", b"data: [DONE]\n\n"):
-            may_go_on.acquire(timeout=20)
+            may_go_on.acquire(timeout=60)
             sock.sendall(b"%x\r\n%s\r\n" % (len(event), event))
         sock.sendall(b"0\r\n\r\n")
 
@@ -143,7 +143,7 @@ def streaming(
     steps, arrived = threading.Semaphore(0), threading.Event()
     with peer(address, tokens(steps, lambda _: arrived.set())):
         connection.request("POST", "/v1/chat/completions", body=b"{}", headers={"Host": host})
-        assert arrived.wait(20), "no request reached the backend"
+        assert arrived.wait(60), "no request reached the backend"
         try:
             yield connection.getresponse, steps.release
         finally:

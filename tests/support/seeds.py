@@ -170,7 +170,7 @@ class Seed:
         headers: Mapping[str, str] | None = None,
     ) -> Served:  # fmt: skip
         """Return the answer of the HTTP listener on *port* to one request with `Host: host`."""
-        connection = http.client.HTTPConnection(at or self.host, http_port(port), timeout=10)
+        connection = http.client.HTTPConnection(at or self.host, http_port(port), timeout=60)
         try:
             connection.request(method, path, headers={"Host": host, **(headers or {})})
             answer = connection.getresponse()
@@ -182,7 +182,7 @@ class Seed:
     def http(self, name: str = "", *, port: int = 80) -> Iterator[http.client.HTTPConnection]:
         """Yield an open connection to the HTTP listener on *port*; with a server *name* to the HTTPS one."""
         with ExitStack() as stack:
-            sock = stack.enter_context(socket.create_connection((self.host, http_port(port)), timeout=20))
+            sock = stack.enter_context(socket.create_connection((self.host, http_port(port)), timeout=60))
             connection = stack.enter_context(closing(http.client.HTTPConnection(self.host, http_port(port))))
             if name:
                 sock = stack.enter_context(certs.client_context().wrap_socket(sock, server_hostname=name))
@@ -227,7 +227,7 @@ class Seed:
         Where every other timeout is set to the same, each has then passed, by the gateway's own clock.
         """
         for _ in range(2):
-            with socket.create_connection((self.host, http_port(80)), timeout=20) as idle:
+            with socket.create_connection((self.host, http_port(80)), timeout=60) as idle:
                 idle.sendall(b"GET /idle HTTP/1.1\r\nHost: idle.invalid\r\n\r\n")
                 answer = b""
                 while data := idle.recv(4096):
@@ -247,7 +247,7 @@ class Seed:
             raise AssertionError("\n".join([f"{error}; its end:", *self.gateway.output[-20:]])) from None
 
 
-def hasty(seconds: float = 0.5) -> list[str]:
+def hasty(seconds: float = 1.5) -> list[str]:
     """Return flags that set every timeout which is on by default to *seconds*; draining is none, and age is none."""
     no_timeouts = ("drain_s", "_age_s")
     timeouts = (x for x in LIMITS if x.name.endswith("_s") and x.default and not x.name.endswith(no_timeouts))
@@ -298,7 +298,7 @@ def copied(name: str, folder: Path) -> Path:
 
 def curl(*arguments: str) -> Served:
     """Return the last answer that curl got; AssertionError with its exit code and words if it got none."""
-    command = [require("curl"), "-sS", "-i", "--http1.1", "--max-time", "20", *arguments]
+    command = [require("curl"), "-sS", "-i", "--http1.1", "--max-time", "60", *arguments]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, f"curl: exit {done.returncode}: {done.stderr.decode()}"
     head, _, body = done.stdout.partition(b"\r\n\r\n")

@@ -30,7 +30,7 @@ class Backend:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(60)
 
     @property
     def endpoint(self) -> str:
@@ -44,7 +44,7 @@ class Backend:
     def close(self) -> None:
         """Stop; connections are cut."""
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     async def _serve(self) -> None:

@@ -17,6 +17,7 @@ Handle = Callable[[socket.socket], None]
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 256
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def peer(address: tuple[str, int], handle: Handle) -> Iterator[tuple[str, int]]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.settimeout(20.0)
+            self.request.settimeout(60)
             with contextlib.suppress(OSError):
                 handle(self.request)
 

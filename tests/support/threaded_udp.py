@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator
 
-__all__ = ["Client", "UdpBackend", "udp_backend"]
+from tests.support.process import wait_until
 
-DEADLINE_S = 10.0
+__all__ = ["Client", "Talker", "UdpBackend", "udp_backend"]
+
+DEADLINE_S = 60.0
 
 
 class UdpBackend:
@@ -77,3 +79,32 @@ class Client:
             return self.ask(data, timeout_s)
         except (TimeoutError, ConnectionRefusedError):
             return None
+
+
+class Talker:
+    """A client that asks again and again, in a thread, so that its flow does not fall silent while a test waits."""
+
+    def __init__(self, client: Client) -> None:
+        self.answers: list[tuple[str, str]] = []
+        self._client = client
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Talker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(DEADLINE_S)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.02):
+            with contextlib.suppress(TimeoutError):
+                self.answers.append(self._client.ask())
+
+    def ask(self) -> tuple[str, str]:
+        """Return the answer to a question that was put from now on."""
+        n = len(self.answers)
+        wait_until(lambda: len(self.answers) > n + 1, "an answer")  # the next one may be to an older question
+        return self.answers[-1]

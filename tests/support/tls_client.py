@@ -35,7 +35,7 @@ class TlsClient:
 
     def __init__(self, port: int, context: ssl.SSLContext, name: str | None, *, split: Split = whole) -> None:
         self.split = split
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
@@ -60,8 +60,8 @@ class TlsClient:
             raise ConnectionError("closed by the server")
         self.incoming.write(data)
 
-    def handshake(self, *, split_hello: Split | None = None) -> TlsClient:
-        """Shake hands; *split_hello* cuts the first flight instead of `split`."""
+    def handshake(self, *, split_hello: Split | None = None, data: bytes = b"") -> TlsClient:
+        """Shake hands; *split_hello* cuts the first flight instead of `split`, *data* goes with our last one."""
         usual, self.split = self.split, split_hello or self.split
         while True:
             try:
@@ -71,6 +71,8 @@ class TlsClient:
                 self.split = usual
                 self.fill()
             else:
+                if data:
+                    self.tls.write(data)
                 self.flush()
                 return self
 

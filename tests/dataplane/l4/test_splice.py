@@ -49,7 +49,7 @@ async def backend(handler: Handler, **options: object) -> AsyncIterator[tuple[st
     try:
         yield server.sockets[0].getsockname()
         if running:
-            await asyncio.wait_for(finished.wait(), 20)
+            await asyncio.wait_for(finished.wait(), 60)
     finally:
         server.close()
         await server.wait_closed()
@@ -174,7 +174,7 @@ async def test_a_reset_by_the_client_reaches_the_server_as_a_reset(sent: int) ->
         assert await reader.readexactly(1) == b"!"
         await send(writer, 8, sent)
         reset(writer)
-        await asyncio.wait_for(seen.wait(), 20)
+        await asyncio.wait_for(seen.wait(), 60)
         assert (await l4.record()).reason == "client_reset"
 
 
@@ -342,7 +342,7 @@ async def test_a_stream_goes_from_bulk_to_small_messages_and_back() -> None:
     async with through(serve) as l4, client(l4.address) as (reader, writer):
         for i, n in enumerate(rounds):
             await send(writer, i, n)
-            assert await asyncio.wait_for(reader.readexactly(5), 20) == piece(i, 0, 5)
+            assert await asyncio.wait_for(reader.readexactly(5), 60) == piece(i, 0, 5)
 
 
 async def test_many_streams_of_mixed_behaviour_stay_intact() -> None:

@@ -15,7 +15,7 @@ from gatewayproxy.dataplane.protocols import splice_socket
 from gatewayproxy.dataplane.protocols.accepting import Next, after_failure
 from gatewayproxy.dataplane.protocols.splice_dial import target_of
 from gatewayproxy.model.plan import Endpoint
-from tests.support.l4 import closed_port
+from tests.support.ports import closed_port
 
 LOCAL = [
     pytest.param(socket.AF_INET, "127.0.0.1", "127.0.0.1", id="IPv4"),
@@ -112,9 +112,9 @@ def test_a_descriptor_that_is_no_listener_is_told() -> None:
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        one = socket.create_connection(server.getsockname(), timeout=10)
+        one = socket.create_connection(server.getsockname(), timeout=60)
         other, _ = server.accept()
-        other.settimeout(10)
+        other.settimeout(60)
         return one, other
 
 

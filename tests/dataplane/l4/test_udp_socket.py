@@ -30,7 +30,7 @@ def pair(host: str = "127.0.0.1", to: str = "") -> Iterator[tuple[socket.socket,
     listening = bound_socket(host)
     client = socket.socket(listening.family, socket.SOCK_DGRAM)
     client.connect((to or host, listening.getsockname()[1]))
-    client.settimeout(5.0)
+    client.settimeout(60)
     with listening, client:
         yield listening, client
 
