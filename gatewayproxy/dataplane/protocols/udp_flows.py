@@ -30,7 +30,7 @@ __all__ = ["Flows"]
 
 DRAIN_SILENCE_S: Final = 2.0  # silence that ends a flow of a port that is removed
 _SWEEP_S: Final = 0.25
-_LAST: Final = 64  # batches read at most when a port is removed
+_LAST: Final = 64  # batches read at most when a port is removed, and before its flows are found silent
 _POLL_S: Final = 1.0  # after datagrams came, the kernel is asked what it dropped
 
 
@@ -131,10 +131,7 @@ class Flows:
 
     def stop(self) -> None:
         """Begin no more flows after those that wait to be read; the others have until they fall silent."""
-        for door in self._doors:
-            for _ in range(_LAST):
-                if not door.read():
-                    break
+        self._hear()
         self.stopped = True
         self.gate.leaving[self.bound] = self
         if self._flows:
@@ -175,9 +172,17 @@ class Flows:
         course = self._courses[None] = Course(label, "", None, RuleStats(), cutoff)
         return course
 
+    def _hear(self) -> None:
+        """Forward what waits to be read, within bounds."""
+        for door in tuple(self._doors):
+            for _ in range(_LAST):
+                if not self._doors or not door.read():
+                    break
+
     def _end_silent(self) -> None:
-        now = monotonic()
         self._sweep = self.reactor.loop.call_later(_SWEEP_S, self._end_silent)
+        self._hear()  # a loop that was held up has not read it yet: that is no silence of the clients
+        now = monotonic()
         for flow in [each for each in self._flows.values() if each.active_at + DRAIN_SILENCE_S <= now]:
             flow.expire()
 

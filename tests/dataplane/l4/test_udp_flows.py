@@ -9,15 +9,18 @@ import socket
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from gatewayproxy.dataplane.listeners.udp import UdpListener
+from gatewayproxy.dataplane.protocols import udp_flow, udp_flows, udp_gate
 from gatewayproxy.dataplane.protocols.udp_gate import gate_of
 from gatewayproxy.model.limits import Limits
 from gatewayproxy.model.plan import Cluster, Endpoint, Refusal
 from gatewayproxy.routing.table import BackendChoice, RouteEntry
 from tests.support.l4 import choice, entry, refused, wait_until
+from tests.support.ports import free_port
 from tests.support.udp import Answer, Peer, Udp, bound_socket, open_udp, peer, udp_port
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -163,8 +166,7 @@ async def test_what_leads_nowhere_is_dropped(route: RouteEntry | None, reason: s
 
 
 async def test_an_endpoint_that_refuses_is_left_for_another_at_the_next_datagram() -> None:
-    async with peer() as gone:
-        dead = gone.address
+    dead = "127.0.0.1", free_port()
     async with peer(echo) as backend:
         route = entry(choice("dns", dead, backend.address))
         async with open_udp(udp_port(route)) as udp, contextlib.AsyncExitStack() as stack:
@@ -177,8 +179,7 @@ async def test_an_endpoint_that_refuses_is_left_for_another_at_the_next_datagram
 
 
 async def test_a_lone_endpoint_that_comes_back_is_used_again() -> None:
-    async with peer() as gone:
-        dead = gone.address
+    dead = "127.0.0.1", free_port()
     async with open_udp(udp_port(entry(choice("dns", dead)))) as udp, peer() as client:
         client.sock.sendto(b"lost", udp.address)
         await wait_until(lambda: _n_failed(udp, dead) == 1, "the refusal to arrive")
@@ -193,7 +194,7 @@ def _n_failed(udp: Udp, address: tuple[str, int]) -> int:
 
 
 async def _ask_until_answered(client: Peer, to: tuple[str, int]) -> None:
-    for _ in range(5):
+    for _ in range(100):
         client.sock.sendto(b"again", to)
         with contextlib.suppress(AssertionError):
             await wait_until(lambda: bool(client.received), "an answer", deadline_s=0.2)
@@ -203,7 +204,7 @@ async def _ask_until_answered(client: Peer, to: tuple[str, int]) -> None:
 
 async def test_silence_ends_a_flow_with_a_record() -> None:
     async with peer(echo) as backend:
-        limits = Limits(udp_idle_timeout_s=0.3)
+        limits = Limits(udp_idle_timeout_s=1.0)
         async with open_udp(udp_port(entry(choice("dns", backend.address))), limits=limits) as udp, peer() as client:
             for _ in range(4):
                 await client.ask(b"ping", udp.address)
@@ -218,16 +219,24 @@ async def test_silence_ends_a_flow_with_a_record() -> None:
             assert len(set(backend.senders)) == 2
 
 
-async def test_a_flow_that_is_used_outlives_the_timeout() -> None:
+async def test_a_flow_that_is_used_outlives_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = monotonic()
+    for module in (udp_gate, udp_flow, udp_flows):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
     async with peer(echo) as backend:
-        limits = Limits(udp_idle_timeout_s=0.8)
-        async with open_udp(udp_port(entry(choice("dns", backend.address))), limits=limits) as udp, peer() as client:
-            end = asyncio.get_running_loop().time() + 1.8
-            while asyncio.get_running_loop().time() < end:
+        async with open_udp(udp_port(entry(choice("dns", backend.address)))) as udp, peer() as client:
+            gate = gate_of(udp.context)
+            for _ in range(4):
                 await client.ask(b"x", udp.address)
-                await asyncio.sleep(0.05)
+                now += udp.context.limits.udp_idle_timeout_s - 1
+                gate.close()
+                gate._look()
             assert udp.records == []
             assert len(set(backend.senders)) == 1
+            now += 2
+            gate.close()
+            gate._look()
+            assert len(udp.records) == 1
 
 
 async def test_at_the_bound_the_longest_silent_flow_that_nobody_answers_gives_way() -> None:
@@ -301,6 +310,23 @@ async def test_a_removed_port_serves_the_flows_it_has_until_they_fall_silent() -
             assert {record.reason for record in udp.records} == {""}
         udp.shared.close()
         bound_socket(*udp.address).close()  # free again
+
+
+async def test_what_waits_to_be_read_is_no_silence() -> None:
+    async with peer(echo) as backend, open_udp(udp_port(entry(choice("dns", backend.address)))) as udp:
+        async with peer() as client:
+            await client.ask(b"1", udp.address)
+            udp.listener.stop()
+            flows = udp.listener._flows
+            (flow,) = flows._flows.values()
+            flow.active_at -= 60  # the loop was held up for so long
+            client.sock.sendto(b"2", udp.address)
+            flows._end_silent()
+            assert udp.listener.connections == 1
+            await client.get(2)
+            flow.active_at -= 60
+            flows._end_silent()
+            assert udp.listener.connections == 0
 
 
 async def test_a_port_that_comes_back_while_it_drains_keeps_its_flows() -> None:
