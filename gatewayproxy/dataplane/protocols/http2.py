@@ -2,9 +2,9 @@
 
 `wire.h2` reads and writes the protocol; here are the socket, time, and fair turns: what the codec has queued is written
 once a turn of the loop, and streams with more to say than the socket or the windows take get a frame each, in turn.
-While a socket takes no more its client is still heard, until what that brings into our buffer is too much. To drain,
-RFC 9113 §6.8: GOAWAY for all ids, and a round trip later one for those that have come; each stream then ends in its own
-time.
+While a socket takes no more its client is still heard, until what that brings into our buffer is too much: so that is
+`buffer_bytes`, and what a read asks for beyond it, at most. To drain, RFC 9113 §6.8: GOAWAY for all ids, and a round
+trip later one for those that have come; each stream then ends in its own time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Http2Connection(asyncio.Protocol):
         self._final = False  # none will come: close behind the last one
         self._closing = False  # all is said
         self._queued = 0  # bytes of bodies in the codec
-        self._answered = 0  # bytes written since the client has not kept up
+        self._answered = 0  # bytes but for those of bodies, written while the client has not kept up
         self._deaf = False  # so many that we read no more
 
     # asyncio.Protocol
@@ -87,7 +87,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         site = self.site
-        self.transport.set_write_buffer_limits(high=min(site.limits.buffer_bytes, _AHEAD_BYTES))
+        self.transport.set_write_buffer_limits(high=min(site.limits.buffer_bytes // 2, _AHEAD_BYTES))
         sock = transport.get_extra_info("socket")
         if sock is not None:  # what lies in the kernel is ahead of every stream's next word
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _AHEAD_BYTES)
@@ -142,10 +142,10 @@ class Http2Connection(asyncio.Protocol):
         """The client does not keep up: streams wait. What it asks meanwhile is heard, see `_write`."""
         self.stalled = True
         self._stalled_at = monotonic()
-        self._answered = 0
 
     def resume_writing(self) -> None:
         self.stalled = False
+        self._answered = 0
         self._read_on()
         self.wake()
 
@@ -184,15 +184,14 @@ class Http2Connection(asyncio.Protocol):
         self._woken = False
 
     def _write(self) -> None:
-        self._queued = 0
+        n_bodies, self._queued = self._queued, 0
         out = self.codec.take_output()
         if not out:
             return
-        stalled = self.stalled
         self.transport.write(out)
-        if stalled:  # heads, and answers to control frames: a client that reads none of them is not read for ever
-            self._answered += len(out)
-            if self._answered > self.site.limits.buffer_bytes and not self._deaf:
+        if self.stalled:  # heads, and answers to control frames: a client that reads none of them is not read for ever
+            self._answered += len(out) - n_bodies
+            if self._answered > self.site.limits.buffer_bytes // 2 and not self._deaf:
                 self._deaf = True
                 self.transport.pause_reading()
 
