@@ -63,6 +63,7 @@ class Control:
     def __init__(self, compiler: CompilerProcess, sockets: ListeningSockets, archive: Archive) -> None:
         self.slots: Sequence[Slot] = ()
         self.table: TableBytes | None = None
+        self._leaving: TableBytes | None = None  # that it takes the place of just now
         self.status = EMPTY_STATUS  # every object with its status, JSON
         self.gateways: dict[str, bool] = {}  # "namespace/name" -> Programmed
         self.report: dict[str, Any] = {}  # the last reload
@@ -80,10 +81,14 @@ class Control:
 
     @property
     def serving(self) -> bool:
-        """Whether every worker serves the table in force, on at least one port if there are any."""
+        """Whether every worker serves the table in force, on at least one port if there are any.
+
+        While one table takes the other's place, both are: requests are answered all the time.
+        """
         if self.table is None or (self.unbound and not self._sockets.keys):
             return False
-        return all(slot.serving is self.table for slot in self.slots)
+        in_force = [each for each in (self.table, self._leaving) if each is not None]
+        return all(any(slot.serving is each for each in in_force) for slot in self.slots)
 
     async def start(self) -> None:
         """Serve what is on disk, or the newest good generation of the history where the guard took that back."""
@@ -212,8 +217,12 @@ class Control:
             raise failure
         if self.guard is not None:
             await self.guard.mark()
-        self.table = table  # from here on, a replaced worker starts with it
-        applied = [each for each in await asyncio.gather(*(slot.commit() for slot in self.slots)) if each is not None]
+        self._leaving, self.table = self.table, table  # from here on, a replaced worker starts with it
+        try:
+            reports = await asyncio.gather(*(slot.commit() for slot in self.slots))
+        finally:
+            self._leaving = None
+        applied = [each for each in reports if each is not None]
         self._keep(table.keys)
         report["handover_ms"] = round((loop.time() - begun_at) * 1e3, 1)
         kept, draining = (sum(each[name] for each in applied) for name in ("kept", "draining"))

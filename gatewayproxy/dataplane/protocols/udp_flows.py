@@ -240,6 +240,8 @@ class Door:
         if self._timer is not None:
             self._timer.cancel()
             self._poll()
+        # The socket lives on with whoever shares it: closing our descriptor alone would leave it in the epoll.
+        self._flows.reactor.unwatch(self._fd)
         self._flows.reactor.discard(self._fd)
 
     def _poll(self) -> None:
