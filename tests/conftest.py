@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is nobody's fault: examples are bounded in number, and a test by pytest's timeout.
-settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is nobody's fault, nor is a run of examples that are filtered out or too large: examples are bounded in
+# number, a test by pytest's timeout, and one that finds no example at all still fails.
+CHANCE = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=CHANCE)
 settings.load_profile("patient")
 
 

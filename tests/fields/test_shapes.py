@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from gatewayproxy.fields import Text
@@ -19,6 +17,7 @@ from gatewayproxy.fields.shapes import (
     SUBDOMAIN,
     duration_s,
 )
+from tests.support.calls import cpu_s
 
 
 @pytest.mark.parametrize(
@@ -39,9 +38,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     "shape", [DURATION, GROUP, HEADER_NAME, HEADER_VALUE, HOSTNAME, KIND, LABEL, PRECISE_HOSTNAME, SUBDOMAIN]
 )
 def test_no_shape_takes_long_over_a_hostile_string(shape: Text) -> None:
-    started = time.process_time()
-    for piece in ("a", "-", "a-", "a.", "! ", "1s", "*.", "0"):
-        assert shape.flaw((piece * 4096)[:4095] + "\x00")
-        assert shape.match is not None
-        shape.match((piece * 2000)[:1999] + "\x00")
-    assert time.process_time() - started < 1.0
+    def look() -> None:
+        for piece in ("a", "-", "a-", "a.", "! ", "1s", "*.", "0"):
+            assert shape.flaw((piece * 4096)[:4095] + "\x00")
+            assert shape.match is not None
+            shape.match((piece * 2000)[:1999] + "\x00")
+
+    assert cpu_s(look) < 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -113,10 +114,19 @@ def test_before_the_first_configuration_nothing_serves(tmp_path: Path) -> None:
         assert http_get(*started.admin, "/readyz").status == 503
     finally:
         client.channel.close()
+        writer = started.wait_until(lambda: _writer(fifo), "the compiler to read")
         started.process.kill()
-        with fifo.open("wb"):  # lets the compiler go, and find that the rest is gone
-            pass
+        os.close(writer)  # lets the compiler go, and find that the rest is gone
         started.close()
+
+
+def _writer(fifo: Path) -> int:
+    """Return a descriptor to write to *fifo*; 0 while nobody reads from it."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+        return 0
 
 
 def test_who_watches_is_told_of_the_drain_before_the_process_ends(served: tuple[Gateway, Client]) -> None:

@@ -26,9 +26,8 @@ class Backend:
         self.port = 0
         self.held = threading.Semaphore(0)  # one release per request that waits in /hold
         self.n_requests = 0
-        self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._thread.start()
         self._started.wait(60)
 
@@ -45,25 +44,28 @@ class Backend:
         """Stop; connections are cut."""
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(60)
-        self._loop.close()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._released = asyncio.Event()
         self._ended = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         server = await asyncio.start_server(self._connected, self.host, 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._ended.wait()
         server.close()
-        for task in self._tasks:
+        for task, writer in self._talks.items():
+            writer.transport.abort()  # whatever waits to be written
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._talks, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._talk(reader, writer))
+        self._talks[task] = writer
+        task.add_done_callback(self._talks.pop)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             first = await reader.read(1)
             if first and not first.isalpha():
@@ -77,7 +79,6 @@ class Backend:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or we are
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
