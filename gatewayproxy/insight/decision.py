@@ -219,10 +219,13 @@ _OF_REQUESTS: Final = ("HTTPRoute", "GRPCRoute")
 
 
 def _verdicts(plan: Plan | None, request: Request, routed: Routed) -> Iterator[ListenerVerdict]:
-    for listener in (*plan.listeners, *plan.withheld) if plan is not None else ():
+    if plan is None:
+        return
+    withheld = {listener.key for listener in plan.withheld}
+    for listener in (*plan.listeners, *plan.withheld):
         name = str(listener.key)
         chosen = routed.listener is not None and routed.listener.name == name
-        if listener.withheld and not chosen:
+        if listener.key in withheld and not chosen:
             continue  # `unserving` has it
         yield ListenerVerdict(
             name=name,
@@ -236,7 +239,7 @@ def _verdicts(plan: Plan | None, request: Request, routed: Routed) -> Iterator[L
 
 def _why_chosen(listener: Listener, request: Request, routed: Routed) -> str:
     if listener.withheld:
-        return f"it has {_name(request, routed) or 'clients without a server name'}, but no certificate"
+        return f"it has {_name(request, routed) or 'clients without a server name'}, but cannot serve: see its status"
     if not PROTOCOLS[listener.protocol].has_hostname:
         return "it has the port"
     if not listener.hostname:

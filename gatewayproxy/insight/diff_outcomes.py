@@ -102,7 +102,7 @@ _ACTIONS: Final = {
     SniAction.HTTP: "ends here, with HTTP inside",
     SniAction.STREAM: "ends here, with a stream inside",
     SniAction.PASSTHROUGH: "passed through",
-    SniAction.REFUSE: "refused, for want of a certificate",
+    SniAction.REFUSE: "refused: its listener cannot serve",
 }
 
 

@@ -96,7 +96,8 @@ _MEANINGS: Final = {
     "no_port": "no listener has this port and address: the connection is refused",
     "wrong_protocol": "the port is there, and speaks another protocol",
     "unknown_sni": "no listener has this server name: TLS ends with the alert unrecognized_name",
-    "no_certificate": "the server name is that of a listener without a certificate: the alert is unrecognized_name",
+    "no_certificate": "the server name is that of a listener that has no certificate, or lost its place to a conflict: "
+    "the alert is unrecognized_name",
     "no_sni": "the client asks for no server name, and every listener of the port has one",
     "http_inside": "TLS ends here, and HTTP is to follow: ask with https://",
 }

@@ -249,7 +249,7 @@ def route_on(port: Port, request: Request) -> Routed:
     if target is None:
         return Routed(port, reason="unknown_sni" if request.server_name else "no_sni")
     if target.action is SniAction.REFUSE:
-        detail = f"listener {target.listener.name} has this name, but no certificate"
+        detail = f"listener {target.listener.name} has this name, but cannot serve: see its status"
         return Routed(port, target.listener, None, "no_certificate", detail, target)
     if target.action is not SniAction.HTTP:
         reason = "" if target.entry is not None else "no_route"

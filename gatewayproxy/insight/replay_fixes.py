@@ -22,7 +22,7 @@ _BY_REASON: Final = {
     "misdirected": "the host belongs to another listener than the server name: let one certificate not name both",
     "ambiguous_path": "the path has two readings that lead to different rules: let both lead to one, or leave it",
     "unknown_sni": "add a listener, or a hostname, for this server name",
-    "no_certificate": "mend the certificateRefs of the listener that has this server name",
+    "no_certificate": "mend the listener that has this server name: its status says what it lacks",
     "no_sni": "add a listener without a hostname, for clients that send no server name",
 }
 

@@ -253,5 +253,6 @@ class Plan:
     """Everything that serves, in a stable order (Gateways by age and name, listeners as written)."""
 
     listeners: tuple[Listener, ...] = ()
-    # Without a certificate, beside listeners of their ports that serve: nobody gets their names. Without attachments.
+    # They cannot serve, beside others of their ports that do: nobody gets their names. Without attachments, and without
+    # certificates where they may not so much as end TLS.
     withheld: tuple[Listener, ...] = ()

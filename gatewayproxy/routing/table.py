@@ -188,7 +188,7 @@ class SniAction(Enum):
     HTTP = "HTTP"  # TLS ends here, and HTTP is inside
     STREAM = "stream"  # TLS ends here, and what is inside goes to a backend
     PASSTHROUGH = "passthrough"
-    REFUSE = "refuse"  # the listener that has the name has no certificate
+    REFUSE = "refuse"  # the listener that has the name cannot serve: mostly, it has no certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

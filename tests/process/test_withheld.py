@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from tests.support.certs import certificate, client_context
 from tests.support.manifests import Tree, gateway, http_route, listener, service, tls_secret, write
 from tests.support.peers import require
-from tests.support.process import Gateway, loopback_address, running
+from tests.support.process import Gateway, http_get, loopback_address, running
 from tests.support.threaded_backend import Backend, backend
 
 SECRET = "secret.example.com"
@@ -107,7 +107,7 @@ def _everybody_is_told(gw: Gateway) -> None:
     assert conditions["Programmed"] == ("False", "Invalid")
     told = gw.get("/explain?" + urlencode({"request": f"https://{SECRET}:8443/"})).json
     assert told["answer"]["reason"] == "no_certificate"
-    assert told["answer"]["detail"] == "listener default/gw/secret has this name, but no certificate"
+    assert told["answer"]["detail"] == "listener default/gw/secret has this name, but cannot serve: see its status"
     assert (told["listener"], told["ok"]) == ("default/gw/secret", False)
 
 
@@ -140,3 +140,30 @@ def test_a_port_of_which_no_listener_has_a_certificate_is_not_there(tmp_path: Pa
         )  # fmt: skip
         with running(tmp_path, workers=1), socket.socket() as client:
             assert client.connect_ex((host, 8443)) != 0
+
+
+def test_names_of_listeners_that_cannot_serve_for_other_reasons_stay_theirs(tmp_path: Path) -> None:
+    host = loopback_address()
+    no_kind = {"kinds": [{"kind": "UDPRoute"}]}
+    with backend("wide") as wide:
+        write(
+            tmp_path,
+            gateway(
+                "gw", host, listener("http", 8080, hostname="*.example.com"),
+                listener("idle", 8080, hostname=SECRET, allowedRoutes=no_kind),
+                https("https", "*.example.com", "wide"),
+                {**https("idle-https", SECRET, "wide"), "allowedRoutes": no_kind},
+                https("ends", "both.example.com", "wide"),
+                listener("passes", 8443, "TLS", hostname="both.example.com", tls={"mode": "Passthrough"}),
+            ),
+            http_route("wide", "wide"), service("wide", wide.endpoint),
+            tls_secret("wide", certificate("*.example.com")),
+        )  # fmt: skip
+        with running(tmp_path, workers=1):
+            assert [http_get(host, 8080, headers={"host": name}).status for name in (OTHER, SECRET)] == [200, 404]
+            with asking(host, OTHER) as client:
+                assert client.ask(OTHER) == (200, "wide")
+                assert client.ask("both.example.com") == (421, "")
+            with asking(host, SECRET) as client:
+                assert client.ask(SECRET) == (404, "")
+            assert "unrecognized name" in shown(host, "both.example.com")[1]

@@ -101,7 +101,8 @@ def _listeners(gateways: Iterable[GatewayDraft]) -> Iterator[Listener]:
 def _withheld(gateways: Iterable[GatewayDraft]) -> Iterator[Listener]:
     for gateway in gateways:
         for draft in gateway.withheld():
-            yield replace(_listener(gateway, draft), attachments=())
+            certificates = draft.certificates if draft.accepted.status else ()
+            yield replace(_listener(gateway, draft), attachments=(), certificates=certificates)
 
 
 def _listener(gateway: GatewayDraft, draft: ListenerDraft) -> Listener:

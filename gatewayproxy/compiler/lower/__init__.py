@@ -84,7 +84,7 @@ def _lower_port(
     http = sni = tcp = udp = None
     match kind:
         case PortKind.HTTP:
-            http = host_index(listeners, (), labels, entries)
+            http = host_index(listeners, withheld, labels, entries)
         case PortKind.HTTPS:
             http = host_index(listeners, withheld, labels, entries)
             sni = certificate_index(listeners, withheld, labels)

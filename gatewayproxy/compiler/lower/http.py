@@ -2,8 +2,8 @@
 
 Each hostname gets its owner's layers: the route hostnames that cover it, most specific first (`host_rank`), each a
 PathIndex of all the matches behind it (or two, see `calls`). Layers are shared between hostnames that have the same
-routes. A name of a TLS listener, or of one without a certificate, is there without any: requests for it are for another
-connection.
+routes. A name of a TLS listener, or of one that cannot serve, is there without any: requests for it are for another
+connection, or lead nowhere.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def certificate_index(
 ) -> SniIndex:
     """Return the certificates of HTTPS *listeners*; one without hostname serves unknown names and no name.
 
-    Names of *withheld* are refused, whoever else could take them.
+    Names of *withheld* are not served, whoever else could take them: refused, or answered without a route.
     """
     targets: dict[str, SniTarget] = {}
     for each in (*listeners, *withheld):
@@ -34,11 +34,13 @@ def server_name_index(
     """Return where connections go by server name: the longest TLSRoute hostname of the listener that owns it.
 
     HTTPS *listeners* beside those of TLS have the names that no other listener owns, whatever their routes. Names of
-    *withheld* are refused.
+    *withheld* are not served.
     """
-    routed = {each.key: _by_hostname(each, entries) for each in listeners if each.protocol is Protocol.TLS}
+    all_of_port = (*listeners, *withheld)
+    streams = (each for each in all_of_port if each.protocol is Protocol.TLS and not each.withheld)
+    routed = {each.key: _by_hostname(each, entries) for each in streams}
     targets: dict[str, SniTarget] = {}
-    for hostname, owner in owners((*listeners, *withheld)).items():
+    for hostname, owner in owners(all_of_port).items():
         own = routed.get(owner.key)
         if own is None and hostname == owner.hostname:
             targets[hostname] = _target(owner, _ended(owner), labels)
@@ -78,7 +80,7 @@ def _first_rule(listener: Listener, route: Route, entries: Entries) -> RouteEntr
 
 def _ended(listener: Listener) -> SniAction:
     """Return what becomes of connections to a listener where TLS is to end, without a route having its say."""
-    return SniAction.REFUSE if listener.withheld else SniAction.HTTP
+    return SniAction.HTTP if listener.protocol is Protocol.HTTPS and listener.certificates else SniAction.REFUSE
 
 
 def _target(

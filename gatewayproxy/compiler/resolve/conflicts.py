@@ -95,6 +95,7 @@ def _conflict_all(drafts: Sequence[ListenerDraft], reason: Reason, what: str, re
     names = listed([draft.spec.name for draft in drafts])
     for draft in drafts:
         draft.conflict(reason, f"{what}: {names}; give each its own {remedy}")
+        draft.contested = True
 
 
 def _port(draft: ListenerDraft) -> _Port:

@@ -38,6 +38,7 @@ class ListenerDraft:
     kinds: tuple[str, ...] = ()  # route kinds that may attach: status.supportedKinds
     accepted: Condition = ACCEPTED
     conflicted: Condition = NO_CONFLICTS
+    contested: bool = False  # it lost its place, and nobody has won it
     resolved: Condition = RESOLVED
     overlapping: Condition | None = None  # OverlappingTLSConfig, where it applies
     certificates: tuple[Certificate, ...] = ()
@@ -73,8 +74,10 @@ class ListenerDraft:
 
     @property
     def withheld(self) -> bool:
-        """Tell whether the listener has its names and no certificate to serve them with."""
-        return self.accepted.status and self.terminates and not self.certificates
+        """Tell whether the listener has names that it cannot serve, and nobody else may."""
+        if self.protocol is None or not PROTOCOLS[self.protocol].has_hostname or self.serves:
+            return False
+        return self.accepted.status or self.accepted.reason is Reason.NO_VALID_CA_CERTIFICATE or self.contested
 
     @property
     def terminates(self) -> bool:
@@ -177,7 +180,7 @@ class GatewayDraft:
             yield from (listener for listener in self.merged() if listener.serves)
 
     def withheld(self) -> Iterator[ListenerDraft]:
-        """Yield the listeners without a certificate whose ports serve for others, which must not get their names."""
+        """Yield the listeners that cannot serve and whose ports do, for others that must not get their names."""
         ports = {listener.bind_port for listener in self.serving() if not listener.udp}
         if ports:
             yield from (listener for listener in self.merged() if listener.withheld and listener.bind_port in ports)

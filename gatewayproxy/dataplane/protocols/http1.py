@@ -26,6 +26,8 @@ from gatewayproxy.wire.plain import KNOWN_BYTES, PlainFields
 
 __all__ = ["Http1Connection"]
 
+PARTING_S: Final = 1.0  # for a request that is on its way while we drain
+_LEAST_DRAIN_S: Final = 4.0  # of `Limits.drain_s`; with less there is no time for that
 _LINGER_S: Final = 2.0  # RFC 9112 §9.6: how long we read on so that a reset does not take our answer away
 
 
@@ -48,7 +50,7 @@ class Http1Connection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
-        self.ending = False  # no further request is read: draining, or the client has ended its direction
+        self.ending = False  # the answer to the next request is the last: draining, or the client has ended its direction
         self._at_eof = False  # the client has ended its direction; what it asked before is still answered
         self.deadline_at = 0.0  # monotonic, 0 = none; `Site` looks at it now and then
         self.tunnel_half_closed = False
@@ -86,7 +88,7 @@ class Http1Connection(asyncio.Protocol):
         patience_s = site.limits.idle_timeout_s
         if self.listener is None:  # clear text: nothing has been heard of this client, as of one before its ClientHello
             patience_s = min(patience_s, site.limits.handshake_timeout_s)
-        self.deadline_at = monotonic() + patience_s
+        self.deadline_at = monotonic() + (min(patience_s, PARTING_S) if self.ending else patience_s)
         site.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -282,7 +284,7 @@ class Http1Connection(asyncio.Protocol):
         self.exchange = None
         if self.state is CLOSED:
             return
-        if not self.keep_alive or self.ending:
+        if not self.keep_alive:
             self._close_politely()
         elif self._stalled:
             pass  # who does not read is not read: `resume_writing` comes back here
@@ -293,7 +295,7 @@ class Http1Connection(asyncio.Protocol):
             self.close()
         else:
             self.state = IDLE
-            self.deadline_at = now + self.site.limits.idle_timeout_s
+            self.deadline_at = now + (PARTING_S if self.ending else self.site.limits.idle_timeout_s)
 
     def _next_request(self) -> None:
         if self.state is not RESPONSE or self.exchange is not None or self._stalled:
@@ -403,10 +405,17 @@ class Http1Connection(asyncio.Protocol):
             self.transport.abort()
 
     def drain(self) -> None:
-        """Close now if idle, else after the exchange in flight. Tunnels go on until they are aborted."""
+        """Close after the exchange in flight, or soon if idle. Tunnels go on until they are aborted.
+
+        An idle client may have sent a request that we have not seen, and would not dare to send again: RFC 9112 §9.3.1.
+        """
         self.ending = True
-        if self.state is IDLE and not self.buf:
+        if self.state is not IDLE or self.buf:
+            return
+        if self.site.limits.drain_s < _LEAST_DRAIN_S:
             self.close()
+            return
+        self.deadline_at = min(self.deadline_at, monotonic() + PARTING_S)
 
     def abort(self) -> None:
         """Close at once."""

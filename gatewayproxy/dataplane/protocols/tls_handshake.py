@@ -183,7 +183,7 @@ class Handshake(asyncio.Protocol):
                 self._refuse("no_sni", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
         if target.action is SniAction.REFUSE:
-            detail = "the listener that has this server name has no certificate"
+            detail = "the listener that has this server name cannot serve: it has no certificate, or is in conflict"
             self._refuse("no_certificate", detail, alert=Alert.UNRECOGNIZED_NAME)
             return
         if target.action is SniAction.HTTP and not self._agrees_on_protocol():

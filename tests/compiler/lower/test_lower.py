@@ -184,6 +184,48 @@ def test_names_of_a_listener_without_a_certificate_lead_to_no_wider_one(protocol
     )
 
 
+@pytest.mark.parametrize(
+    ("protocol", "mode", "beside", "action"),
+    [
+        pytest.param(Protocol.HTTPS, TlsMode.TERMINATE, Protocol.HTTPS, SniAction.HTTP, id="HTTPS beside HTTPS"),
+        pytest.param(Protocol.HTTPS, TlsMode.TERMINATE, Protocol.TLS, SniAction.HTTP, id="HTTPS beside TLS"),
+        pytest.param(Protocol.TLS, TlsMode.TERMINATE, Protocol.HTTPS, SniAction.REFUSE, id="Terminate beside HTTPS"),
+        pytest.param(Protocol.TLS, TlsMode.TERMINATE, Protocol.TLS, SniAction.STREAM, id="Terminate beside TLS"),
+        pytest.param(
+            Protocol.TLS, TlsMode.PASSTHROUGH, Protocol.HTTPS, SniAction.REFUSE, id="Passthrough beside HTTPS"
+        ),
+        pytest.param(
+            Protocol.TLS, TlsMode.PASSTHROUGH, Protocol.TLS, SniAction.PASSTHROUGH, id="Passthrough beside TLS"
+        ),
+    ],
+)
+def test_names_of_a_listener_that_takes_no_kind_of_route_lead_to_no_entry(
+    protocol: Protocol, mode: TlsMode, beside: Protocol, action: SniAction
+) -> None:
+    own = route("r", kind="HTTPRoute" if beside is Protocol.HTTPS else "TLSRoute"), ["*.example"]
+    wide = listener("wide", own, hostname="*.example", protocol=beside, port=443, certificates=certificate("w"))
+    idle = listener(
+        "idle", hostname="a.example", protocol=protocol, port=443, tls_mode=mode, certificates=certificate("a")
+    )
+    port = table_of(wide, withheld=(idle,)).ports[0]
+    target = find_host(port.sni, b"a.example") if port.sni is not None else None
+    assert target is not None
+    assert (target.listener.name, target.action, target.entry) == ("default/gw/idle", action, None)
+    host = find_host(port.http, b"a.example") if port.http is not None else None
+    assert host is None or (host.listener.name, host.layers) == ("default/gw/idle", ())
+
+
+def test_hosts_of_a_listener_that_takes_no_kind_of_route_have_no_rules() -> None:
+    wide = listener("wide", (route("r"), ["a.example", "*.example"]), hostname="*.example")
+    http = table_of(wide, withheld=(listener("idle", hostname="a.example"),)).ports[0].http
+    assert http is not None
+    led = [find_host(http, name) for name in (b"a.example", b"b.example")]
+    assert [(each.listener.name, len(each.layers)) for each in led if each is not None] == [
+        ("default/gw/idle", 0),
+        ("default/gw/wide", 1),
+    ]
+
+
 def test_a_port_that_no_listener_has_a_certificate_for_is_not_there() -> None:
     bare = listener("bare", protocol=Protocol.HTTPS, port=443, tls_mode=TlsMode.TERMINATE)
     assert [port.bind_port for port in table_of(listener("http", route("r")), withheld=(bare,)).ports] == [80]
