@@ -50,7 +50,7 @@ class Http1Connection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
-        self.ending = False  # the answer to the next request is the last: draining, or the client has ended its direction
+        self.ending = False  # the next answer is the last: draining, or the client has ended its direction
         self._at_eof = False  # the client has ended its direction; what it asked before is still answered
         self.deadline_at = 0.0  # monotonic, 0 = none; `Site` looks at it now and then
         self.tunnel_half_closed = False
