@@ -1,9 +1,9 @@
 """Exchange: one request and its answer. The life of a request, read from top to bottom.
 
-    begin      head -> virtual host -> entry -> target -> bytes to send -> idle connection
-    on_body    more of the request body goes up
-    on_head    the response head comes down, edited; then its body
-    on_end     counted, recorded, and the connection goes on to the next request
+    begin             head -> virtual host -> entry -> target -> bytes to send -> idle connection
+    on_request_body   more of the request body goes up
+    on_head           the response head comes down, edited; then its body: `http1_exchange`, `http2_exchange`
+    on_end            counted, recorded, and the connection goes on to the next request
 
 Warm path (idle upstream there, no timeouts, no mirrors): plain callbacks, no task, no await, no future. What can wait,
 be retried or time out is in `waiting`; tunnels are in `upgrade`; answers of our own are made by `answer`.
@@ -14,11 +14,10 @@ from __future__ import annotations
 import logging
 from asyncio import TimerHandle
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gatewayproxy.dataplane.deadlines import Deadline
 from gatewayproxy.dataplane.protocols import (
-    call_answers,
     cors,
     external_auth,
     forwarded,
@@ -31,9 +30,9 @@ from gatewayproxy.dataplane.protocols import (
     upgrade,
     waiting,
 )
-from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.dataplane.protocols.record import access_record
-from gatewayproxy.dataplane.protocols.state import BODY
+from gatewayproxy.dataplane.protocols.state import BODY, State
 from gatewayproxy.dataplane.protocols.targets import Target
 from gatewayproxy.dataplane.upstream.connection import Sink, Upstream
 from gatewayproxy.dataplane.upstream.pool import EndpointPool
@@ -43,19 +42,48 @@ from gatewayproxy.routing.dispatch import PREFLIGHT, dispatch, unmatched
 from gatewayproxy.routing.match import find_entry, find_host, host_key
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, VirtualHost
 from gatewayproxy.wire.chunked import ended_with, kept_trailers
-from gatewayproxy.wire.edit import edited_lines, location, named, rewrite_request, rewrite_response
+from gatewayproxy.wire.edit import edited_lines, location, named, rewrite_request
 from gatewayproxy.wire.head import CHUNKED, RequestHead
-from gatewayproxy.wire.response import ENDED, UNTIL_CLOSE, ResponseHead
+from gatewayproxy.wire.response import ResponseHead
 
 if TYPE_CHECKING:
-    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
+    from gatewayproxy.dataplane.protocols.site import Site
+    from gatewayproxy.routing.table import HostIndex
 
-__all__ = ["Exchange"]
+__all__ = ["Downstream", "Exchange"]
 
 log = logging.getLogger(__name__)
 
 # RFC 9110 §9.2.2: may be sent again when the connection died before an answer.
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+
+
+class Downstream(Protocol):
+    """The client, as its exchange sees it: a connection of HTTP/1.1, or a stream of HTTP/2."""
+
+    site: Site
+    listener: ListenerLabel | None  # the one that a TLS server name chose
+    peer: bytes
+    constant: bytes  # `forwarded.constant_lines`
+    state: State
+    tunnel_half_closed: bool
+    known_host: bytes
+    known_index: HostIndex | None
+    known_vhost: VirtualHost | None
+    known_target: Target | None  # of the last request for known_host,
+    known_lines: bytes | None  # what its plain requests get, `forwarded.standing_lines`
+
+    def pause_body(self) -> None:
+        """Stop reading the body until `resume_body`."""
+
+    def resume_body(self) -> None:
+        """Read the body, or the tunnel, again."""
+
+    def send_eof(self) -> None:
+        """End our direction of a tunnel."""
+
+    def close(self) -> None:
+        """Close a tunnel behind what is buffered."""
 
 
 class Exchange:
@@ -68,7 +96,7 @@ class Exchange:
         "tunnel", "upstream", "upstream_timer", "vhost",
     )  # fmt: skip
 
-    def __init__(self, connection: Http1Connection, head: RequestHead) -> None:
+    def __init__(self, connection: Downstream, head: RequestHead) -> None:
         self.connection = connection
         self.head = head
         self.started_at = monotonic()
@@ -225,7 +253,7 @@ class Exchange:
         """HTTP's, as the access log has it."""
         return f"1.{self.head.minor}"
 
-    def _find(self, connection: Http1Connection) -> RouteEntry | None:
+    def _find(self, connection: Downstream) -> RouteEntry | None:
         """Return the entry that takes the request; answer it here where there is none."""
         head = self.head
         site = connection.site
@@ -331,77 +359,31 @@ class Exchange:
         else:
             self.answer_with(error.status, error.reason, str(error), close=True)
 
-    # The response: Sink
+    # The response: Sink, as far as it is the same for all clients
 
     def on_head(self, head: ResponseHead, body: bytes) -> None:
         """Send the response head and the first bytes of its body."""
-        connection = self.connection
-        target = self.target
-        assert target is not None
-        self.out = b""
-        self.status = head.status
-        if connection.site.context.access is not None:
-            self.first_at = monotonic()
-        self.bytes_out = len(body)
-        usual = head.length >= 0 and connection.keep_alive and not connection.ending and connection.state is not BODY
-        starts = target.response_starts
-        if not usual or self.payload_only:
-            out = rewrite_response(head, self._framing_lines(head.length), target.response) + body
-        elif not head.intact or (starts and head.mentions(starts)):
-            out = rewrite_response(head, b"", target.response) + body
-        else:
-            out = b"".join((head.buf[: head.fields_end], target.response_tail, body))
-        connection.transport.write(out)
-
-    def _framing_lines(self, length: int) -> bytes:
-        """Return what is true of this answer on the client's connection; *length* as in ResponseHead."""
-        connection = self.connection
-        own = b""
-        if length == CHUNKED:
-            if self.payload_only:
-                connection.keep_alive = False
-            else:
-                own = b"transfer-encoding: chunked\r\n"
-        elif length == UNTIL_CLOSE:
-            connection.keep_alive = False
-        elif length == ENDED:
-            own = b"content-length: 0\r\n"
-        if connection.state is BODY or connection.ending:
-            connection.keep_alive = False  # an early answer: what is left of the body is not a request
-        if not connection.keep_alive:
-            own += b"connection: close\r\n"
-        elif self.payload_only:
-            own += b"connection: keep-alive\r\n"
-        return own
+        raise NotImplementedError
 
     def on_interim(self, head: ResponseHead) -> None:
-        """Pass a 1xx on. RFC 9110 §15.2: not to an HTTP/1.0 client."""
-        self.out = b""
-        if self.head.minor == 1:
-            self.connection.transport.write(rewrite_response(head, b"", None))
+        """Pass a 1xx on."""
+        raise NotImplementedError
 
     def on_switch(self, head: ResponseHead, data: bytes) -> bool:
-        """Become a tunnel."""
-        return upgrade.switch(self, head, data)
+        """Become a tunnel; return whether one was asked for."""
+        raise NotImplementedError
 
     def on_body(self, data: bytes, last: bool = False) -> None:
         """Send more of the response body, or of a tunnel's bytes."""
-        self.bytes_out += len(data)
-        connection = self.connection
-        if self.tunnel:
-            connection.touch_tunnel()
-        connection.transport.write(data)
+        raise NotImplementedError
 
     def on_trailers(self, lines: bytes) -> None:
-        """Drop them: only an HTTP/1.0 client gets bodies without framing here, and it knows no trailers."""
+        """Take what stands behind a body that came without framing."""
+        raise NotImplementedError
 
     def on_end(self) -> None:
         """The response is complete."""
-        self.upstream = None
-        if self.tunnel:
-            upgrade.on_upstream_lost(self, "upstream_closed")
-            return
-        self.connection.on_exchange_done(self.finish())
+        raise NotImplementedError
 
     def on_tunnel_eof(self) -> None:
         """Pass the endpoint's end of a tunnel on."""
@@ -443,27 +425,8 @@ class Exchange:
         body: bytes | None = None,
         close: bool = False,
     ) -> None:
-        """Answer *status*; the connection goes on if the request is complete and nothing else speaks against it."""
-        connection = self.connection
-        self.reason, self.detail = reason, detail
-        lines = self._answer_lines(lines)
-        call = call_answers.answer_to(self.head, status, reason, lines)
-        if call is not None:
-            self.failed = status >= 500
-            status, lines, body = 200, call.lines, b""
-            self.grpc_status = str(call.code.value)
-        self.status = status
-        if body is None:
-            body = answer_body(status, reason)
-        if close or connection.state is BODY or connection.ending:
-            connection.keep_alive = False
-        if not connection.keep_alive:
-            lines += b"connection: close\r\n"
-        elif self.head.minor == 0:
-            lines += b"connection: keep-alive\r\n"
-        self._count_refusal()
-        connection.transport.write(answer_bytes(status, body, head_only=self.head.method == b"HEAD", lines=lines))
-        connection.on_exchange_done(self.finish())
+        """Answer *status*: further field *lines*, and what *reason* says unless there is a *body*."""
+        raise NotImplementedError
 
     def _answer_lines(self, lines: bytes) -> bytes:
         """Return the *lines* of an answer of our own, with what is said of CORS, and of ourselves."""
@@ -501,11 +464,7 @@ class Exchange:
 
     def cut(self, reason: str) -> None:
         """End an answer that has begun in a way that its reader notices."""
-        self.reason = reason
-        self._count_refusal()
-        connection = self.connection
-        self.finish()
-        connection.cut()
+        raise NotImplementedError
 
     def on_client_lost(self) -> None:
         """The client is gone: so is the request."""

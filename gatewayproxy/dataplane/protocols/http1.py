@@ -12,8 +12,8 @@ from typing import Final, cast
 
 from gatewayproxy.dataplane.protocols import upgrade
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
-from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
+from gatewayproxy.dataplane.protocols.http1_exchange import Http1Exchange
 from gatewayproxy.dataplane.protocols.record import refusal_record
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, IDLE, LINGER, RESPONSE, TUNNEL
@@ -47,7 +47,7 @@ class Http1Connection(asyncio.Protocol):
         self.listener_name = listener.name if listener is not None else site.label
         self.transport: asyncio.Transport
         self.state = IDLE
-        self.exchange: Exchange | None = None
+        self.exchange: Http1Exchange | None = None
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
         self.ending = False  # the next answer is the last: draining, or the client has ended its direction
@@ -174,7 +174,7 @@ class Http1Connection(asyncio.Protocol):
         self.deadline_at = 0.0
         self._skipped_line = False
         self.last_fields = head.plain if head.end <= KNOWN_BYTES else None
-        self.exchange = exchange = Exchange(self, head)
+        self.exchange = exchange = Http1Exchange(self, head)
         if head.length:
             self._begin_body(exchange, data[head.end :])
             return
@@ -189,7 +189,7 @@ class Http1Connection(asyncio.Protocol):
         """Hand the connection over to who speaks what *data* begins; return whether there is someone."""
         return False
 
-    def _begin_body(self, exchange: Exchange, data: bytes) -> None:
+    def _begin_body(self, exchange: Http1Exchange, data: bytes) -> None:
         """Start an exchange whose body begins with *data*; pipelined bytes may follow it."""
         length = exchange.head.length
         self.buf = b""
@@ -220,7 +220,7 @@ class Http1Connection(asyncio.Protocol):
             self.buf = data[len(piece) :]
         return piece
 
-    def _feed_chunks(self, exchange: Exchange, data: bytes) -> bytes:
+    def _feed_chunks(self, exchange: Http1Exchange, data: bytes) -> bytes:
         chunks = self._chunks
         assert chunks is not None
         out, rest = chunks.feed(data)
@@ -321,7 +321,7 @@ class Http1Connection(asyncio.Protocol):
             lines = self.site.disclosure.answer_lines(lines, None, self.listener, error.reason, context.generation)
         self.transport.write(answer_bytes(error.status, body, head_only=False, lines=lines))
         if context.access is not None:
-            context.access(refusal_record(self, error))
+            context.access(refusal_record(self, error, bytes_out=len(body)))
         self._linger()
 
     def _close_politely(self) -> None:

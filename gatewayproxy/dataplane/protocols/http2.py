@@ -18,7 +18,7 @@ from random import uniform
 from time import monotonic
 from typing import Any, Final, cast
 
-from gatewayproxy.dataplane.protocols.answers import ANSWERS
+from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
 from gatewayproxy.dataplane.protocols.http2_exchange import Http2Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream, Known
@@ -250,7 +250,7 @@ class Http2Connection(asyncio.Protocol):
         if head.protocol:
             tunnel = open_tunnel(self, stream, head, now)
             self._judge_scheme(head, tunnel.head)
-            return tunnel.stream, tunnel
+            return tunnel.connection, tunnel
         request = self._request_head(head, end)
         downstream = Http2Stream(self, stream, chunked=request.length == CHUNKED, now=now)
         return downstream, Http2Exchange(downstream, request)
@@ -300,16 +300,17 @@ class Http2Connection(asyncio.Protocol):
 
     def _refuse(self, stream: Stream, error: RemoteProtocolError, now: float, *, bodiless: bool) -> None:
         """Answer a request that is not served; the connection goes on: HTTP/2 knows where the next one begins."""
-        self._note(error)
+        body = b"" if bodiless else answer_body(error.status, error.reason)
+        self._note(error, len(body))
         downstream = Http2Stream(self, stream, chunked=False, now=now)
         stream.owner = downstream
-        downstream.refuse(error, bodiless=bodiless)
+        downstream.refuse(error, body)
 
-    def _note(self, error: RemoteProtocolError) -> None:
+    def _note(self, error: RemoteProtocolError, bytes_out: int = 0) -> None:
         context = self.site.context
         context.stats.refuse(self.listener_name, error.reason)
         if context.access is not None:
-            context.access(refusal_record(self, error, "2"))
+            context.access(refusal_record(self, error, "2", bytes_out=bytes_out))
 
     def _on_reset(self, event: Event, now: float) -> None:
         assert event[0] == h2events.RESET

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, cast
 
 from gatewayproxy.dataplane.protocols import call_answers, grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
-from gatewayproxy.dataplane.protocols.exchange import Exchange
+from gatewayproxy.dataplane.protocols.exchange import Downstream, Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
 from gatewayproxy.routing.table import RouteEntry
 from gatewayproxy.wire.edit import rewrite_response
@@ -15,9 +14,6 @@ from gatewayproxy.wire.h2bridge import response_fields, trailer_fields
 from gatewayproxy.wire.h2frames import ErrorCode
 from gatewayproxy.wire.head import CHUNKED, RequestHead
 from gatewayproxy.wire.response import ENDED, ResponseHead
-
-if TYPE_CHECKING:
-    from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 
 __all__ = ["Http2Exchange"]
 
@@ -27,12 +23,12 @@ _ENDED = (0, ENDED)  # ResponseHead.length of answers that end with their head
 class Http2Exchange(Exchange):
     """See the module."""
 
-    __slots__ = ("_left", "_stream", "_trailers")
+    __slots__ = ("_left", "_trailers")
+
+    connection: Http2Stream
 
     def __init__(self, stream: Http2Stream, head: RequestHead) -> None:
-        # What the request's half asks of a connection, a stream has.
-        Exchange.__init__(self, cast("Http1Connection", stream), head)
-        self._stream = stream
+        Exchange.__init__(self, stream, head)
         self.payload_only = True
         self._left = -1  # bytes of the response's body to come, -1 unknown
         self._trailers = b""
@@ -45,9 +41,9 @@ class Http2Exchange(Exchange):
     @property
     def chunked(self) -> bool:
         """Return whether the body goes up in chunks: an endpoint that speaks HTTP/2 gets it as it came."""
-        return self._stream.chunked
+        return self.connection.chunked
 
-    def _find(self, connection: Http1Connection) -> RouteEntry | None:
+    def _find(self, connection: Downstream) -> RouteEntry | None:
         """Do as the base does; PERF: what a head that is repeated led to is remembered, 1 us less.
 
         All that it depends on but the head and the table is the connection's.
@@ -66,7 +62,7 @@ class Http2Exchange(Exchange):
 
     def first_piece(self, body: bytes, multiplexed: bool) -> bytes:
         """Count and return what there is of the *body* as `chunked` says; *multiplexed*: it goes to HTTP/2."""
-        stream = self._stream
+        stream = self.connection
         if self.request_trailers:
             self.request_trailers = self.kept_trailers(self.request_trailers)
         if multiplexed or self.head.length != CHUNKED:
@@ -80,7 +76,7 @@ class Http2Exchange(Exchange):
         """Send the response head and the first bytes of its body."""
         target = self.target
         assert target is not None
-        stream = self._stream
+        stream = self.connection
         self.out = b""
         self.status = head.status
         if stream.site.context.access is not None:
@@ -116,13 +112,13 @@ class Http2Exchange(Exchange):
         if left >= 0:
             left -= len(body)
             self._left = left
-        self._stream.send_body(body, end=last or left == 0)
+        self.connection.send_body(body, end=last or left == 0)
 
     def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on."""
         self.out = b""
         lines = rewrite_response(head, b"", None).partition(b"\r\n")[2]
-        self._stream.send_head(response_fields(head.status, lines), sensitive=head.sensitive)
+        self.connection.send_head(response_fields(head.status, lines), sensitive=head.sensitive)
 
     def on_switch(self, head: ResponseHead, data: bytes) -> bool:
         """RFC 9113 §8.6: there is no 101 in HTTP/2."""
@@ -147,15 +143,15 @@ class Http2Exchange(Exchange):
         """The response is complete."""
         self.upstream = None
         trailers = self._trailers
-        self._stream.end(trailer_fields(trailers) if trailers else ())
-        self._stream.on_exchange_done(self.finish())
+        self.connection.end(trailer_fields(trailers) if trailers else ())
+        self.connection.on_exchange_done(self.finish())
 
     def cut(self, reason: str) -> None:
         """End an answer that has begun: a deadline cancels the call, grpc/doc PROTOCOL-HTTP2.md."""
         self.reason = reason
         self._count_refusal()
         self.finish()
-        self._stream.reset(ErrorCode.CANCEL if reason in call_answers.DEADLINES else ErrorCode.INTERNAL_ERROR)
+        self.connection.reset(ErrorCode.CANCEL if reason in call_answers.DEADLINES else ErrorCode.INTERNAL_ERROR)
 
     def answer_with(
         self,
@@ -176,10 +172,12 @@ class Http2Exchange(Exchange):
             self.status = 200
             self.failed = status >= 500
             self.grpc_status = str(call.code.value)
-            self._stream.send_head(response_fields(200, call.lines), end=True)
+            self.connection.send_head(response_fields(200, call.lines), end=True)
         else:
             self.status = status
             if body is None:
                 body = answer_body(status, reason)
-            self._stream.answer(status, body, head_only=self.head.method == b"HEAD", lines=lines)
-        self._stream.on_exchange_done(self.finish())
+            head_only = self.head.method == b"HEAD"
+            self.bytes_out = 0 if head_only else len(body)
+            self.connection.answer(status, body, head_only=head_only, lines=lines)
+        self.connection.on_exchange_done(self.finish())

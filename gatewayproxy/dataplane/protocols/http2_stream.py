@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
-from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_bytes
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, RESPONSE
@@ -53,7 +53,7 @@ class Http2Stream:
 
     __slots__ = (
         "_at", "_carrier", "_ended", "_held", "_held_trailers", "_moved_at", "_owed", "_paused", "_received_all",
-        "_received_bytes", "_trailers", "_unsent", "chunked", "constant", "ending", "exchange", "keep_alive",
+        "_received_bytes", "_trailers", "_unsent", "chunked", "constant", "exchange",
         "known_host", "known_index", "known_lines", "known_target", "known_vhost", "listener", "peer", "site", "state",
         "stream", "tunnel_half_closed",
     )  # fmt: skip
@@ -68,8 +68,7 @@ class Http2Stream:
         self.known_host, self.known_index, self.known_vhost, self.known_target, self.known_lines = carrier.known
         self.exchange: Exchange | None = None
         self.state = BODY  # CLOSED: the exchange has ended, its last bytes may still wait
-        self.keep_alive = True
-        self.ending = self.tunnel_half_closed = False
+        self.tunnel_half_closed = False
         self.chunked = chunked
         self._received_bytes = 0
         self._received_all = False
@@ -116,12 +115,12 @@ class Http2Stream:
         whole = self.state is not BODY
         return self._framed(body, whole, trailers) if body or whole else b""
 
-    def refuse(self, error: RemoteProtocolError, *, bodiless: bool) -> None:
-        """Answer a request that never becomes an exchange; *bodiless*: it may be a HEAD."""
+    def refuse(self, error: RemoteProtocolError, body: bytes) -> None:
+        """Answer a request that never becomes an exchange."""
         lines, site = b"", self.site
         if site.disclosure is not None:
             lines = site.disclosure.answer_lines(b"", None, self.listener, error.reason, site.context.generation)
-        self.answer(error.status, answer_body(error.status, error.reason), head_only=bodiless, lines=lines)
+        self.answer(error.status, body, head_only=False, lines=lines)
         self.on_exchange_done(self._moved_at)
 
     # The request
@@ -306,6 +305,18 @@ class Http2Stream:
         if stream.receiving or stream.sending:
             self._carrier.codec.reset(stream, ErrorCode.NO_ERROR)
             self._carrier.wake()
+
+    def send_eof(self) -> None:
+        """End our direction of a tunnel, behind what is unsent."""
+        self.end()
+
+    def close(self) -> None:
+        """End a tunnel behind what is unsent: both directions have ended, or the endpoint has left."""
+        exchange = self.exchange
+        self.end()
+        if exchange is not None:
+            exchange.on_client_lost()
+        self.on_exchange_done(self._moved_at)
 
     def cut(self) -> None:
         """End an answer that has begun in a way that its reader notices."""

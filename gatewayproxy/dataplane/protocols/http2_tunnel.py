@@ -100,18 +100,6 @@ class TunnelStream(Http2Stream):
         if self._received_all:
             upgrade.on_client_eof(exchange)
 
-    def send_eof(self) -> None:
-        """End our direction, behind what is unsent."""
-        self.end()
-
-    def close(self) -> None:
-        """End the stream behind what is unsent: both directions have ended, or the endpoint has left."""
-        exchange = self.exchange
-        self.end()
-        if exchange is not None:
-            exchange.on_client_lost()
-        self.on_exchange_done(self._moved_at)
-
     def touch_tunnel(self) -> None:
         """Note that the tunnel is in use."""
         self._moved_at = monotonic()
@@ -129,11 +117,12 @@ class TunnelStream(Http2Stream):
 class Http2Tunnel(Http2Exchange):
     """The exchange. *key*: the Sec-WebSocket-Key in *head*."""
 
-    __slots__ = ("_key", "stream")
+    __slots__ = ("_key",)
+
+    connection: TunnelStream
 
     def __init__(self, stream: TunnelStream, head: RequestHead, key: bytes) -> None:
         super().__init__(stream, head)
-        self.stream = stream
         self._key = key
 
     def on_head(self, head: ResponseHead, body: bytes) -> None:
@@ -145,7 +134,7 @@ class Http2Tunnel(Http2Exchange):
 
     def on_switch(self, head: ResponseHead, data: bytes) -> bool:
         """Become a tunnel, if the endpoint has understood."""
-        target, stream = self.target, self.stream
+        target, stream = self.target, self.connection
         assert target is not None
         if not head.upgrade or not accepts(head.buf[: head.end], self._key):
             self._decline("the backend's 101 has no valid Sec-WebSocket-Accept")
@@ -165,7 +154,7 @@ class Http2Tunnel(Http2Exchange):
     def on_body(self, data: bytes, last: bool = False) -> None:
         """Send more of the tunnel, or of the body of a refusal."""
         if self.tunnel:
-            self.stream.touch_tunnel()
+            self.connection.touch_tunnel()
         super().on_body(data)
 
     def on_end(self) -> None:
@@ -183,7 +172,7 @@ class Http2Tunnel(Http2Exchange):
             return
         self.upstream = None
         if error.kind == "upstream_reset":
-            self.stream.lost(error.kind)
-            self.stream.reset(ErrorCode.CANCEL)
+            self.connection.lost(error.kind)
+            self.connection.reset(ErrorCode.CANCEL)
         else:
             upgrade.on_upstream_lost(self, error.kind)

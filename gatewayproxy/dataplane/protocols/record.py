@@ -56,8 +56,10 @@ class Refusing(Protocol):
     peer: bytes
 
 
-def refusal_record(connection: Refusing, error: RemoteProtocolError, version: str = "1.1") -> AccessRecord:
-    """Return the record of a request whose head could not be read; *version* is HTTP's."""
+def refusal_record(
+    connection: Refusing, error: RemoteProtocolError, version: str = "1.1", *, bytes_out: int = 0
+) -> AccessRecord:
+    """Return the record of a request whose head could not be read; *version* is HTTP's, *bytes_out* the answer's."""
     site = connection.site
     return AccessRecord(
         protocol=f"{site.scheme.decode()}/{version}",
@@ -68,4 +70,5 @@ def refusal_record(connection: Refusing, error: RemoteProtocolError, version: st
         status=error.status,
         reason=error.reason,
         detail=str(error),
+        bytes_out=bytes_out,
     )

@@ -13,6 +13,7 @@ from gatewayproxy.wire.edit import rewrite_response
 
 if TYPE_CHECKING:
     from gatewayproxy.dataplane.protocols.exchange import Exchange
+    from gatewayproxy.dataplane.protocols.http1_exchange import Http1Exchange
     from gatewayproxy.wire.response import ResponseHead
 
 __all__ = ["begin_tunnel", "on_client_eof", "on_upstream_eof", "on_upstream_lost", "switch"]
@@ -20,7 +21,7 @@ __all__ = ["begin_tunnel", "on_client_eof", "on_upstream_eof", "on_upstream_lost
 _LINES = b"connection: upgrade\r\nupgrade: websocket\r\n"
 
 
-def switch(exchange: Exchange, head: ResponseHead, data: bytes) -> bool:
+def switch(exchange: Http1Exchange, head: ResponseHead, data: bytes) -> bool:
     """Make *exchange* a tunnel, if it asked for one; *data* follows the 101."""
     if not exchange.head.upgrade or not head.upgrade:
         return False
