@@ -272,7 +272,7 @@ async def test_a_browser_does_what_the_filter_says(tmp_path: Path) -> None:
                 *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
             )
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(200):
                     while not outcome:
                         await asyncio.sleep(0.02)
             finally:

@@ -291,7 +291,7 @@ async def test_streams_of_one_connection_keep_no_more_bodies_than_all_may() -> N
 async def test_what_was_kept_is_let_go_however_the_wait_ends(how: str) -> None:
     silence = Silence()
     answer = {"refused": NO, "broken": b"HTTP/1.1 200", "silent": silence, "left": silence}[how]
-    limits = Limits(ext_auth_timeout_s=1.0 if how == "silent" else 60.0)
+    limits = Limits(ext_auth_timeout_s=1.0 if how in ("silent", "broken") else 60.0)
     async with gateway(answer, body_bytes=800, limits=limits) as (served, auth, _):
         async with client(served.number) as peer:
             peer.send(POST % b"Content-Length: 600\r\n" + bytes(600))

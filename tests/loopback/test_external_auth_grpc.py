@@ -290,12 +290,14 @@ async def test_what_cannot_be_done_as_the_server_wants_is_not_done_otherwise(ser
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "reason"),
-    [(b"fail", 503, "auth_failed"), (b"hang", 504, "auth_timeout")],
+    ("answer", "timeout_s", "status", "reason"),
+    [(b"fail", 60.0, 503, "auth_failed"), (b"hang", 3.0, 504, "auth_timeout")],
     ids=["fail", "hang"],
 )
-async def test_a_call_that_fails_lets_nobody_pass(server: int, answer: bytes, status: int, reason: str) -> None:
-    async with gateway(server, Limits(ext_auth_timeout_s=0.3)) as (served, app), client(served.number) as peer:
+async def test_a_call_that_fails_lets_nobody_pass(
+    server: int, answer: bytes, timeout_s: float, status: int, reason: str
+) -> None:
+    async with gateway(server, Limits(ext_auth_timeout_s=timeout_s)) as (served, app), client(served.number) as peer:
         assert (await peer.ask(get(answer)))[0] == status
         assert served.reasons() == {reason: 1}
         assert app.heads == []

@@ -165,23 +165,23 @@ async def test_a_message_beyond_the_limit_exhausts_a_resource() -> None:
 async def test_a_deadline_ends_the_call_on_both_sides(complete: bool) -> None:
     async with gateway(hang) as (served, endpoint):
         async with h2_session(served.number) as session:
-            stream_id = session.request("/s/m", method="POST", fields=[*CALL, ("grpc-timeout", "100m")], end=False)
+            stream_id = session.request("/s/m", method="POST", fields=[*CALL, ("grpc-timeout", "1S")], end=False)
             await session.send(stream_id, frame(b"x"), end=complete)
             answer = session.answers[stream_id]
             await session.until(lambda: answer.ended)
             (call,) = endpoint.calls
             await until(lambda: call.reset is not None)
     assert told(answer) == (200, "4", "deadline_exceeded")
-    assert (call[b"grpc-timeout"], call.reset) == (b"100m", CANCEL)
+    assert (call[b"grpc-timeout"], call.reset) == (b"1S", CANCEL)
     (record,) = served.records
     assert (record.reason, record.grpc_status) == ("deadline_exceeded", "4")
-    assert 0.09 <= record.duration_s < 5.0
+    assert 0.99 <= record.duration_s < 60.0
 
 
 async def test_a_deadline_behind_the_head_cancels_the_stream() -> None:
     async with gateway(hang_behind_head) as (served, endpoint):
         async with h2_session(served.number) as session:
-            answer = await session.ask("/s/m", method="POST", fields=[*CALL, ("grpc-timeout", "100m")], body=frame(b""))
+            answer = await session.ask("/s/m", method="POST", fields=[*CALL, ("grpc-timeout", "1S")], body=frame(b""))
             await until(lambda: endpoint.calls[0].reset is not None)
     assert (answer.status, answer.ended, answer.reset, endpoint.calls[0].reset) == (200, False, CANCEL, CANCEL)
     assert served.records[0].reason == "deadline_exceeded"
@@ -203,9 +203,9 @@ async def test_an_endpoint_that_breaks_off_behind_its_head_is_an_internal_error(
 @pytest.mark.parametrize(
     ("timeout", "rest", "reason"),
     [
-        pytest.param("10S", {"request_timeout_s": 0.1}, "request_timeout", id="the rule's, if it is shorter"),
-        pytest.param("100m", {"request_timeout_s": 10.0}, "deadline_exceeded", id="the call's, if it is shorter"),
-        pytest.param("10S", {"backend_timeout_s": 0.1}, "upstream_timeout", id="that of an attempt"),
+        pytest.param("100S", {"request_timeout_s": 0.1}, "request_timeout", id="the rule's, if it is shorter"),
+        pytest.param("100m", {"request_timeout_s": 100.0}, "deadline_exceeded", id="the call's, if it is shorter"),
+        pytest.param("100S", {"backend_timeout_s": 0.1}, "upstream_timeout", id="that of an attempt"),
         pytest.param("0n", {}, "deadline_exceeded", id="one that has passed"),
         pytest.param("1n", {}, "deadline_exceeded", id="one that is about to"),
     ],
@@ -216,7 +216,7 @@ async def test_the_shortest_time_counts(timeout: str, rest: dict[str, float], re
             fields = [*CALL, ("grpc-timeout", timeout)]
             answer = await session.ask("/s/m", method="POST", fields=fields, body=frame(b"x"))
     assert told(answer) == (200, "4", reason)
-    assert served.records[0].duration_s < 5.0
+    assert served.records[0].duration_s < 60.0
 
 
 @pytest.mark.parametrize("value", ["1", "1s", "-1S", "123456789S", "1S 2S"])

@@ -341,7 +341,7 @@ async def test_an_endpoint_that_sends_no_messages_is_not_believed(body: bytes) -
 async def test_a_deadline_counts_for_browsers_too() -> None:
     async with gateway(hang) as (served, endpoint):
         async with client(served.number) as http:
-            status, head, body = await http.ask(request(TEXT, b"", b"grpc-timeout: 100m"))
+            status, head, body = await http.ask(request(TEXT, b"", b"grpc-timeout: 500m"))
             await until(lambda: endpoint.calls[0].reset is not None)
     assert (status, body) == (200, b"")
     assert b"content-type: %b\r\ngrpc-status: 4\r\ngrpc-message: deadline_exceeded: " % TEXT in head
@@ -358,14 +358,14 @@ async def test_an_answer_that_breaks_off_between_messages_says_why(kind: bytes, 
     async with gateway(begin) as (served, endpoint):
         if way == "http/2":
             async with h2_session(served.number) as session:
-                fields = [("content-type", kind.decode()), ("grpc-timeout", "100m")]
+                fields = [("content-type", kind.decode()), ("grpc-timeout", "500m")]
                 answer = await session.ask("/", method="POST", fields=fields)
                 raw = bytes(answer.body)
                 assert answer.ended
         else:
             async with client(served.number) as http:
                 for _ in range(2):  # the connection goes on
-                    _, _, body = await http.ask(request(kind, b"", b"grpc-timeout: 100m"))
+                    _, _, body = await http.ask(request(kind, b"", b"grpc-timeout: 500m"))
                 raw = unchunked(body)
         await until(lambda: endpoint.calls[-1].reset == 8)
     messages, trailers = read_answer(untexted(raw) if kind is TEXT else raw)

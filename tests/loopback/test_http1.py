@@ -266,7 +266,7 @@ async def test_a_post_is_not_sent_twice() -> None:
 
 @pytest.mark.parametrize(
     ("rest", "reason"),
-    [({"request_timeout_s": 0.1}, "request_timeout"), ({"backend_timeout_s": 0.1}, "upstream_timeout")],
+    [({"request_timeout_s": 0.5}, "request_timeout"), ({"backend_timeout_s": 0.5}, "upstream_timeout")],
     ids=["request", "backendRequest"],
 )
 async def test_timeouts_of_a_rule_are_a_504(rest: dict[str, float], reason: str) -> None:
@@ -285,9 +285,9 @@ async def test_timeouts_of_a_rule_are_a_504(rest: dict[str, float], reason: str)
 @pytest.mark.parametrize(
     ("limits", "sent", "status"),
     [
-        pytest.param(Limits(head_timeout_s=0.1), b"GET / HT", 408, id="head"),
+        pytest.param(Limits(head_timeout_s=0.5), b"GET / HT", 408, id="head"),
         pytest.param(
-            Limits(body_timeout_s=0.1), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", 408, id="body"
+            Limits(body_timeout_s=0.5), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", 408, id="body"
         ),
         pytest.param(Limits(idle_timeout_s=0.1), b"", 0, id="idle"),
         pytest.param(

@@ -298,7 +298,7 @@ async def test_a_body_that_stops_arriving_is_answered_408() -> None:
 
 async def test_a_window_that_stays_shut_ends_its_stream() -> None:
     async with backend(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + bytes(100)) as upstream:
-        with gateway(upstream.number, Limits(idle_timeout_s=0.2)) as served:
+        with gateway(upstream.number, Limits(idle_timeout_s=1.0)) as served:
             async with h2_session(served.number, INITIAL_WINDOW_SIZE=10) as session:
                 session.reads = False
                 answer = await session.answer(session.request("/"))
@@ -307,7 +307,7 @@ async def test_a_window_that_stays_shut_ends_its_stream() -> None:
 
 async def test_an_unused_connection_is_told_to_go_and_closed() -> None:
     async with backend() as upstream:
-        with gateway(upstream.number, Limits(idle_timeout_s=0.2)) as served:
+        with gateway(upstream.number, Limits(idle_timeout_s=1.0)) as served:
             async with h2_session(served.number) as session:
                 assert (await session.ask("/")).status == 200
                 await session.until(lambda: session.closed)

@@ -123,6 +123,7 @@ async def test_workers_that_die_young_are_replaced_ever_more_slowly(monkeypatch:
     waits: list[float] = []
     monkeypatch.setattr(slots, "_MODULE", "gatewayproxy.there_is_no_such_module")
     monkeypatch.setattr(slots, "_BACKOFF_S", (0.0, 0.01, 0.02))
+    monkeypatch.setattr(slots, "_YOUNG_S", 1_000.0)  # a start may take its time
     held = _Held()
     sleep = asyncio.sleep
 

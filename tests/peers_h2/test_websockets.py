@@ -145,7 +145,7 @@ async def test_chromium_has_its_page_and_its_websocket_over_http2(served: Served
     name = f"ws.{DOMAIN}"
     told = "/told?heard=5-1048576&code=1000&clean=true"
     with chromium(served, tmp_path / "profile", f"https://{name}:8443/page"):
-        await asyncio.to_thread(wait_until, lambda: served.logged(target=told), "Chromium's report", 60)
+        await asyncio.to_thread(wait_until, lambda: served.logged(target=told), "Chromium's report", 200)
     page_line = served.logged(target="/page")
     assert page_line is not None
     assert page_line["protocol"] == "https/2"

@@ -60,7 +60,7 @@ def test_explain_tells_what_is_logged(form: str, tmp_path: Path) -> None:
     with running(folder, arguments=["--workers", "1", "--access-log", str(log), "--access-log-format", form]) as gw:
         for words in REQUESTS:
             subprocess.run(
-                [curl, "-s", "-o", "/dev/null", "--connect-to", f"::{host}:", *words], check=True, timeout=20
+                [curl, "-s", "-o", "/dev/null", "--connect-to", f"::{host}:", *words], check=True, timeout=60
             )
         assert gw.stop() == 0
     found = compiled(read_paths([str(folder)]).sources, CompileOptions(), read_files)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.manifests import gateway, http_route, listener, service, udp_route, udp_service, write
-from tests.support.process import Gateway, loopback_address, running
+from tests.support.process import Gateway, http_get, loopback_address, running
 from tests.support.threaded_backend import backend
 from tests.support.threaded_udp import Client, udp_backend
 
@@ -71,6 +73,37 @@ def test_a_udp_port_that_goes_and_comes_back_without_flows_is_served_and_leaks_n
             for _ in range(8):  # the kernel spreads them over both workers
                 with Client(host, 5300) as client:
                     assert client.ask()[0] == "app"
+
+
+def test_a_hangup_during_a_promotion_does_not_take_it_back(tmp_path: Path) -> None:
+    host, active, candidate = loopback_address(), tmp_path / "active", tmp_path / "candidate"
+    with backend() as app:
+        fixed = [gateway("gw", host, listener("http", 8080)), service("app", app.endpoint)]
+        write(active, *fixed, http_route("r", "app", path="/active"))
+        write(candidate, *fixed, http_route("r", "app", path="/candidate"))
+        with running(active, workers=1, arguments=["--shadow", str(candidate)]) as gw:
+            gw.wait_until(lambda: gw.get("/shadow").json["state"] == "deciding", "the candidate")
+            compiler = _compiler(gw.pid)
+            os.kill(compiler, signal.SIGSTOP)
+            connection = http.client.HTTPConnection(*gw.admin, timeout=60)
+            digest = gw.get("/shadow").json["digest"]
+            connection.request("POST", f"/promote?digest={digest}", headers={"Content-Type": "application/json"})
+            assert gw.get("/healthz").status == 200  # so it has been read: it waits for the compiler
+            gw.signal(signal.SIGHUP)
+            assert gw.get("/healthz").status == 200
+            os.kill(compiler, signal.SIGCONT)
+            assert connection.getresponse().status == 200
+            connection.close()
+            gw.wait_until(lambda: sum(gw.state()["reloads"].values()) == 3, "both reloads")
+            assert (http_get(host, 8080, "/active").status, http_get(host, 8080, "/candidate").status) == (404, 200)
+
+
+def _compiler(supervisor: int) -> int:
+    """Return the process that compiles what serves."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    found = [int(pid) for pid in children if b"compile_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(found) == 1
+    return found[0]
 
 
 def _n_descriptors(pid: int) -> int:

@@ -120,7 +120,7 @@ class Stage:
             served = _LIVE.sub(rf"gatewayproxy \1 --server {server}", served)
             script += [self.moved_command(served), "cut"]
         done = subprocess.run(
-            [bash, "-c", "\n".join(script)], cwd=self.folder, env=self.environment(), text=True, timeout=60,
+            [bash, "-c", "\n".join(script)], cwd=self.folder, env=self.environment(), text=True, timeout=250,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         printed = self.moved_back(done.stdout).split(f"\n{mark}\n")
