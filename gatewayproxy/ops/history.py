@@ -49,9 +49,25 @@ class Generation:
     def from_json(cls, tree: Mapping[str, Any]) -> Generation:
         """Return what `to_json` was given, without fields of other versions; raise TypeError for another tree."""
         known = {name: value for name, value in tree.items() if name in cls.__slots__}
-        if not isinstance(known.get("number"), int):
+        if "number" not in known:
             raise TypeError("a generation without a number")
+        odd = [name for name, value in known.items() if not _is_sound(name, value)]
+        if odd:
+            raise TypeError(f"a generation whose {odd[0]} is none")
         return cls(**known)
+
+
+_TEXTS: Final = frozenset({"reason", "input", "digest"})
+_TREES: Final = frozenset({"changes", "reverted"})
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Return whether *value* may be that of the field *name* of a Generation."""
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name in _TREES:
+        return value is None or isinstance(value, dict)
+    return type(value) is int or (name == "accepted" and type(value) is float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +160,34 @@ class History:
             entry.dirty = True
 
     def flush(self) -> None:
-        """Have the shelf hold what is known here; raise OSError where it cannot: it is in memory, and tried again."""
+        """Have the shelf hold what is known here; raise OSError where it cannot: it is in memory, and tried again.
+
+        One that cannot be written, or whose documents the shelf has lost, keeps no other one from it.
+        """
         if self.shelf is None:
             return
         while self._dropped:
             self.shelf.drop(self._dropped.pop())
+        failure: OSError | None = None
         for entry in list(self._entries.values()):
-            if entry.dirty:
-                number = entry.generation.number
-                self.shelf.put(
-                    entry.generation, entry.documents if entry.documents is not None else self.shelf.get(number)
-                )
-                entry.dirty, entry.documents = False, None
+            try:
+                self._write(entry, self.shelf)
+            except OSError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _write(self, entry: _Entry, shelf: Shelf) -> None:
+        if not entry.dirty:
+            return
+        entry.dirty = False  # first: it may be marked while it is written
+        try:
+            generation, documents = entry.generation, entry.documents
+            shelf.put(generation, documents if documents is not None else shelf.get(generation.number))
+        except OSError:
+            entry.dirty = True
+            raise
+        entry.documents = None
 
     def reverted_with(self, digest: str) -> Generation | None:
         """Return the newest generation with input *digest* if the guard took it back."""

@@ -64,7 +64,7 @@ class HistoryFolder:
                 continue
             try:
                 found.append(self._read(name)[0])
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 problems.append(f"{self._path / name}: {error}")
         return found, problems
 

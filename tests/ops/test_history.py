@@ -112,6 +112,48 @@ def test_what_cannot_be_written_is_kept_in_memory_and_written_later() -> None:
     assert history.documents(3) == b"3"
 
 
+class LossyShelf(Shelf):
+    """A disk that has lost generation 1."""
+
+    def get(self, number: int) -> bytes:
+        if number == 1:
+            raise OSError("gone bad")
+        return super().get(number)
+
+
+def test_a_generation_that_the_disk_has_lost_keeps_no_other_from_being_written() -> None:
+    shelf = LossyShelf()
+    shelf.full = False
+    history = filled(History(ROOMY, shelf), 1)
+    history.mark_reverted(1, HOW)
+    history.add(generation(2), b"2")
+    with pytest.raises(OSError, match="gone bad"):
+        history.flush()
+    assert shelf.files[2] == b"2"
+
+
+class MarkingShelf(Shelf):
+    """A disk so slow that the guard takes a generation back while it is written."""
+
+    history: History
+
+    def put(self, generation: Generation, documents: bytes) -> None:
+        super().put(generation, documents)
+        self.written = generation
+        if generation.reverted is None:
+            self.history.mark_reverted(generation.number, HOW)
+
+
+def test_a_mark_that_comes_while_its_generation_is_written_is_written_next() -> None:
+    shelf = MarkingShelf()
+    shelf.full = False
+    shelf.history = history = History(ROOMY, shelf)
+    filled(history, 1)
+    assert shelf.written.reverted is None
+    history.flush()
+    assert (shelf.written.reverted, shelf.files) == (HOW, {1: b"1"})
+
+
 # --- in a folder
 
 
@@ -164,6 +206,13 @@ def test_files_beyond_the_bounds_are_removed(tmp_path: Path) -> None:
         pytest.param(
             b'{"format": 1, "documents": "cae66941d9efbd404e4d88758ea67670"}\n', "without a number", id="no number"
         ),
+        pytest.param(
+            b'{"format": 1, "documents": "cae66941d9efbd404e4d88758ea67670", "number": 1, "reason": "SIGHUP", '
+            b'"accepted": 1.5, "input": "i", "digest": "d", "document_bytes": null}\n',
+            "document_bytes",
+            id="a field of another type",
+        ),
+        pytest.param(b"[" * 100_000 + b"\n", "00000001", id="deeper than any of ours"),
     ],
 )
 def test_a_file_that_does_not_read_back_is_passed_over_and_named(tmp_path: Path, content: bytes, why: str) -> None:
