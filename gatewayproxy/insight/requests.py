@@ -71,9 +71,9 @@ class Request(NamedTuple):
         value = self.field(b"max-forwards")
         return int(value) if value is not None and value.isdigit() and len(value) < _MOST_DIGITS else -1
 
-    def other_paths(self) -> tuple[bytes, ...]:
-        """Return the other readings of an odd path."""
-        return readings(self.path)
+    def other_paths(self, spelled: int = 0) -> tuple[bytes, ...]:
+        """Return the other readings of an odd path; its first *spelled* bytes have none."""
+        return readings(self.path, spelled)
 
     def with_target(self, target: bytes) -> Request:
         """Return this request for *target*."""

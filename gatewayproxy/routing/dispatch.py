@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from gatewayproxy.routing.match import Request, find_entry
+from gatewayproxy.routing.match import Request, find_entry, n_spelled
 from gatewayproxy.routing.table import ListenerLabel, RouteEntry, VirtualHost
 
 __all__ = ["PREFLIGHT", "Dispatched", "Incoming", "dispatch", "unmatched"]
@@ -28,7 +28,7 @@ class Incoming(Request, Protocol):
     def odd(self) -> bool: ...  # its path has other readings
     @property
     def max_forwards(self) -> int: ...  # -1: absent
-    def other_paths(self) -> tuple[bytes, ...]: ...  # the other readings of its path
+    def other_paths(self, spelled: int = 0) -> tuple[bytes, ...]: ...  # its other readings after so many bytes
 
 
 class Dispatched(NamedTuple):
@@ -83,8 +83,9 @@ def unmatched(vhost: VirtualHost) -> str:
 
 
 def _same_rule(vhost: VirtualHost, request: Incoming, entry: RouteEntry | None) -> bool:
-    """Return whether every reading of the path leads to *entry*."""
-    return all(find_entry(vhost, _Variant(request, path=path)) is entry for path in request.other_paths())
+    """Return whether every reading of the path leads to *entry*. What its rule spells out has no other reading."""
+    spelled = n_spelled(vhost, request, entry) if entry is not None else 0
+    return all(find_entry(vhost, _Variant(request, path=path)) is entry for path in request.other_paths(spelled))
 
 
 def _preflight_entry(vhost: VirtualHost, request: Incoming) -> RouteEntry | None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from gatewayproxy.routing.patterns import matches
 from gatewayproxy.routing.table import CallTest, Candidate, PathIndex, RouteEntry, VirtualHost
 
-__all__ = ["MAX_NAME_BYTES", "NameIndex", "Request", "find_entry", "find_host", "host_key"]
+__all__ = ["MAX_NAME_BYTES", "NameIndex", "Request", "find_entry", "find_host", "host_key", "n_spelled"]
 
 MAX_NAME_BYTES: Final = 253  # RFC 1035 §2.3.4 less the root; no key of an index is longer
 
@@ -86,6 +86,33 @@ def find_entry(vhost: VirtualHost, request: Request) -> RouteEntry | None:
         if entry is not None:
             return entry
     return None
+
+
+def n_spelled(vhost: VirtualHost, request: Request, entry: RouteEntry) -> int:
+    """Return how many bytes of the path are as a match of *entry*, which takes *request*, has them letter by letter."""
+    path = request.path
+    for layer in vhost.layers:
+        if _takes(layer.exact.get(path, ()), request, entry):
+            return len(path)
+        for end in reversed(_ends(path, layer.depth)):
+            if _takes(layer.prefix.get(path[:end], ()), request, entry):
+                return end
+    return 0
+
+
+def _ends(path: bytes, depth: int) -> list[int]:
+    """Return where the first *depth* segments of *path* end."""
+    ends: list[int] = []
+    end = 0
+    while len(ends) < depth and end < len(path):
+        end = path.find(b"/", end + 1)
+        end = len(path) if end < 0 else end
+        ends.append(end)
+    return ends
+
+
+def _takes(candidates: tuple[Candidate, ...], request: Request, entry: RouteEntry) -> bool:
+    return any(each.entry is entry and _holds(each, request) for each in candidates)
 
 
 def _find_whole(layer: PathIndex, request: Request) -> RouteEntry | None:

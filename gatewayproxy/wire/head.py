@@ -128,9 +128,9 @@ class RequestHead:
             self.free_of = starts
         return False
 
-    def other_paths(self) -> tuple[bytes, ...]:
-        """Return the other readings of an *odd* path."""
-        return readings(self.path)
+    def other_paths(self, spelled: int = 0) -> tuple[bytes, ...]:
+        """Return the other readings of an *odd* path; its first *spelled* bytes have none."""
+        return readings(self.path, spelled)
 
     def cut(self, name: bytes) -> None:
         """Let no line of field *name* go on."""

@@ -109,17 +109,18 @@ def odd_path(path: bytes) -> bool:
     return _TWO_READINGS.search(path) is not None
 
 
-def readings(path: bytes) -> tuple[bytes, ...]:
-    """Return the other paths that common backends take *path* for.
+def readings(path: bytes, spelled: int = 0) -> tuple[bytes, ...]:
+    """Return the other paths that common backends take *path* for; its first *spelled* bytes, whole segments, stand.
 
     They decode percent-encodings (some before they split segments), drop path parameters, and merge slashes. A gateway
     whose rules tell these readings apart must not choose one. What a rule can only hold encoded (%20) stays encoded.
     """
+    start, path = path[:spelled], path[spelled:]
     decoded = _NEEDLESSLY_ENCODED.sub(_octet, path)
     slashed = decoded.replace(b"\\", b"/")
     bare = re.sub(rb";[^/]*+", b"", slashed)
     candidates = (decoded, slashed, bare, _merged(path), _merged(slashed), _merged(bare))
-    return tuple(dict.fromkeys(each for each in candidates if each != path))
+    return tuple(dict.fromkeys(start + each for each in candidates if each != path))
 
 
 def _decoded(text: bytes) -> bytes:

@@ -36,6 +36,20 @@ def test_an_odd_path_has_the_readings_of_common_backends(path: bytes, reading: b
 
 
 @pytest.mark.parametrize(
+    ("path", "spelled", "others"),
+    [
+        pytest.param(b"/%40fs", 6, (), id="all of it"),
+        pytest.param(b"/%40fs/x", 6, (), id="all that is odd"),
+        pytest.param(b"/%40fs/%78", 6, (b"/%40fs/x",), id="the rest is odd"),
+        pytest.param(b"/%40fs//x", 6, (b"/%40fs/x",), id="slashes doubled after it"),
+        pytest.param(b"/a;v/b;w", 4, (b"/a;v/b",), id="a parameter after it"),
+    ],
+)
+def test_what_is_spelled_out_has_no_other_readings(path: bytes, spelled: int, others: tuple[bytes, ...]) -> None:
+    assert readings(path, spelled) == others
+
+
+@pytest.mark.parametrize(
     "path",
     [
         b"/a/../b",
