@@ -123,3 +123,22 @@ def test_a_gate_wakes_those_who_wait_once() -> None:
     gate.enter()
     gate.leave()
     assert woken == ["one"]
+
+
+async def test_the_kernel_finds_out_that_a_silent_client_is_gone() -> None:
+    accepted: list[asyncio.BaseTransport] = []
+
+    class Kept(Greeter):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.append(transport)
+
+    gate, sock = Gate(1), listener()
+    acceptor = Acceptor([sock], lambda: Kept(gate), [gate])
+    with dial(sock):
+        await until(lambda: bool(accepted))
+        kept = accepted[0].get_extra_info("socket")
+        assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 120
+    accepted[0].abort()  # type: ignore[attr-defined]
+    await until(lambda: not gate.count)
+    acceptor.stop()

@@ -17,6 +17,7 @@ class MemoryTransport(asyncio.Transport):
         self._sock = sock  # a quiet one, for those who look whether it has something to say
         self._written: list[bytes] = []
         self.closed = self.aborted = self.paused = self.ended = False
+        self.n_unsent = 0  # bytes that it says the peer has not taken
 
     def take(self) -> bytes:
         """Return what was written since the last call."""
@@ -52,7 +53,7 @@ class MemoryTransport(asyncio.Transport):
         pass
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.n_unsent
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": ("10.0.0.9", 5), "socket": self._sock}.get(name, default)

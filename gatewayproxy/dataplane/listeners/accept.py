@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gatewayproxy.dataplane.gates import Gate
+from gatewayproxy.dataplane.keepalive import KEEPALIVE
 from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
 
 __all__ = ["Acceptor", "Attacher"]
@@ -70,6 +71,9 @@ class Acceptor:
         self._stopped = False
         for sock in self._sockets:
             sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                for option in KEEPALIVE:  # what is accepted inherits them
+                    sock.setsockopt(*option)
         self._watch()
 
     @property

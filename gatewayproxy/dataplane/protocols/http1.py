@@ -35,9 +35,9 @@ class Http1Connection(asyncio.Protocol):
     """See the module. *listener*: the one that a TLS server name chose, None for clear text."""
 
     __slots__ = (
-        "_at_eof", "_body_paused", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "buf", "constant",
-        "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_lines", "known_target",
-        "known_vhost", "last_fields", "listener", "listener_name", "peer", "site", "state", "transport",
+        "_body_paused", "_bytes_seen", "_chunks", "_held_paused", "_left", "_skipped_line", "_stalled", "at_eof", "buf",
+        "constant", "deadline_at", "ending", "exchange", "keep_alive", "known_host", "known_index", "known_lines",
+        "known_target", "known_vhost", "last_fields", "listener", "listener_name", "peer", "site", "state", "transport",
         "tunnel_half_closed",
     )  # fmt: skip
 
@@ -51,7 +51,8 @@ class Http1Connection(asyncio.Protocol):
         self.buf = b""  # a partial head, or pipelined bytes
         self.keep_alive = True
         self.ending = False  # the next answer is the last: draining, or the client has ended its direction
-        self._at_eof = False  # the client has ended its direction; what it asked before is still answered
+        self.at_eof = False  # the client has ended its direction; what it asked before is still answered
+        self._bytes_seen = 0  # of that answer, when we last looked
         self.deadline_at = 0.0  # monotonic, 0 = none; `Site` looks at it now and then
         self.tunnel_half_closed = False
         self.known_host = b""
@@ -106,10 +107,9 @@ class Http1Connection(asyncio.Protocol):
         """Keep our direction open where an answer, or the other half of a tunnel, is still due."""
         exchange = self.exchange
         if self.state is RESPONSE:
-            self._at_eof = True
+            self.at_eof = True
             self.ending = self.ending or not self.buf
-            # A half-close, or a client that is gone: TCP does not tell. It does not get for ever.
-            self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
+            self._bound_silence()
             return True
         if self.state is TUNNEL and exchange is not None:
             upgrade.on_client_eof(exchange)
@@ -143,6 +143,8 @@ class Http1Connection(asyncio.Protocol):
             return
         else:
             self.deadline_at = self._body_deadline() if state is BODY else 0.0
+            if self.at_eof:
+                self._bound_silence()
         if exchange is not None and exchange.upstream is not None:
             exchange.upstream.read_on()
 
@@ -291,7 +293,7 @@ class Http1Connection(asyncio.Protocol):
         elif self.buf:
             # By a turn of the loop, not by recursion; until then what arrives is held.
             self.site.loop.call_soon(self._next_request)
-        elif self._at_eof:
+        elif self.at_eof:
             self.close()
         else:
             self.state = IDLE
@@ -308,8 +310,10 @@ class Http1Connection(asyncio.Protocol):
             self._held_paused = False
             if not self._body_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
-        if self._at_eof and self.state in (IDLE, BODY):
+        if self.at_eof and self.state in (IDLE, BODY):
             self.close()  # the rest of this request will not come
+        elif self.at_eof and self.state is RESPONSE:
+            self._bound_silence()
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Answer a request that cannot be read, and close: where the next one begins is anyone's guess."""
@@ -391,7 +395,7 @@ class Http1Connection(asyncio.Protocol):
         """The time of what we wait for is over."""
         self.deadline_at = 0.0
         exchange = self.exchange
-        if self._stalled or self.state is LINGER or self.state is CLOSED:
+        if self._stalled or self.state is LINGER or self.transport.is_closing():
             self.transport.abort()
         elif self.state is TUNNEL:
             self.close()
@@ -401,8 +405,19 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(_late("head_timeout"))
         elif self.state is IDLE:
             self.close()
-        elif self.state is RESPONSE and exchange is not None and not exchange.status:
-            self.transport.abort()
+        elif self.state is RESPONSE and exchange is not None:
+            if exchange.bytes_out == self._bytes_seen:
+                self.transport.abort()
+            else:
+                self._bound_silence()
+
+    def _bound_silence(self) -> None:
+        """Give up an answer that rests, as its client has ended its direction.
+
+        It may be a half-close, or a client that is gone: TCP does not tell until we send something.
+        """
+        self._bytes_seen = self.exchange.bytes_out if self.exchange is not None else 0
+        self.deadline_at = monotonic() + self.site.limits.idle_timeout_s
 
     def drain(self) -> None:
         """Close after the exchange in flight, or soon if idle. Tunnels go on until they are aborted.

@@ -14,8 +14,8 @@ from typing import Final
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.gates import Gate
+from gatewayproxy.dataplane.keepalive import KEEPALIVE
 from gatewayproxy.dataplane.protocols.accepting import RETRY_S, Next, after_failure
-from gatewayproxy.dataplane.protocols.splice_dial import KEEPALIVE
 from gatewayproxy.dataplane.protocols.splice_reactor import Reactor, reactor_of
 from gatewayproxy.dataplane.protocols.splice_record import Client
 from gatewayproxy.dataplane.protocols.splice_socket import accept, set_option

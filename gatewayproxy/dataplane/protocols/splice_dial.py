@@ -9,18 +9,12 @@ import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from gatewayproxy.dataplane.keepalive import KEEPALIVE
 from gatewayproxy.dataplane.protocols.splice_socket import set_option
 from gatewayproxy.model.plan import Endpoint
 
-__all__ = ["KEEPALIVE", "Target", "keep_alive", "target_of"]
+__all__ = ["Target", "keep_alive", "target_of"]
 
-# A stream may be silent for hours; a peer that is gone is found out within four minutes.
-KEEPALIVE: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-)
 _PATH_BYTES: Final = 108  # of struct sockaddr_un
 
 

@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from gatewayproxy.dataplane.context import Context
-from gatewayproxy.dataplane.protocols.splice_dial import keep_alive
 from gatewayproxy.dataplane.protocols.splice_record import Cutoff
 from gatewayproxy.dataplane.protocols.splice_socket import reset_at_close
 from gatewayproxy.dataplane.protocols.splice_ways import Way
@@ -134,7 +133,6 @@ class TlsStream(asyncio.Protocol):
             return
         self._active_at = monotonic()
         self._connect_s = self._active_at - self._started_at
-        keep_alive(transport.get_extra_info("socket").fileno())
         transport.set_write_buffer_limits(high=self._owner.context.limits.buffer_bytes)
         early, self._early = self._early, []
         for data in early:

@@ -35,6 +35,8 @@ def switch(exchange: Http1Exchange, head: ResponseHead, data: bytes) -> bool:
     if early:
         exchange.bytes_in += len(early)
         upstream.send(early, complete=False)
+    if connection.at_eof:
+        on_client_eof(exchange)
     return True
 
 

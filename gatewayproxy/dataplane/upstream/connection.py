@@ -395,6 +395,8 @@ class UpstreamConnection(EndpointConnection):
             if self._held_back:  # for the client of this response, not for that of the next one
                 self.read_on()
             self.pool.put(self)
+        elif self.transport.get_write_buffer_size():
+            self.abandon()  # what is left of the request is of no use, and may never be taken
         else:
             self.close()
         sink.on_end()

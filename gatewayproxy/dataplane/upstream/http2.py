@@ -71,9 +71,9 @@ class Http2Upstream(EndpointConnection):
     """See the module. It has room while `codec.streams` are fewer than *most*."""
 
     __slots__ = (
-        "_allowed", "_closing", "_heard_at", "_idle_since", "_last_request", "_leaving", "_n_pings", "_opened_at",
-        "_ping_at", "_stalled_at", "_woken", "codec", "has_answered", "heads", "most", "n_requests", "pool", "scheme",
-        "stalled", "unsettled", "waiting",
+        "_allowed", "_closed_at", "_closing", "_heard_at", "_idle_since", "_last_request", "_leaving", "_n_pings",
+        "_opened_at", "_ping_at", "_stalled_at", "_woken", "codec", "has_answered", "heads", "most", "n_requests",
+        "pool", "scheme", "stalled", "unsettled", "waiting",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
@@ -91,7 +91,7 @@ class Http2Upstream(EndpointConnection):
         self.heads = ResponseHeads()
         self.unsettled: list[Unsettled] | None = []  # wait for the endpoint's SETTINGS; None: they have come
         self._opened_at = self._heard_at = self._idle_since = now
-        self._stalled_at = 0.0
+        self._stalled_at = self._closed_at = 0.0
         self._ping_at = 0.0  # of a PING that is not answered
         self._n_pings = 0  # since the endpoint sent anything else than their answers
         self._woken = False
@@ -233,6 +233,7 @@ class Http2Upstream(EndpointConnection):
     def _close(self) -> None:
         """Close behind what is buffered."""
         self._closing = True
+        self._closed_at = monotonic()
         self._stop_opening()
         if not self.codec.failed:
             self.codec.goaway()
@@ -340,6 +341,8 @@ class Http2Upstream(EndpointConnection):
         limits = self.pool.limits
         streams = self.codec.streams
         if self._closing:
+            if now - self._closed_at > limits.idle_timeout_s:
+                self.transport.abort()  # what is buffered is not taken
             return
         if self.stalled:
             if now - self._stalled_at > limits.idle_timeout_s:

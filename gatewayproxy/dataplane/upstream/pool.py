@@ -14,6 +14,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
+from gatewayproxy.dataplane.keepalive import KEEPALIVE
 from gatewayproxy.dataplane.upstream.connection import EndpointConnection, Upstream, UpstreamConnection
 from gatewayproxy.dataplane.upstream.tls import TlsClient
 from gatewayproxy.errors import UpstreamError
@@ -185,7 +186,10 @@ class EndpointPool:
         if host.startswith("unix:"):
             _, made = await loop.create_unix_connection(make, host[5:])
         else:
-            _, made = await loop.create_connection(make, host, port)
+            transport, made = await loop.create_connection(make, host, port)
+            if not transport.is_closing():
+                for option in KEEPALIVE:
+                    transport.get_extra_info("socket").setsockopt(*option)
         return made
 
     async def _connect(self) -> None:
