@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gatewayproxy.compiler.pipeline import Compiled
 from gatewayproxy.insight.diff_outcomes import Changed, Outcome, changes
-from gatewayproxy.insight.diff_regions import Difference, Tables, differences, pairs
+from gatewayproxy.insight.diff_regions import Difference, Progress, Tables, differences, pairs
 from gatewayproxy.insight.diff_reload import Effect, certificates_of, clusters_of, effects_of
 from gatewayproxy.insight.diff_rules import RuleChanges, rule_changes
 from gatewayproxy.insight.requests import Kind
@@ -65,15 +65,19 @@ class Diff:
         return [each for change in self.changes for each in change.differences]
 
 
-def compare(old: Compiled, new: Compiled) -> Diff:
-    """Return what is different when *new* takes the place of *old*."""
-    return compare_tables(old.table, new.table, rule_changes((old.plan, old.table), (new.plan, new.table)))
+def compare(old: Compiled, new: Compiled, *, progress: Progress | None = None) -> Diff:
+    """Return what is different when *new* takes the place of *old*; *progress* is told how far it has come."""
+    rules = rule_changes((old.plan, old.table), (new.plan, new.table))
+    return compare_tables(old.table, new.table, rules, progress=progress)
 
 
-def compare_tables(old: RoutingTable, new: RoutingTable, rules: RuleChanges | None = None) -> Diff:
+def compare_tables(
+    old: RoutingTable, new: RoutingTable, rules: RuleChanges | None = None, *, progress: Progress | None = None
+) -> Diff:
     """Return what is different between two tables; without plans, *rules* are those of a caller who has them."""
     tables = Tables(old, new)
-    found = [] if old.digest == new.digest else [x for pair in pairs(old, new) for x in differences(pair, tables)]
+    same = old.digest == new.digest
+    found = [] if same else [x for pair in pairs(old, new) for x in differences(pair, tables, progress)]
     before, after = ({label.name: None for port in table.ports for label in port.listeners} for table in (old, new))
     return Diff(
         tables=tables,
@@ -115,7 +119,7 @@ def _change(group: list[Difference]) -> Change:
     changed = changes(old, new)
     title = f"{old.brief} -> {new.brief}"
     if not group[0].examined:
-        title = "too many differences to be told apart"
+        title = "too large to be compared to the end"
     elif old.brief == new.brief or _destinations(old) == _destinations(new):
         title = _title(changed)
     return Change(title=title, facts=changed, differences=tuple(group))

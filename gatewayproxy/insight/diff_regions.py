@@ -7,13 +7,14 @@ plane, and came to two outcomes; a difference without one may be none, and says 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.insight.diff_cells import Cell, End, Side, TooMany, cells
+from gatewayproxy.insight.diff_cells import SEARCH, Cell, End, Side, TooMany, Work, cells
 from gatewayproxy.insight.diff_outcomes import NOTHING, Fact, Outcome, outcome_of, outcome_of_entry
+from gatewayproxy.insight.diff_samples import Sample, sampled
 from gatewayproxy.insight.examples import Nothing, example
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, route_on
 from gatewayproxy.insight.regions import (
@@ -34,7 +35,7 @@ from gatewayproxy.insight.requests import Kind, Request, server_name_for
 from gatewayproxy.routing.match import host_key
 from gatewayproxy.routing.table import HostIndex, Port, PortKind, RouteEntry, RoutingTable, SniAction, SniIndex
 
-__all__ = ["ELSEWHERE", "Difference", "Pair", "Tables", "differences", "hosts_text", "pairs"]
+__all__ = ["ELSEWHERE", "Difference", "Pair", "Progress", "Tables", "differences", "hosts_text", "pairs"]
 
 _CLEAR: Final = frozenset((PortKind.HTTP,))
 _SHAKING: Final = frozenset((PortKind.HTTPS, PortKind.TLS))
@@ -69,7 +70,12 @@ class Difference:
     new: Outcome
     rules: tuple[str, str] = ("", "")  # that take the witness
     witness: Request | None = None  # None: none was found
-    examined: bool = True  # False: there may be requests in it that are treated as before
+    sample: Sample | None = None  # of what was not compared to the end: it may be treated as before, or not
+
+    @property
+    def examined(self) -> bool:
+        """Return whether all of it is known to be treated otherwise."""
+        return self.sample is None
 
     def has(self, request: Request) -> bool:
         """Return whether *request*, which came to this port, is one of these."""
@@ -78,10 +84,11 @@ class Difference:
 
 
 class Tables:
-    """Two tables, to ask what becomes of a request in each."""
+    """Two tables, to ask what becomes of a request in each; *work*: what comparing them may still cost."""
 
     def __init__(self, old: RoutingTable, new: RoutingTable) -> None:
         self.old, self.new = PortTable(old), PortTable(new)
+        self.work = Work()
         self._known: dict[bytes, Outcome] = {}  # by fingerprint
         self._numbers: dict[tuple[Fact, ...], int] = {}
         self._numbered: dict[int, int] = {}  # PERF: the same by identity, 1.4 -> 0.3 us
@@ -114,6 +121,11 @@ class Tables:
             outcome = self._known[entry.fingerprint] = outcome_of_entry(entry)
         return outcome
 
+    def both(self, request: Request) -> tuple[Outcome, Outcome]:
+        """Return what becomes of *request* in each table."""
+        old, new = self.ask(request)
+        return self.outcome(old, request), self.outcome(new, request)
+
 
 def pairs(old: RoutingTable, new: RoutingTable) -> list[Pair]:
     """Return the ports of both tables, side by side, those that are the same on several addresses made one."""
@@ -135,16 +147,19 @@ def _content(port: Port | None) -> object:
     return None if port is None else (port.kind, port.port, port.http, port.sni, port.tcp, port.udp)
 
 
-def differences(pair: Pair, tables: Tables) -> list[Difference]:
+Progress = Callable[[int, int], None]  # (hosts compared, of how many)
+
+
+def differences(pair: Pair, tables: Tables, progress: Progress | None = None) -> list[Difference]:
     """Return where *pair* treats requests otherwise."""
-    return list(_Comparison(pair, tables).all())
+    return list(_Comparison(pair, tables, progress or (lambda n, of: None)).all())
 
 
 class _Comparison:
     """One pair, with the requests that are made for it."""
 
-    def __init__(self, pair: Pair, tables: Tables) -> None:
-        self.pair, self.tables = pair, tables
+    def __init__(self, pair: Pair, tables: Tables, progress: Progress) -> None:
+        self.pair, self.tables, self.progress = pair, tables, progress
         port = pair.new or pair.old
         assert port is not None
         self.port = port
@@ -203,12 +218,12 @@ class _Comparison:
         groups: dict[tuple[int, int], list[tuple[Texts, Request]]] = {}
         for texts, name in parts:
             request = self._request(kind, tls=kind is Kind.TLS, name=name)
-            old, new = self._outcomes(request)
+            old, new = self.tables.both(request)
             if old.facts != new.facts:
                 groups.setdefault((self.tables.key(old), self.tables.key(new)), []).append((texts, request))
         for members in groups.values():
             witness = members[0][1]
-            old, new = self._outcomes(witness)
+            old, new = self.tables.both(witness)
             yield Difference(
                 kind=kind,
                 pair=self.pair,
@@ -220,10 +235,6 @@ class _Comparison:
                 witness=witness,
             )
 
-    def _outcomes(self, request: Request) -> tuple[Outcome, Outcome]:
-        old, new = self.tables.ask(request)
-        return self.tables.outcome(old, request), self.tables.outcome(new, request)
-
     # --- HTTP: by host, then by region
 
     def _http(self, *, tls: bool) -> Iterator[Difference]:
@@ -232,22 +243,33 @@ class _Comparison:
             if isinstance(port, Port):
                 tests.update(_named(port.http) if port.http else ())
                 tests.update(_named(port.sni) if port.sni else ())
-        groups: dict[tuple[tuple[Region, int, int], ...], tuple[list[Texts], Sequence[Cell], bool]] = {}
-        compared: dict[tuple[object, ...], tuple[Sequence[Cell], bool]] = {}
+        hosts: list[tuple[Texts, _Host]] = []
         for texts, host in _parted(tests):
-            if host is None:
-                continue
-            request = self._request(Kind.HTTP, tls=tls, name=server_name_for(host) if tls else None)
-            sides = [self._side(port, request._replace(authority=host)) for port in self.pair[:2]]
-            key = tuple((side.vhost, side.otherwise.facts) for side in sides)
-            if key not in compared:
-                compared[key] = self._cells(*sides)
-            found, examined = compared[key]
-            name = tuple((cell.region, self.tables.key(cell.old), self.tables.key(cell.new)) for cell in found)
-            groups.setdefault(name, ([], found, examined))[0].append(texts)
-        for hosts, found, examined in groups.values():
-            for cell in found:
-                yield from self._difference(tuple(_joined(hosts)), cell, tls=tls, examined=examined)
+            if host is not None:
+                request = self._request(Kind.HTTP, tls=tls, name=server_name_for(host) if tls else None)
+                request = request._replace(authority=host)
+                old, new = (self._side(port, request) for port in self.pair[:2])
+                hosts.append((texts, _Host(request, old, new)))
+        compared = self._compared([served for _, served in hosts])
+        groups: dict[tuple[object, ...], tuple[list[Texts], _Compared]] = {}
+        for texts, served in hosts:
+            found = compared[served.rules]
+            name = tuple((cell.region, self.tables.key(cell.old), self.tables.key(cell.new)) for cell in found.cells)
+            groups.setdefault((name, found.sample), ([], found))[0].append(texts)
+        for names, found in groups.values():
+            for cell in found.cells:
+                yield from self._difference(tuple(_joined(names)), cell, tls=tls, sample=found.sample)
+
+    def _compared(self, hosts: Sequence[_Host]) -> dict[object, _Compared]:
+        """Return what was found of *hosts*, by their rules: small ones first, so that large ones do not cost them."""
+        rules = sorted(
+            {host.rules: host for host in hosts}.values(), key=lambda host: _size(host.old) + _size(host.new)
+        )
+        found: dict[object, _Compared] = {}
+        for number, host in enumerate(rules):
+            self.progress(number, len(rules))
+            found[host.rules] = self._cells(host)
+        return found
 
     def _side(self, port: object, request: Request) -> Side:
         assert isinstance(port, Port)
@@ -257,16 +279,24 @@ class _Comparison:
             ruled = False
         return Side(routed.vhost, _NOT_FOUND) if ruled else Side(None, self.tables.outcome(routed, request))
 
-    def _cells(self, old: Side, new: Side) -> tuple[Sequence[Cell], bool]:
+    def _cells(self, host: _Host) -> _Compared:
+        old, new = host.old, host.new
         try:
-            return cells(old, new, self.tables.key), True
+            found = cells(old, new, self.tables.key, self.tables.work)
+            self.tables.work.spend(sum(SEARCH for cell in found if cell.region.is_open))  # for their witnesses
+            return _Compared(found)
         except TooMany:
-            return (Cell(EVERYTHING, old.otherwise, new.otherwise),), False
+            whole = Cell(EVERYTHING, old.otherwise, new.otherwise)
+            return _Compared((whole,), sampled((old, new), self.tables.key, host.request, self.tables.both))
 
-    def _difference(self, hosts: tuple[Texts, ...], cell: Cell, *, tls: bool, examined: bool) -> Iterator[Difference]:
-        witness = self._witness(hosts[0], cell.region, tls=tls) if examined else None
+    def _difference(
+        self, hosts: tuple[Texts, ...], cell: Cell, *, tls: bool, sample: Sample | None
+    ) -> Iterator[Difference]:
+        witness = self._witness(hosts[0], cell.region, tls=tls) if sample is None else None
         if witness is EMPTY:
             return
+        if sample is not None and sample.moves:
+            witness = sample.moves[0].witness
         made = witness if isinstance(witness, Request) else None
         routed = self.tables.ask(made) if made is not None else None
         old, new = (end if isinstance(end, Outcome) else outcome_of_entry(end) for end in cell[1:])
@@ -275,11 +305,11 @@ class _Comparison:
             pair=self.pair,
             hosts=hosts,
             region=cell.region,
-            old=old if examined else _MANY,
-            new=new if examined else _MANY,
+            old=old if sample is None else _MANY,
+            new=new if sample is None else _MANY,
             rules=_rules(routed) if routed is not None else (_rule(cell.old), _rule(cell.new)),
             witness=made,
-            examined=examined,
+            sample=sample,
         )
 
     def _witness(self, host: Texts, region: Region, *, tls: bool) -> Request | Nothing | None:
@@ -295,11 +325,38 @@ class _Comparison:
                 return EMPTY  # regions are of paths with one reading
         except RemoteProtocolError:
             return EMPTY
-        old, new = self._outcomes(made)
+        old, new = self.tables.both(made)
         return made if old.facts != new.facts else None
 
 
-_MANY: Final = Outcome("many outcomes", (Fact("answer", "they differ in too many ways to be told apart"),))
+class _Host(NamedTuple):
+    """A host that both sides may have rules for; *request*: to it, and nothing more is said of it."""
+
+    request: Request
+    old: Side
+    new: Side
+
+    @property
+    def rules(self) -> object:
+        """Return what is equal for hosts of the same rules."""
+        return tuple((side.vhost, side.otherwise.facts) for side in (self.old, self.new))
+
+
+class _Compared(NamedTuple):
+    """The cells of two sides; with *sample* there is one, of everything."""
+
+    cells: tuple[Cell, ...]
+    sample: Sample | None = None
+
+
+def _size(side: Side) -> int:
+    """Return the number of matches of *side*."""
+    layers = side.vhost.layers if side.vhost is not None else ()
+    indexed = (each for layer in layers for each in (*layer.exact.values(), *layer.prefix.values(), layer.regexes))
+    return sum(map(len, indexed))
+
+
+_MANY: Final = Outcome("many outcomes", (Fact("answer", "more than was compared"),))
 _KINDS: Final = {
     PortKind.HTTP: Kind.HTTP, PortKind.HTTPS: Kind.HTTP, PortKind.TLS: Kind.TLS, PortKind.TCP: Kind.TCP,
     PortKind.UDP: Kind.UDP,

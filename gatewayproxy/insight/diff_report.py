@@ -11,6 +11,7 @@ from gatewayproxy.insight.diff import Change, Diff, Gone
 from gatewayproxy.insight.diff_outcomes import Changed
 from gatewayproxy.insight.diff_regions import Difference, hosts_text
 from gatewayproxy.insight.diff_rules import RuleName
+from gatewayproxy.insight.diff_samples import Sample
 from gatewayproxy.insight.diff_traffic import Traffic
 from gatewayproxy.insight.regions import PATH, How, Region, Test, Texts
 from gatewayproxy.insight.requests import Kind, Request
@@ -38,6 +39,8 @@ def to_text(diff: Diff, traffic: Traffic | None = None, *, every: bool = False) 
 def _sum(diff: Diff) -> str:
     n_regions = sum(len(_groups(change)) for change in diff.changes)
     parts = [_number(len(diff.changes), "change"), f"{_number(n_regions, 'region')} of requests"]
+    n_large = sum(not each.examined for each in diff.differences)
+    parts += [f"{n_large:,} of them not compared to the end"] if n_large else []
     parts += [f"{_number(len(diff.rules.dead), 'rule')} dead"] if diff.rules.dead else []
     ends = sum(each.ends for each in diff.effects)
     parts += [f"{_number(ends, 'port or pool', 'ports or pools')} to drain"] if ends else []
@@ -147,17 +150,29 @@ def _region(each: Difference) -> str:
 
 
 def _about(each: Difference) -> Iterator[str]:
+    if each.sample is not None:
+        yield from _sampled(each.sample)
+        return
     old, new = each.rules
     if old != new:
         yield f"was {old or 'no rule'}, is {new or 'no rule'}"
     elif old:
         yield f"by {old}"
-    if not each.examined:
-        yield "not examined further: the two differ in too many ways"
-    elif each.witness is None:
+    if each.witness is None:
         yield _NO_WITNESS
     else:
         yield f"e.g. {words_for(each.witness)}"
+
+
+def _sampled(sample: Sample) -> Iterator[str]:
+    n_left = sample.n_matches - sample.n_asked
+    told = f"{sample.n_moved:,} of them treated otherwise" if sample.moves else "all of them treated as before"
+    yield f"sampled: {_number(sample.n_asked, 'request')} that a match takes, {told}"
+    yield f"not looked at: {n_left:,} of {_number(sample.n_matches, 'match', 'matches')}, and what lies between"
+    for move in sample.moves[:SHOWN]:
+        yield f"{move.n:,}: {move.old.brief} -> {move.new.brief}, e.g. {words_for(move.witness)}"
+    if len(sample.moves) > SHOWN:
+        yield f"and {_number(len(sample.moves) - SHOWN, 'more outcome')} of the sample"
 
 
 def words_for(request: Request) -> str:
@@ -190,6 +205,7 @@ def _also(diff: Diff) -> list[tuple[str, list[str]]]:
                 *_rules("-", rules.lost, ""),
                 *_rules("~", rules.dead, "nothing comes to it any more: what goes before it takes all"),
                 *_rules("~", rules.alive, "requests come to it now"),
+                *_doubted(rules.doubted),
             ],
         ),
         ("CONNECTIONS", [f"{each.what}: {each.text}" for each in diff.effects]),
@@ -205,6 +221,11 @@ def _rules(sign: str, rules: Sequence[RuleName], what: str, dead: Sequence[RuleN
     for each in rules:
         told = "nothing comes to it: what goes before it takes all" if each in dead else what
         yield f"{sign} {each}{f': {told}' if told else ''}"
+
+
+def _doubted(rules: Sequence[RuleName]) -> Iterator[str]:
+    if rules:
+        yield f"? {_number(len(rules), 'rule')}, {rules[0]} first: not looked at whether anything comes to them"
 
 
 # --- for a review comment
@@ -271,7 +292,7 @@ def to_json(diff: Diff, traffic: Traffic | None = None, *, every: bool = False) 
             name: [{"kind": each.kind, "route": each.route, "rule": each.rule} for each in rules]
             for name, rules in (
                 ("gained", diff.rules.gained), ("lost", diff.rules.lost), ("dead", diff.rules.dead),
-                ("alive", diff.rules.alive), ("gainedDead", diff.rules.born_dead),
+                ("alive", diff.rules.alive), ("gainedDead", diff.rules.born_dead), ("notLookedAt", diff.rules.doubted),
             )
         },
         "connections": [{"what": each.what, "text": each.text, "ends": each.ends} for each in diff.effects],
@@ -302,7 +323,22 @@ def _region_tree(each: Difference, traffic: Traffic | None) -> dict[str, Any]:
         "witness": words_for(each.witness) if each.witness is not None else None,
         "patterns": each.region.is_open,
         "examined": each.examined,
+        "sample": _sample_tree(each.sample),
         "requests": traffic.counts.get(each, 0) if traffic is not None else None,
+    }
+
+
+def _sample_tree(sample: Sample | None) -> dict[str, Any] | None:
+    if sample is None:
+        return None
+    return {
+        "matches": sample.n_matches,
+        "asked": sample.n_asked,
+        "differ": sample.n_moved,
+        "moves": [
+            {"old": each.old.brief, "new": each.new.brief, "asked": each.n, "witness": words_for(each.witness)}
+            for each in sample.moves
+        ],
     }
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gatewayproxy.insight.diff_cells import Chain, Side, TooMany, parts
+from gatewayproxy.errors import RemoteProtocolError
+from gatewayproxy.insight.diff_cells import SEARCH, Chain, Side, TooMany, Work, parts
 from gatewayproxy.insight.diff_outcomes import Outcome
 from gatewayproxy.insight.regions import EMPTY, PATH, Region, Texts, example_of, region_where
+from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.routing.table import (
     HostIndex,
@@ -28,7 +30,7 @@ from gatewayproxy.routing.table import (
 __all__ = ["MAX_PIECES", "RuleChanges", "RuleName", "entries_of", "rule_changes", "targets_of", "vhosts_of"]
 
 MAX_PIECES: Final = 500  # what may be left of a rule, in regions; a rule of more is taken to be alive
-MAX_STEPS: Final = 300_000  # looks at candidates for all hosts of a table; of the rules of the rest nothing is said
+MAX_STEPS: Final = 2_000_000  # looks at candidates, for all hosts of a table; of the rules of the rest nothing is said
 _NOBODY: Final = Outcome("", ())
 
 
@@ -52,6 +54,7 @@ class RuleChanges:
     dead: tuple[RuleName, ...] = ()  # there before and now, and nothing comes to it any more
     alive: tuple[RuleName, ...] = ()  # there before and now, and something comes to it at last
     born_dead: tuple[RuleName, ...] = ()  # new, and nothing comes to it
+    doubted: tuple[RuleName, ...] = ()  # of hosts too large to tell if something comes to it
 
 
 def rule_changes(old: tuple[Plan, RoutingTable], new: tuple[Plan, RoutingTable]) -> RuleChanges:
@@ -67,6 +70,7 @@ def rule_changes(old: tuple[Plan, RoutingTable], new: tuple[Plan, RoutingTable])
         dead=tuple(name for name in sure if name in lived.names and name not in live.names),
         alive=tuple(name for name in sure if name in live.names and name not in lived.names),
         born_dead=tuple(name for name in gained if name not in live.names and name not in doubted),
+        doubted=tuple(name for name in after if name in doubted),
     )
 
 
@@ -88,7 +92,7 @@ def _living(table: RoutingTable) -> _Living:
     alive: set[RuleName] = set()
     doubted: set[RuleName] = set()
     seen: set[int] = set()
-    budget = [MAX_STEPS]
+    work = Work(MAX_STEPS)
     for port in table.ports:
         for entry in _stream_entries(port):
             alive.add(_name(entry))
@@ -96,51 +100,72 @@ def _living(table: RoutingTable) -> _Living:
             if id(vhost) not in seen:
                 seen.add(id(vhost))
                 try:
-                    for path, chain in parts(Side(vhost, _NOBODY)):
-                        alive.update(_alive(path, chain, alive, budget))
+                    for path, chain in parts(Side(vhost, _NOBODY), work):
+                        alive.update(_alive(path, chain, alive, work))
                 except TooMany:
                     doubted.update(_name(entry) for entry in _entries_of(vhost))
-    return _Living(alive, doubted)
+    return _Living(alive, doubted - alive)
 
 
-def _alive(path: Texts, chain: Chain, known: set[RuleName], budget: list[int]) -> Iterator[RuleName]:
+def _alive(path: Texts, chain: Chain, known: set[RuleName], work: Work) -> Iterator[RuleName]:
     """Yield the rules of *chain*, not *known* yet, that some request for one of *path* comes to. Raises TooMany."""
-    _spend(budget, len(chain))
+    work.spend(len(chain))
+    names = [_name(step.end) if isinstance(step.end, RouteEntry) else None for step in chain]
+    if known.issuperset(name for name in names if name is not None):
+        return
     before: list[Region] = []
-    for conditions, end in chain:
-        region = region_where(conditions)
+    for step, name in zip(chain, names, strict=True):
+        region = region_where(step.conditions)
         if region is None:
             continue
-        name = _name(end) if isinstance(end, RouteEntry) else None
-        if name is not None and name not in known and _reached(region, before, path, budget):
+        if name is not None and name not in known and _reached(region, before, path, work):
             yield name
         before.append(region)
 
 
-def _spend(budget: list[int], n: int) -> None:
-    budget[0] -= n
-    if budget[0] < 0:
-        raise TooMany
-
-
-def _reached(region: Region, before: list[Region], path: Texts, budget: list[int]) -> bool:
+def _reached(region: Region, before: list[Region], path: Texts, work: Work) -> bool:
+    """Return whether requests of *region* for one of *path* are left behind what goes *before*."""
+    work.spend(len(before))
+    earlier = [each for each in before if not region.is_apart(each)]
+    if not earlier:
+        return _has_some(region, path, work)
+    if _is_passed_by(region, earlier, path, work):
+        return True
     left = [region]
-    for earlier in before:
-        _spend(budget, len(left))
-        left = [piece for each in left for piece in each.minus(earlier)]
+    for each in earlier:
+        work.spend(sum(1 + len(piece.of(PATH).fails) // 8 for piece in left))
+        left = [rest for piece in left for rest in piece.minus(each)]
         if len(left) > MAX_PIECES:
             return True
-    return any(_has_some(piece, path) for piece in left)
+    return any(_has_some(piece, path, work) for piece in left)
 
 
-def _has_some(piece: Region, path: Texts) -> bool:
+def _is_passed_by(region: Region, earlier: list[Region], path: Texts, work: Work) -> bool:
+    """Return whether the first request that comes to mind is left. PERF: mostly it is, and nothing to be taken away."""
+    whole = _on(region, path)
+    if whole is None or len(path.fails) > MAX_PIECES:
+        return False
+    work.spend(SEARCH if whole.is_open else 1)
+    made = example_of(whole)
+    try:
+        return isinstance(made, Request) and not made.odd and not any(each.has(made) for each in earlier)
+    except RemoteProtocolError:  # no request can have this path
+        return False
+
+
+def _on(piece: Region, path: Texts) -> Region | None:
+    texts = piece.of(PATH).meet(path)
+    return None if texts is None else Region({**piece.parts, PATH: texts})
+
+
+def _has_some(piece: Region, path: Texts, work: Work) -> bool:
     if len(path.fails) > MAX_PIECES:
         return True
-    texts = piece.of(PATH).meet(path)
-    if texts is None:
-        return False
-    whole = Region({**piece.parts, PATH: texts})
-    return not whole.is_open or example_of(whole) is not EMPTY
+    whole = _on(piece, path)
+    if whole is None or not whole.is_open:
+        return whole is not None
+    work.spend(SEARCH)
+    return example_of(whole) is not EMPTY
 
 
 def _name(entry: RouteEntry) -> RuleName:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from gatewayproxy.insight.languages import ALL_BYTES, EMPTY, NEVER, Language, Node, byte_mask
 
-__all__ = ["NotRead", "read_pattern"]
+__all__ = ["NotRead", "beginning", "read_pattern"]
 
 
 class NotRead(Exception):
@@ -52,6 +53,37 @@ _END: Final[_Tree] = ("end", (), 0)
 def read_pattern(language: Language, pattern: bytes) -> Node:
     """Return the texts that *pattern*, one without a `pattern_error`, matches in full. Raises NotRead."""
     return _Builder(language).build(_Parser(pattern).whole(), starts=True, ends=True)
+
+
+@lru_cache(maxsize=32_768)
+def beginning(pattern: bytes) -> bytes:
+    """Return what every text that *pattern* matches is known to begin with: b"/v1/" of "/v1/[0-9]+", often nothing."""
+    try:
+        return _beginning(_Parser(pattern).whole())[0]
+    except NotRead:
+        return b""
+
+
+def _beginning(tree: _Tree) -> tuple[bytes, bool]:
+    """Return (what the texts of *tree* begin with, whether that is all there is of them)."""
+    kind, parts, mask = tree
+    match kind:
+        case "bytes":
+            return (bytes((mask.bit_length() - 1,)), True) if mask.bit_count() == 1 else (b"", False)
+        case "begin" | "end":
+            return b"", True
+        case "repeat" if parts[1][2]:
+            return _beginning(parts[0])[0], False
+        case "then":
+            known = b""
+            for part in parts:
+                text, whole = _beginning(part)
+                known += text
+                if not whole:
+                    return known, False
+            return known, True
+        case _:
+            return b"", False
 
 
 class _Parser:

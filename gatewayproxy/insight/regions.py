@@ -101,7 +101,7 @@ class Region:
 
     def minus(self, other: Region) -> list[Region]:
         """Return what is not in *other*, as regions that have nothing in common."""
-        if self._apart(other):
+        if self.is_apart(other):
             return [self]
         left: list[Region] = []
         inside: Region | None = self
@@ -111,7 +111,7 @@ class Region:
                 left += [outside] if outside is not None else []
         return left if inside is not None else [self]
 
-    def _apart(self, other: Region) -> bool:
+    def is_apart(self, other: Region) -> bool:
         """Return whether both are known to have nothing in common. PERF: most rules of one path are told apart so."""
         for dim, texts in other.parts.items():
             own = self.parts.get(dim)

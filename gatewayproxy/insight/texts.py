@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
+from gatewayproxy.insight.expressions import beginning
 from gatewayproxy.routing.patterns import matches
 
 __all__ = ["ABSENT", "ANY", "PRESENT", "How", "Test", "Texts"]
@@ -86,13 +87,21 @@ class Test(NamedTuple):
         return self.how in _OPEN and other == _EVERY_PATH
 
     def apart(self, other: Test) -> bool:
-        """Return whether no text is known to pass both. Tests of one family without patterns nest, or are apart."""
+        """Return whether no text is known to pass both. Tests of hosts nest, or are apart; of paths, as they begin."""
         if self.how is How.EQUALS:
             return not other.holds(self.text)
         if other.how is How.EQUALS:
             return not self.holds(other.text)
-        nest = (self.how is How.UNDER and other.how is How.UNDER) or (self.how in _HOSTS and other.how in _HOSTS)
-        return nest and not self.within(other) and not other.within(self)
+        if self.how in _HOSTS and other.how in _HOSTS:
+            return not self.within(other) and not other.within(self)
+        one, two = self._begins(), other._begins()
+        return not one.startswith(two) and not two.startswith(one)
+
+    def _begins(self) -> bytes:
+        """Return what every text that passes is known to begin with, when a slash is put behind it."""
+        if self.how is How.UNDER:
+            return self.text and self.text + b"/"
+        return beginning(self.text) if self.how is How.MATCHES else b""
 
 
 _EVERY_PATH: Final = Test(How.UNDER)
@@ -125,6 +134,8 @@ class Texts(NamedTuple):
 
     def meet(self, other: Texts) -> Texts | None:
         """Return what is in both, None where nothing is."""
+        if self == ANY:
+            return other
         met: Texts | None = self
         for passes, tests in ((True, other.holds), (False, other.fails)):
             for test in tests:

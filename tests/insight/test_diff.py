@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from gatewayproxy.compiler.pipeline import Compiled
-from gatewayproxy.insight import diff_cells, diff_rules
+from gatewayproxy.insight import diff_cells, diff_rules, diff_samples
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.diff import Diff, compare, compare_tables
 from gatewayproxy.insight.diff_outcomes import outcome_of_entry
+from gatewayproxy.insight.diff_regions import Tables, differences, hosts_text, pairs
 from gatewayproxy.insight.diff_report import to_json, to_markdown, to_text, words_for
 from gatewayproxy.insight.diff_rules import RuleName
 from gatewayproxy.insight.diff_traffic import Traffic
@@ -217,17 +218,127 @@ def test_a_region_that_patterns_hide_is_told_to_have_no_witness() -> None:
     assert "no witness was found: there may be no such request" in to_text(diff)
 
 
-def test_what_differs_in_too_many_ways_is_one_region_that_was_not_examined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff_cells, "MAX_STEPS", 12)
-    old = [rule(match(headers=[(b"x", b"%d" % number)])) for number in range(5)]
-    new = [replace(each, backends=(backend("a/two:80"),)) for each in old]
-    diff = diff_of([listener("a", route("a/x", *old))], [listener("a", route("a/x", *new))])
-    (difference,) = diff.differences
-    assert not difference.examined
-    assert "not examined further" in to_text(diff)
-    traffic = Traffic(diff.tables, diff.differences)
-    traffic.feed(logged("h", "/"))
+# --- large ones: what takes too much is sampled, and said to be
+
+
+def moved(rules: Sequence[Any]) -> list[Any]:
+    return [replace(each, backends=(backend("a/two:80"),)) for each in rules]
+
+
+def by_field(n: int) -> list[Any]:
+    return [rule(match(headers=[(b"x", b"%d" % number)])) for number in range(n)]
+
+
+def by_pattern(n: int) -> list[Any]:
+    return [rule(match(b"/p%d/[0-9]+" % number, REGEX)) for number in range(n)]
+
+
+@pytest.mark.parametrize("rules", [by_field, by_pattern], ids=["fields", "patterns"])
+def test_hundreds_of_rules_of_one_host_that_all_differ_are_told_apart(rules: Callable[[int], list[Any]]) -> None:
+    old = rules(400)
+    diff = diff_of([listener("a", route("a/x", *old))], [listener("a", route("a/x", *moved(old)))])
+    assert len(diff.differences) == 400
+    assert all(each.examined and each.witness is not None for each in diff.differences)
+
+
+def test_one_rule_of_thousands_with_patterns_is_told_exactly() -> None:
+    old = by_pattern(2_000)
+    new = [*old[:-1], *moved(old[-1:])]
+    (difference,) = diff_of([listener("a", route("a/x", *old))], [listener("a", route("a/x", *new))]).differences
+    assert difference.region.text == "path ~ /p1999/[0-9]+"  # others begin otherwise, and are no exceptions of it
+    assert difference.witness is not None
+
+
+@pytest.mark.parametrize("rules", [by_field, by_pattern], ids=["fields", "patterns"])
+def test_the_work_of_a_comparison_grows_with_the_square_of_the_rules_at_most(
+    rules: Callable[[int], list[Any]],
+) -> None:
+    spent = []
+    for n in (40, 80):
+        old, new = (table_of(listener("a", route("a/x", *each))) for each in (rules(n), moved(rules(n))))
+        tables = Tables(old, new)
+        assert sum(len(differences(pair, tables)) for pair in pairs(old, new)) == n
+        spent.append(diff_cells.MAX_STEPS - tables.work.left)
+    assert 0 < spent[1] <= 4.5 * spent[0]
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> Diff:
+    """Return the diff of a host whose rules are more than may be looked at, and of one with a single rule."""
+    monkeypatch.setattr(diff_cells, "MAX_STEPS", 40)
+    rules = by_field(30)
+    small, taken = route("a/y"), route("a/y", *moved([rule()]))
+    return diff_of(
+        [listener("a", (route("a/x", *rules), ["large.example"]), (small, ["small.example"]))],
+        [listener("a", (route("a/x", *rules[:20], *moved(rules[20:])), ["large.example"]), (taken, ["small.example"]))],
+    )
+
+
+def test_what_is_too_large_is_sampled_and_costs_others_nothing(large: Diff) -> None:
+    small, whole = sorted(large.differences, key=lambda each: not each.examined)
+    assert (small.examined, hosts_text(small.hosts)) == (True, "small.example")
+    assert (whole.examined, hosts_text(whole.hosts)) == (False, "large.example")
+    assert whole.sample is not None
+    assert (whole.sample.n_matches, whole.sample.n_asked, whole.sample.n_moved) == (30, 30, 10)
+    differing(large)
+
+
+def test_a_sample_asks_first_what_one_side_alone_does(large: Diff, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff_samples, "MAX_ASKED", 10)
+    rules = by_field(30)
+    tables = [table_of(listener("a", route("a/x", *each))) for each in (rules, [*rules[:20], *moved(rules[20:])])]
+    (difference,) = compare_tables(*tables).differences
+    assert difference.sample is not None
+    assert (difference.sample.n_asked, difference.sample.n_moved) == (10, 10)
+
+
+def test_the_report_says_what_was_sampled_and_what_was_not_looked_at(large: Diff) -> None:
+    text = to_text(large)
+    assert "2 changes, 2 regions of requests, 1 of them not compared to the end" in text
+    assert "too large to be compared to the end" in text
+    assert "sampled: 30 requests that a match takes, 10 of them treated otherwise" in text
+    assert "not looked at: 0 of 30 matches, and what lies between" in text
+    assert "10: default/web:80 -> a/two:80, e.g. -H 'x: 20' http://large.example/" in text
+    assert "sampled: 30 requests" in to_markdown(large)
+    regions = [region for change in json.loads(to_json(large))["changes"] for region in change["regions"]]
+    (sample,) = (region["sample"] for region in regions if not region["examined"])
+    assert (sample["matches"], sample["asked"], sample["differ"]) == (30, 30, 10)
+    assert sample["moves"][0]["witness"] == "-H 'x: 20' http://large.example/"
+
+
+def test_what_is_too_large_and_treated_alike_wherever_it_is_asked_is_not_said_to_be_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff_cells, "MAX_STEPS", 40)
+    rules = by_field(30)
+    tables = [table_of(listener("a", route("a/x", *each))) for each in (rules, [*rules, rule(match(b"/", EXACT))])]
+    diff = compare_tables(*tables)
+    assert not diff.same
+    assert (
+        "30 requests that a match takes, all of them treated as before" in to_text(diff) or diff.differences[0].witness
+    )
+
+
+def test_a_log_weighs_what_was_sampled(large: Diff) -> None:
+    traffic = Traffic(large.tables, large.differences)
+    traffic.feed(logged("large.example", "/"))
     assert traffic.n_requests == 1
+
+
+def test_rules_that_were_not_looked_at_are_counted_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff_rules, "MAX_STEPS", 3)
+    diff = compare(compiled_rules(*by_field(5)), compiled_rules(*by_field(6)))
+    assert "? 6 rules, HTTPRoute a/x rule 0 first: not looked at whether anything comes to them" in to_text(diff)
+    assert len(json.loads(to_json(diff))["rules"]["notLookedAt"]) == 6
+
+
+def test_the_progress_of_a_comparison_is_told_by_hosts() -> None:
+    told: list[tuple[int, int]] = []
+    hosts = [(route(f"a/x{number}"), [f"h{number}.example"]) for number in range(5)]
+    others = [(route(f"a/x{number}", *moved([rule()])), [f"h{number}.example"]) for number in range(5)]
+    tables = table_of(listener("a", *hosts)), table_of(listener("a", *others))
+    compare_tables(*tables, progress=lambda n, of: told.append((n, of)))
+    assert told == [(number, 6) for number in range(6)]
 
 
 def test_what_markdown_would_act_on_is_escaped() -> None:
