@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.cli.compiling import Reader, compiled
+from gatewayproxy.cli.progress import Line, Progress
 from gatewayproxy.errors import ConfigError, UsageError
-from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.logfiles import blocks, total_bytes
-from gatewayproxy.ops.sources import ReadSet, read_files
 
 if TYPE_CHECKING:
     from gatewayproxy.insight.diff import Diff
     from gatewayproxy.insight.diff_traffic import Traffic
-    from gatewayproxy.insight.offline import Compiled
 
 __all__ = ["EPILOG", "add_arguments", "command"]
 
 OUTPUTS: Final = ("text", "markdown", "json")
-_PROGRESS_S: Final = 0.5  # between two lines of progress
 
 EPILOG: Final = """\
 examples:
@@ -48,16 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="print every region of a change, and not just the first")
 
 
-Reader = Callable[[argparse.Namespace, Sequence[str]], tuple[ReadSet, CompileOptions]]
-
-
 def command(options: argparse.Namespace, read: Reader) -> int:
     """Compare; print the report, return the exit status. *read*: reads manifests, as every command does."""
-    from gatewayproxy.insight.diff import compare
     from gatewayproxy.insight.diff_report import FORMS
 
     try:
-        diff = compare(*(_compiled(options, config, read) for config in (options.old, options.new)))
+        diff = _compared(options, read)
         traffic = _weighed(diff, options.log) if options.log else None
     except ConfigError as error:  # 1 would say that something differs
         raise _Trouble(str(error), where=error.where, hint=error.hint) from error
@@ -69,31 +62,32 @@ class _Trouble(ConfigError, UsageError):
     """A file that cannot be read; the exit status is that of a wrong command."""
 
 
-def _compiled(options: argparse.Namespace, config: str, read: Reader) -> Compiled:
-    from gatewayproxy.insight import check, offline
+def _compared(options: argparse.Namespace, read: Reader) -> Diff:
+    from gatewayproxy.insight.diff import compare
 
-    found, compile_options = read(options, [config])
-    compiled = offline.compiled(found.sources, compile_options, read_files)
-    if check.has_errors((*found.problems, *compiled.status.problems)):
-        sys.stderr.write(f"gatewayproxy: {config} has errors: see gatewayproxy check {config}\n")
-    elif not compiled.table.ports:
-        sys.stderr.write(f"gatewayproxy: {config} serves nothing: see gatewayproxy check {config}\n")
-    return compiled
+    old, new = (compiled(options, config, read, may_be_empty=True) for config in (options.old, options.new))
+    line = Line()
+
+    def note(n_done: int, n_all: int) -> None:
+        if line.is_due:
+            line.show(f"comparing the rules of {n_all:,} hosts: {n_done:,} done")
+
+    try:
+        return compare(old, new, progress=note)
+    finally:
+        line.end()
 
 
 def _weighed(diff: Diff, logs: Sequence[str]) -> Traffic:
     from gatewayproxy.insight.diff_traffic import Traffic
 
     traffic = Traffic(diff.tables, diff.differences)
-    total, shown_at, tty = total_bytes(logs), time.monotonic(), sys.stderr.isatty()
-    for block in blocks(logs):
-        for line in block.lines:
-            traffic.feed(line)
-        if tty and time.monotonic() - shown_at > _PROGRESS_S:
-            shown_at = time.monotonic()
-            share = f"{100 * block.position / total:3.0f} %, " if total else ""
-            sys.stderr.write(f"\r{share}{traffic.n_lines:,} lines\x1b[K")
-            sys.stderr.flush()
-    if tty:
-        sys.stderr.write("\r\x1b[K")
+    progress = Progress(total_bytes(logs))
+    try:
+        for block in blocks(logs):
+            for line in block.lines:
+                traffic.feed(line)
+            progress.note(block.position, traffic.n_lines)
+    finally:
+        progress.end()
     return traffic

@@ -1,4 +1,4 @@
-"""How far the reading of logs has come, on standard error, if that is a terminal."""
+"""How far something long has come, on standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -6,33 +6,51 @@ import sys
 import time
 from typing import Final
 
-__all__ = ["Progress"]
+__all__ = ["Line", "Progress"]
 
 _PROGRESS_S: Final = 0.5  # between two lines of progress
 
 
-class Progress:
+class Line:
     """A line that is written anew, twice a second."""
 
-    def __init__(self, total: int) -> None:
-        """*total*: bytes that are to be read, 0 where nobody knows."""
-        self._total = total
+    def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
-        self._begun_at = self._shown_at = time.monotonic()
+        self.begun_at = self._shown_at = time.monotonic()
 
-    def note(self, n_bytes: int, n_lines: int) -> None:
-        """Take note of how far reading has come."""
-        now = time.monotonic()
-        if not self._tty or now - self._shown_at < _PROGRESS_S:
-            return
-        self._shown_at = now
-        share = f"{100 * n_bytes / self._total:3.0f} %, " if self._total else ""
-        rate = n_lines / (now - self._begun_at)
-        sys.stderr.write(f"\r{share}{n_lines:,} lines, {rate:,.0f} a second\x1b[K")
+    @property
+    def is_due(self) -> bool:
+        """Return whether it is time for another text."""
+        return self._tty and time.monotonic() - self._shown_at >= _PROGRESS_S
+
+    def show(self, text: str) -> None:
+        """Write *text* over what stands there."""
+        self._shown_at = time.monotonic()
+        sys.stderr.write(f"\r{text}\x1b[K")
         sys.stderr.flush()
 
     def end(self) -> None:
         """Leave the line to others."""
-        if self._tty and self._shown_at > self._begun_at:
+        if self._tty and self._shown_at > self.begun_at:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class Progress:
+    """How much of some logs has been read."""
+
+    def __init__(self, total: int) -> None:
+        """*total*: bytes that are to be read, 0 where nobody knows."""
+        self._total = total
+        self._line = Line()
+
+    def note(self, n_bytes: int, n_lines: int) -> None:
+        """Take note of how far reading has come."""
+        if self._line.is_due:
+            share = f"{100 * n_bytes / self._total:3.0f} %, " if self._total else ""
+            rate = n_lines / (time.monotonic() - self._line.begun_at)
+            self._line.show(f"{share}{n_lines:,} lines, {rate:,.0f} a second")
+
+    def end(self) -> None:
+        """Leave the line to others."""
+        self._line.end()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from gatewayproxy.cli.compiling import Reader, compiled
 from gatewayproxy.cli.progress import Progress
-from gatewayproxy.errors import ConfigError
-from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.logfiles import total_bytes
-from gatewayproxy.ops.sources import ReadSet, read_files
 
 if TYPE_CHECKING:
     from gatewayproxy.insight.offline import Compiled
@@ -76,33 +73,18 @@ def _bounded(text: str, *, least: int, most: int) -> int:
     raise argparse.ArgumentTypeError(f"{text!r}: write a number from {least} to {most}")
 
 
-Reader = Callable[[argparse.Namespace, Sequence[str]], tuple[ReadSet, CompileOptions]]
-
-
 def command(options: argparse.Namespace, read: Reader) -> int:
     """Replay; print the report, return the exit status. *read*: reads manifests, as every command does."""
     from gatewayproxy.insight import replay_text
     from gatewayproxy.insight.replay_report import report
 
-    here = _compiled(options, options.config, read)
-    there = _compiled(options, options.against, read) if options.against is not None else None
+    here = compiled(options, options.config, read)
+    there = compiled(options, options.against, read) if options.against is not None else None
     counts = _counts(options, here, there)
     made = report(counts, here, there, top=options.top)
     sys.stdout.write(replay_text.FORMS[options.output](made))
     nothing = not made.decided and bool(made.unread or made.hostless)
     return int(nothing or (made.two and bool(made.changes)))
-
-
-def _compiled(options: argparse.Namespace, config: str, read: Reader) -> Compiled:
-    from gatewayproxy.insight import check, offline
-
-    found, compile_options = read(options, [config])
-    compiled = offline.compiled(found.sources, compile_options, read_files)
-    if check.has_errors((*found.problems, *compiled.status.problems)):
-        sys.stderr.write(f"gatewayproxy: {config} has errors: see gatewayproxy check {config}\n")
-    if not compiled.table.ports:
-        raise ConfigError("nothing is served", where=config, hint=f"see gatewayproxy check {config}")
-    return compiled
 
 
 def _counts(options: argparse.Namespace, here: Compiled, there: Compiled | None) -> Counts:
