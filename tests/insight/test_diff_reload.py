@@ -15,6 +15,7 @@ from gatewayproxy.insight.diff import compare
 from gatewayproxy.insight.offline import compiled
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.sources import read_files, read_paths
+from tests.support.process import refused, wait_until
 from tests.support.seeds import Seed, Tree, http_port, serving
 
 
@@ -62,8 +63,7 @@ def test_a_port_that_goes_refuses_clients_and_one_that_stays_keeps_them(seed: Se
         seed.reload()
         assert asked(kept, "api.nvcf.localhost") == 200
         assert kept.sock is sock
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((seed.host, 4222), timeout=60)
+    wait_until(lambda: refused(seed.host, 4222), "the port to be closed")
     socket.create_connection((seed.host, 4223), timeout=60).close()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.manifests import Tree, gateway, http_route, listener, service, tcp_route, write
-from tests.support.process import http_get, loopback_address, running
+from tests.support.process import http_get, loopback_address, refused, running
 from tests.support.threaded_backend import Backend, backend
 
 
@@ -69,7 +69,7 @@ def test_listeners_come_and_go_and_the_others_do_not_notice(tmp_path: Path) -> N
             write(tmp_path, *_simple(host, app))
             report = gw.reload()
             assert report["changes"]["listeners_removed"] == [f"default/gw/more on {host}:8081"]
-            gw.wait_until(lambda: _refused(host, 8081), "the port to be closed")
+            gw.wait_until(lambda: refused(host, 8081), "the port to be closed")
             gw.wait_log(rf"listening_ended address={host}:8081")
             assert _backend_of(kept) == "app"
             kept.close()
@@ -348,14 +348,6 @@ def _receive(connection: socket.socket, n: int) -> bytes:
         assert part, "the stream was cut"
         data += part
     return data
-
-
-def _refused(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=60).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def _listener_condition(objects: dict[tuple[str, str], dict[str, object]], name: str) -> dict[str, str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.manifests import gateway, http_route, listener, service, write
-from tests.support.process import http_get, loopback_address, running
+from tests.support.process import http_get, loopback_address, refused, running
 from tests.support.threaded_backend import backend
 
 
@@ -34,7 +33,7 @@ def test_an_exchange_under_way_ends_and_nothing_new_begins(config: tuple, number
         gw.signal(number)
         gw.wait_until(lambda: gw.get("/readyz").status == 503, "not ready")
         assert gw.get("/healthz").status == 200  # alive, and told so until the end
-        gw.wait_until(lambda: _refused(host, 8080), "no new connections")
+        gw.wait_until(lambda: refused(host, 8080), "no new connections")
         app.release()
         answer = connection.getresponse()
         assert answer.status == 200
@@ -103,11 +102,3 @@ def test_a_hangup_during_the_drain_is_ignored(config: tuple) -> None:
         assert connection.getresponse().status == 200
         assert gw.wait_exit() == 0
         assert gw.log.count("reload_") == attempts
-
-
-def _refused(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=60):
-            return False
-    except ConnectionRefusedError:
-        return True

@@ -207,10 +207,10 @@ def test_R5_notebooks_speak_websocket_without_asking_and_may_be_silent(hurried: 
         ) as client,
     ):  # fmt: skip
         client.send("1+1")
-        assert client.recv(10) == "1+1"
+        assert client.recv(60) == "1+1"
         hurried.outlive_timeouts()
         client.send(bytes(range(256)) * 1000)
-        assert client.recv(10) == bytes(range(256)) * 1000
+        assert client.recv(60) == bytes(range(256)) * 1000
     hurried.logged(host=host, status=101, reason=None)
 
 

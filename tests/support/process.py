@@ -15,6 +15,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Answer", "Gateway", "http_get", "loopback_address", "running", "wait_until"]
+__all__ = ["Answer", "Gateway", "http_get", "loopback_address", "refused", "running", "wait_until"]
 
 T = TypeVar("T")
 DEADLINE_S = 90.0
@@ -73,6 +74,15 @@ def http_get(
         return Answer(answer.status, fields, answer.read())
     finally:
         connection.close()
+
+
+def refused(host: str, port: int) -> bool:
+    """Return whether nobody listens there."""
+    try:
+        socket.create_connection((host, port), timeout=DEADLINE_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 class Gateway:
