@@ -82,6 +82,8 @@ def refused(host: str, port: int) -> bool:
         socket.create_connection((host, port), timeout=DEADLINE_S).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was in the queue of a listener that closed meanwhile
+        return False
     return False
 
 
