@@ -89,7 +89,8 @@ def _lower_port(
             http = host_index(listeners, withheld, labels, entries)
             sni = certificate_index(listeners, withheld, labels)
         case PortKind.TLS:
-            http = host_index(listeners, withheld, labels, entries) if Protocol.HTTPS in protocols else None
+            ends_http = any(each.protocol is Protocol.HTTPS and each.certificates for each in (*listeners, *withheld))
+            http = host_index(listeners, withheld, labels, entries) if ends_http else None
             sni = server_name_index(listeners, withheld, labels, entries)
         case PortKind.TCP:
             tcp = first_entry(first, entries)

@@ -212,6 +212,7 @@ def test_names_of_a_listener_that_takes_no_kind_of_route_lead_to_no_entry(
     assert target is not None
     assert (target.listener.name, target.action, target.entry) == ("default/gw/idle", action, None)
     host = find_host(port.http, b"a.example") if port.http is not None else None
+    assert host is not None or action is not SniAction.HTTP
     assert host is None or (host.listener.name, host.layers) == ("default/gw/idle", ())
 
 
