@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 HANDOVER_S: Final = 30.0  # a worker that does not take a table in this time is replaced
 _MODULE: Final = "gatewayproxy.ops.worker"
 _YOUNG_S: Final = 10.0  # a worker that dies before this age counts as a failed start
+_NOT_STARTED: Final = (
+    "raise the limit on processes, descriptors or memory; it is tried again, the other workers serve on"
+)
 _BACKOFF_S: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # wait before a start, by failed starts in a row
 
 
@@ -102,7 +105,13 @@ class Slot:
             if self._draining:
                 return
             started_at = loop.time()
-            status = await self._live()
+            try:
+                status = await self._live()
+            except OSError as error:  # too many processes or descriptors, no memory: others may give some back
+                failures += 1
+                told = logs.fields(slot=self.index, error=error.strerror or str(error), hint=_NOT_STARTED)
+                log.error("worker_not_started", extra=told)
+                continue
             failures = failures + 1 if loop.time() - started_at < _YOUNG_S else 0
             if not self._draining:
                 self.restarts += 1

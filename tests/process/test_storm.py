@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -96,6 +97,26 @@ def test_a_hangup_during_a_promotion_does_not_take_it_back(tmp_path: Path) -> No
             connection.close()
             gw.wait_until(lambda: sum(gw.state()["reloads"].values()) == 3, "both reloads")
             assert (http_get(host, 8080, "/active").status, http_get(host, 8080, "/candidate").status) == (404, 200)
+
+
+def test_a_worker_that_cannot_be_started_takes_nobody_along_and_comes_once_it_can(tmp_path: Path) -> None:
+    host = loopback_address()
+    with backend() as app:
+        write(
+            tmp_path, gateway("gw", host, listener("http", 8080)), http_route("r", "app"), service("app", app.endpoint)
+        )
+        with running(tmp_path, workers=2) as gw:
+            victim, other = gw.worker_pids()
+            _, most = resource.prlimit(gw.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(gw.pid, resource.RLIMIT_NOFILE, (3, most))  # no descriptor for a channel
+            os.kill(victim, signal.SIGKILL)
+            gw.wait_log(r"worker_not_started slot=0 error=\"?Too many open files")
+            assert gw.process.poll() is None
+            resource.prlimit(gw.pid, resource.RLIMIT_NOFILE, (most, most))
+            gw.wait_until(lambda: gw.worker_pids()[0] not in (None, victim), "a new worker")
+            gw.wait_ready()
+            assert gw.worker_pids()[1] == other
+            assert http_get(host, 8080).status == 200
 
 
 def _compiler(supervisor: int) -> int:
