@@ -25,6 +25,8 @@ FRAMING: Final = frozenset((b"connection", b"content-length", b"host", b"transfe
 _HOST: Final = frozenset((b"host",))
 _DASH: Final = re.compile(rb"[-_]")
 _LINE: Final = re.compile(rb"([^:\r\n]*+):[^\n]*+\n")
+_KEPT_BYTES: Final = 1_024
+_KEPT_NAMES: Final = 32
 _REASONS: Final = {200: b"OK", 101: b"Switching Protocols"}
 
 
@@ -137,16 +139,20 @@ def edited_lines(own: bytes, edit: HeadEdit | None) -> bytes:
     return _without(own, cut) + append
 
 
-@lru_cache(maxsize=4096)
 def _split(cut: frozenset[bytes], append: bytes) -> tuple[frozenset[bytes], bytes]:
     lines = [found[0] for found in _LINE.finditer(append) if plain_name(found[1]) not in FRAMING]
     return frozenset(name for name in cut if plain_name(name) not in FRAMING), b"".join(lines)
 
 
+_kept_split = lru_cache(maxsize=4096)(_split)
+
+
 def _editable(edit: HeadEdit) -> tuple[frozenset[bytes], bytes]:
     if not edit.cut and not edit.append:
         return edit.cut, b""
-    return _split(edit.cut, edit.append)
+    # An edit may be of one answer alone, with what an authorization server says: long ones are not kept.
+    few = len(edit.append) <= _KEPT_BYTES and len(edit.cut) <= _KEPT_NAMES
+    return _kept_split(edit.cut, edit.append) if few else _split(edit.cut, edit.append)
 
 
 def _without(lines: bytes, names: frozenset[bytes]) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from gatewayproxy.model.headops import HeadEdit, Respond
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.wire.edit import edited_target, location, request_starts, rewrite_request
+from gatewayproxy.wire.edit import edited_lines, edited_target, location, request_starts, rewrite_request
 from gatewayproxy.wire.head import RequestHead, parse_request
 
 OWN = b"x-forwarded-for: 10.0.0.1\r\nvia: 1.1 gatewayproxy\r\n"
@@ -98,3 +100,16 @@ def test_a_replaced_prefix_keeps_rest_and_query(target: bytes, prefix: tuple[int
 )
 def test_a_redirect_says_where(respond: Respond, authority: bytes, expected: bytes) -> None:
     assert location(respond, authority, b"/x?y") == expected
+
+
+def test_what_one_answer_alone_is_told_is_not_kept() -> None:
+    """It was, 4,096 times as much as a head may hold."""
+    n, size = 50, 50_000
+    tracemalloc.start()
+    try:
+        for i in range(n):
+            lines = b"x-told: %d%b\r\n" % (i, b"x" * size)
+            assert edited_lines(b"", HeadEdit(append=lines)) == lines
+        assert tracemalloc.get_traced_memory()[0] < n * size / 2
+    finally:
+        tracemalloc.stop()
