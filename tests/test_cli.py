@@ -105,6 +105,7 @@ def test_every_limit_has_a_flag_of_its_own(started: list[RunOptions]) -> None:
         pytest.param(["run"], "CONFIG", id="no manifests"),
         pytest.param(["run", "a", "--map-port", "80"], "80=8080", id="half a port pair"),
         pytest.param(["run", "a", "--map-port", "80=0"], "80=8080", id="port zero"),
+        pytest.param(["run", "a", "--drain", "30s"], "a number of seconds without a unit", id="a unit"),
         pytest.param(
             ["run", "a", "--address-pool", "10.0.0.0/8"], "write an IPv4 or IPv6 address", id="a range of addresses"
         ),

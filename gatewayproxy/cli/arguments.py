@@ -338,7 +338,8 @@ def _number(kind: type[int] | type[float], *, least: int) -> Callable[[str], int
         except ValueError:
             value = kind(-1)
         if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text!r}: write a number, {least} or more")
+            what = "a number of seconds without a unit" if kind is float else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r}: write {what}, {least} or more")
         return value
 
     return read
