@@ -113,14 +113,14 @@ def test_a_reader_that_has_stopped_holds_nobody_up(log: logging.Logger, monkeypa
         log.info("said", extra=logs.fields(n=n, room="x" * 200))
     assert 0 < logs.dropped() < n_lines
     read = LineReader(reader)
-    wait_until(lambda: any("log_lines_dropped" in line for line in read.lines), "the loss to be told")
-    log.info("after")
-    wait_until(lambda: read.lines[-1].endswith(" after"), "the lines that were kept")
+    n_kept = n_lines - logs.dropped()
+    wait_until(lambda: sum(" said " in line for line in read.lines) == n_kept, "the lines that were kept")
+    log.info("after")  # now that there is room
+    wait_until(lambda: read.lines[-1].endswith(" after"), "a line behind them")
     told = [line.split() for line in read.lines if "log_lines_dropped" in line]
     assert [line[1:3] for line in told] == [["warning", "worker-0"]] * len(told)
     assert sum(int(line[-1].removeprefix("n=")) for line in told) == logs.dropped()
-    kept = [line for line in read.lines if " said " in line]
-    assert len(kept) == n_lines - logs.dropped()
+    assert logs.dropped() == n_lines - n_kept
     os.close(writer)
 
 
