@@ -264,10 +264,11 @@ class Http1Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def pause_body(self) -> None:
-        """Stop reading the body until `resume_body`."""
+        """Stop reading the body until `resume_body`. A tunnel where nothing moves is silent all the same."""
         if self.state in (BODY, TUNNEL) and not self._body_paused:
             self._body_paused = True
-            self.deadline_at = 0.0
+            if self.state is BODY:
+                self.deadline_at = 0.0
             self.transport.pause_reading()
 
     def resume_body(self) -> None:
@@ -276,6 +277,8 @@ class Http1Connection(asyncio.Protocol):
             self._body_paused = False
             if self.state is BODY:
                 self.deadline_at = self._body_deadline()
+            elif self.state is TUNNEL:
+                self.touch_tunnel()
             if not self._held_paused:
                 self.transport.resume_reading()
 

@@ -13,6 +13,7 @@ from gatewayproxy.dataplane.protocols.http1 import Http1Connection
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.upstream.connection import UpstreamConnection
 from gatewayproxy.dataplane.upstream.registry import Registry
+from gatewayproxy.model.limits import Limits
 from gatewayproxy.routing.table import HostIndex
 from tests.support.memory import MemoryTransport
 from tests.support.worker import cluster, forward, http_port, vhost
@@ -40,8 +41,8 @@ class Pair:
 
 
 @contextmanager
-def connected() -> Iterator[Pair]:
-    context = Context(registry=Registry())
+def connected(limits: Limits | None = None) -> Iterator[Pair]:
+    context = Context(registry=Registry(), limits=limits or Limits())
     quiet, peer = socket.socketpair()
     pair = Pair(context, quiet)
     try:
@@ -101,6 +102,18 @@ async def test_a_half_closed_client_that_did_not_read_for_a_while_does_not_keep_
         assert pair.downstream.deadline_at
         pair.downstream.on_deadline()
         assert pair.client_side.aborted
+
+
+async def test_a_tunnel_whose_endpoint_reads_no_more_is_silent_too() -> None:
+    with connected(Limits(tunnel_idle_timeout_s=600.0)) as pair:
+        pair.downstream.data_received(HANDSHAKE)
+        pair.upstream.data_received(SWITCH)
+        pair.downstream.data_received(b"more than it takes")
+        pair.upstream.pause_writing()
+        assert pair.client_side.paused
+        assert pair.downstream.deadline_at
+        pair.downstream.on_deadline()
+        assert pair.client_side.closed
 
 
 async def test_a_tunnel_that_has_ended_is_not_kept_by_a_client_that_reads_nothing() -> None:
