@@ -8,7 +8,6 @@ and a line of an access log, as one word. Options that do not change what is sen
 from __future__ import annotations
 
 import base64
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
@@ -17,25 +16,19 @@ from typing import Final
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight.access_logs import parse_line
 from gatewayproxy.insight.requests import Kind, Request, server_name_for
+from gatewayproxy.insight.urls import SCHEMES, WHAT_TO_WRITE, Url, ip, is_port, parse_url, quoted
 
 __all__ = ["parse_words"]
-
-_URL: Final = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#@]*)@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d{1,5}))?([^#]*)(?:#.*)?"
-)
-_SCHEMES: Final = {
-    "http": (False, 80), "https": (True, 443), "ws": (False, 80), "wss": (True, 443), "grpc": (False, 80),
-    "grpcs": (True, 443),
-}  # fmt: skip
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# No line of a log begins so, and what does is meant to be a URL, whatever is wrong with it.
+_URL_LIKE: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _STREAMS: Final = {"tls": Kind.TLS, "tcp": Kind.TCP, "udp": Kind.UDP}
 _HEADER: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)([:;])[ \t]*(.*)", re.S)
-_MAX_PORT: Final = 65_535
 _WEBSOCKET: Final = (
     (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"),
     (b"Sec-WebSocket-Key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
@@ -135,75 +128,57 @@ class _Asked:
         elif option not in _SILENT and option not in _SILENT_VALUES:
             near = get_close_matches(option, [*self._take, *_SILENT], 1)
             raise UsageError(
-                f"{_quoted(option)} is no option of a request; "
-                + (f"did you mean {near[0]}?" if near else f"those of explain itself stand before --; {_WHAT_TO_WRITE}")
+                f"{quoted(option)} is no option of a request; "
+                + (f"did you mean {near[0]}?" if near else f"those of explain itself stand before --; {WHAT_TO_WRITE}")
             )
 
     def request(self) -> Request:
         """Return the whole; raise UsageError."""
         if self.word is None:
-            raise UsageError(f"no request; {_WHAT_TO_WRITE}")
-        if " " in self.word.strip() or self.word.startswith("{"):
+            raise UsageError(f"no request; {WHAT_TO_WRITE}")
+        if not _URL_LIKE.match(self.word) and (" " in self.word.strip() or self.word.startswith("{")):
             return self._logged(self.word)
-        found = _URL.fullmatch(self.word)
-        if found is None or not self.word.isascii() or not self.word.isprintable():
-            raise UsageError(f"{_quoted(self.word)} is no URL; percent-encode what is not ASCII, and {_WHAT_TO_WRITE}")
-        scheme, user, host, port, rest = found.groups()
-        if user:
-            self._user(user)
-        scheme = (scheme or "http").lower()
-        if port and not 0 < int(port) <= _MAX_PORT:
-            raise UsageError(f"{_quoted(self.word)}: write a port from 1 to {_MAX_PORT}")
-        if scheme in _STREAMS:
-            return self._stream(_STREAMS[scheme], host, port or "")
-        if scheme not in _SCHEMES:
-            raise UsageError(f"{scheme}:// cannot be asked about; {_WHAT_TO_WRITE}")
-        if not host:
-            raise UsageError(f"{_quoted(self.word)} names no host; {_WHAT_TO_WRITE}")
-        return self._http(scheme, host, port or "", rest)
+        url = parse_url(self.word)
+        if url.user:
+            self._user(url.user)
+        return self._http(url) if url.scheme in SCHEMES else self._stream(_STREAMS[url.scheme], url)
 
-    def _http(self, scheme: str, host: str, port: str, rest: str) -> Request:
-        tls, usual = _SCHEMES[scheme]
-        number = int(port) if port else usual
-        address, number_there = self._place(host, number)
-        if scheme in ("grpc", "grpcs"):
-            self._call(rest)
-        elif scheme in ("ws", "wss"):
+    def _http(self, url: Url) -> Request:
+        tls, usual = SCHEMES[url.scheme]
+        number = url.port or usual
+        address, number_there = self._place(url.host, number)
+        if url.scheme in ("grpc", "grpcs"):
+            self._call(url.rest)
+        elif url.scheme in ("ws", "wss"):
             self.headers += _WEBSOCKET
-        if rest[:1] != "/":
-            rest = "/" + rest
         version = self.version or "1.1"
         if version == "2?":  # over TLS, by ALPN; in clear text curl asks to upgrade, which is declined
             version = "2" if tls else "1.1"
-        authority = host + (f":{port}" if port and number != usual else "")
+        authority = url.host + (f":{number}" if number != usual else "")
         request = Request(
             port=number_there,
             address=address,
             tls=tls,
-            server_name=server_name_for(host.encode("ascii")) if tls else None,
+            server_name=server_name_for(url.host.encode("ascii")) if tls else None,
             version=version,
             method=self._verb(),
             authority=authority.encode("ascii") if self.host is None else self.host,
             headers=self._fields(),
         )
+        rest = url.rest if url.rest.startswith("/") else f"/{url.rest}"
         return request.with_target(self._with_query(rest.encode("ascii")))
 
     def _call(self, rest: str) -> None:
         if not re.fullmatch(r"/[^/?]+/[^/?]+", rest):
-            raise UsageError(f"{_quoted(self.word)}: write a call as grpc://HOST:PORT/PACKAGE.SERVICE/METHOD")
+            raise UsageError(f"{quoted(self.word or '')}: write a call as grpc://HOST:PORT/PACKAGE.SERVICE/METHOD")
         self.method = self.method or "POST"
         self.version = "2"
         self.headers += _GRPC
 
-    def _stream(self, kind: Kind, host: str, port: str) -> Request:
-        if not port:
-            raise UsageError(f"{_quoted(self.word)} wants a port: {kind.value.lower()}://NAME:443")
-        if kind is not Kind.TLS:
-            return Request(kind=kind, port=int(port), address=_ip(host) or "", tls=False)
-        address, number = self._place(host, int(port))
-        return Request(
-            kind=kind, port=number, address=address, tls=True, server_name=server_name_for(host.encode("ascii"))
-        )
+    def _stream(self, kind: Kind, url: Url) -> Request:
+        address, number = self._place(url.host, url.port)
+        name = server_name_for(url.host.encode("ascii")) if kind is Kind.TLS else None
+        return Request(kind=kind, port=number, address=address, tls=kind is Kind.TLS, server_name=name)
 
     def _logged(self, line: str) -> Request:
         """Return the request of a line; options say what it does not."""
@@ -225,8 +200,8 @@ class _Asked:
         """Return the address and port that *host* and *port* are at, as far as that was said."""
         for name, number, address, other in self.places:
             if name in ("", "*", host) and number in ("", str(port)):
-                return _ip(address) or "", int(other or port)
-        return _ip(host) or "", port
+                return ip(address) or "", int(other or port)
+        return ip(host) or "", port
 
     def _verb(self) -> bytes:
         if self.method:
@@ -249,12 +224,12 @@ class _Asked:
 
     def _word(self, value: str) -> None:
         if self.word is not None:
-            raise UsageError(f"one request at a time: {_quoted(self.word)}, or {_quoted(value)}?")
+            raise UsageError(f"one request at a time: {quoted(self.word)}, or {quoted(value)}?")
         self.word = value
 
     def _method(self, value: str) -> None:
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", value):
-            raise UsageError(f"{_quoted(value)} is no method; write -X POST")
+            raise UsageError(f"{quoted(value)} is no method; write -X POST")
         self.method = value
 
     def _version(self, value: str) -> None:
@@ -263,7 +238,7 @@ class _Asked:
     def _header(self, value: str) -> None:
         found = _HEADER.fullmatch(value)
         if found is None or (found[2] == ";" and found[3]) or "\n" in value or "\r" in value:
-            raise UsageError(f"{_quoted(value)} is no header; write -H 'Name: value'")
+            raise UsageError(f"{quoted(value)} is no header; write -H 'Name: value'")
         if found[2] == ":" and not found[3]:  # curl: do not send it; there is nothing that we would
             return
         if found[1].lower() == "host":
@@ -291,35 +266,14 @@ class _Asked:
     def _resolve(self, value: str) -> None:
         host, _, rest = value.partition(":")
         port, _, address = rest.partition(":")
-        if not (host and port.isdigit() and _ip(address.partition(",")[0])):
-            raise UsageError(f"--resolve {_quoted(value)}: write --resolve HOST:PORT:ADDRESS")
+        if not (host and is_port(port) and ip(address.partition(",")[0])):
+            raise UsageError(f"--resolve {quoted(value)}: write --resolve HOST:PORT:ADDRESS")
         self.places.append((host.removeprefix("+"), port, address.partition(",")[0], ""))
 
     def _connect_to(self, value: str) -> None:
         found = re.fullmatch(r"([^:]*):(\d{0,5}):(\[[^\]]*\]|[^:]*):(\d{0,5})", value)
-        if found is None:
-            raise UsageError(f"--connect-to {_quoted(value)}: write --connect-to HOST:PORT:ADDRESS:PORT")
+        if found is None or not all(port == "" or is_port(port) for port in (found[2], found[4])):
+            raise UsageError(f"--connect-to {quoted(value)}: write --connect-to HOST:PORT:ADDRESS:PORT")
+        if found[3] and ip(found[3]) is None:
+            raise UsageError(f"--connect-to {quoted(value)}: no name is looked up; write an address behind HOST:PORT")
         self.places.append((found[1], found[2], found[3], found[4]))
-
-
-_WHAT_TO_WRITE: Final = (
-    "write a URL with options like curl's (-X POST -H 'Name: value' https://shop.example/cart), "
-    "grpc://HOST:PORT/SERVICE/METHOD, tls://NAME:PORT, tcp://:PORT, udp://:PORT, or a line of an access log in quotes"
-)
-
-
-def _ip(host: str) -> str | None:
-    """Return *host* as an IP literal, None where it is a name."""
-    try:
-        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        return None
-
-
-def _quoted(word: str | None) -> str:
-    """Return what was typed, or pasted, as errors repeat it: nothing that a terminal acts on, and not all of a page."""
-    word = word or ""
-    return ascii(word if len(word) <= _MOST_QUOTED else f"{word[:_MOST_QUOTED]}...")
-
-
-_MOST_QUOTED: Final = 200

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
@@ -48,6 +49,8 @@ _LIMITS: Final = Limits()
 _ORDINARY: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"))
 _SHORT: Final = 2_048  # bytes of a target that no limit is near to
 _HARMLESS: Final = frozenset((b"referer", b"user-agent", b"x-request-id"))  # what logs know of a head
+_ENDS_WORD: Final = re.compile(rb"[\x00-\x20]")
+_ENDS_LINE: Final = re.compile(rb"[\r\n]")
 _VALUE: Final = re.compile(rb"[!-~](?:[ !-~]*[!-~])?")
 _PLAIN: Final = re.compile(rb"(" + PLAIN_PATH + rb")(?:\?(" + QUERY + rb"))?+")
 _CLEAR: Final = (PortKind.HTTP,)
@@ -260,7 +263,14 @@ def route_on(port: Port, request: Request) -> Routed:
 
 
 def read_head(request: Request) -> RequestHead:
-    """Return *request*, of kind HTTP, as the data plane reads it; raise RemoteProtocolError as it does."""
+    """Return *request*, of kind HTTP, as the data plane reads it; raise RemoteProtocolError as it does.
+
+    What would end a word or a line of the head is refused before it is written there: a log says it in escapes.
+    """
+    if _ENDS_WORD.search(request.method + request.target):
+        raise RemoteProtocolError("malformed request line", reason="bad_request_line")
+    if any(_ENDS_LINE.search(text) for text in (request.authority, *chain.from_iterable(request.headers))):
+        raise RemoteProtocolError("malformed header line", reason="bad_header")
     head = parse_request(head_bytes(request), _LIMITS)
     if head is None:
         raise RemoteProtocolError("the head does not end", reason="bad_header")
