@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatewayproxy.model.limits import Limits
 from gatewayproxy.routing.table import HostIndex, Mirror
 from tests.support.backend import until
 from tests.support.pairings import ENDPOINTS, FRONTS, Fields, Pairing, Script, pairings
@@ -110,6 +111,17 @@ async def test_interim_answers_pass(pair: Pairing) -> None:
         assert (await front.rest())[0] == b"ok"
         assert front.interim == [100, 103]  # type: ignore[attr-defined]
         assert seen.fields["expect"] == "100-continue"
+
+
+@pairings
+@pytest.mark.parametrize(("n", "status"), [(10, 200), (100, 502)])
+async def test_interim_answers_are_no_larger_than_a_head_in_all(pair: Pairing, n: int, status: int) -> None:
+    script = Script(interim=(103,) * n, fields=(("content-length", "2"),), body=b"ok")
+    async with pair.run(script, Limits(head_bytes=1024)) as (front, _, served):
+        await front.open("GET", "/", (), length=0)
+        assert (await front.head())[0] == status
+        await until(lambda: served.records)
+        assert served.records[0].reason == ("" if status == 200 else "bad_response")
 
 
 @pairings

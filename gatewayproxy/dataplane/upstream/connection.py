@@ -20,7 +20,7 @@ from gatewayproxy.wire.response import UNTIL_CLOSE, ResponseHead, parse_response
 
 __all__ = ["MAX_INTERIM", "EndpointConnection", "Owner", "Sink", "Upstream", "UpstreamConnection"]
 
-MAX_INTERIM = 128  # 1xx heads to one request; more is a broken backend
+MAX_INTERIM = 128  # 1xx heads to one request, and all of them as large as one head may be; more is a broken backend
 # PERF: of the heads that differ from the one remembered, one in eight takes its place: an endpoint whose answers repeat
 # tells another Date once a second, and one whose answers never do must not pay for it.
 _SOME = 7
@@ -153,8 +153,8 @@ class UpstreamConnection(EndpointConnection):
     """See the module. It may be used again only once its request has been sent whole."""
 
     __slots__ = (
-        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_keep", "_last", "_left", "_n_interim",
-        "_sent_all", "_state", "idle_since", "n_exchanges", "pool", "sink",
+        "_bodiless", "_buf", "_chunks", "_full", "_held_back", "_interim_bytes", "_keep", "_last", "_left",
+        "_n_interim", "_sent_all", "_state", "idle_since", "n_exchanges", "pool", "sink",
     )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
@@ -171,7 +171,7 @@ class UpstreamConnection(EndpointConnection):
         self._full = False  # the endpoint takes no more just now
         self._held_back = False  # the sink takes no more just now
         self._chunks: ChunkedReader | None = None
-        self._n_interim = 0
+        self._n_interim = self._interim_bytes = 0
         self._last: ResponseHead | None = None
 
     # For sinks
@@ -333,13 +333,14 @@ class UpstreamConnection(EndpointConnection):
             sink.on_head(head, data[head.end :])
 
     def _read_interim(self, sink: Sink, head: ResponseHead, rest: bytes) -> None:
+        self._interim_bytes = head.end if not self._n_interim else self._interim_bytes + head.end
         self._n_interim += 1
         if head.status == 101:
             self._state = _TUNNEL
             if not sink.on_switch(head, rest):
                 self._fail(sink, RemoteProtocolError("a 101 that nobody asked for", reason="bad_response"))
             return
-        if self._n_interim > MAX_INTERIM:
+        if self._n_interim > MAX_INTERIM or self._interim_bytes > self.pool.limits.head_bytes:
             self._fail(sink, RemoteProtocolError("too many interim responses", reason="bad_response"))
             return
         sink.on_interim(head)

@@ -61,8 +61,8 @@ class UpstreamStream:
 
     __slots__ = (
         "_at", "_bodiless", "_carrier", "_chunks", "_complete", "_end_held", "_framed", "_held", "_held_back",
-        "_n_interim", "_owed", "_response_trailers", "_trailers", "_unsent", "answered", "fresh", "full", "sink",
-        "stream",
+        "_interim_bytes", "_n_interim", "_owed", "_response_trailers", "_trailers", "_unsent", "answered", "fresh",
+        "full", "sink", "stream",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier) -> None:
@@ -79,7 +79,7 @@ class UpstreamStream:
         self._unsent = b""  # from `_at` on
         self._at = 0
         self._framed = False  # the sink wants chunks
-        self._n_interim = 0
+        self._n_interim = self._interim_bytes = 0
         self._held_back = False
         self._held: list[bytes] = []  # of the answer, while held back
         self._end_held = False  # and its end
@@ -238,7 +238,8 @@ class UpstreamStream:
         if sink is None:
             return
         self._n_interim += 1
-        if self._n_interim > MAX_INTERIM:
+        self._interim_bytes += len(head.lines)
+        if self._n_interim > MAX_INTERIM or self._interim_bytes > self._carrier.limits.head_bytes:
             self.refuse(RemoteProtocolError("too many interim responses", reason="bad_response"))
         else:
             sink.on_interim(interim_head(head))
