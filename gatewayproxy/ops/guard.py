@@ -4,7 +4,8 @@ Looked at are the rules that a reload changed: those that changed and were asked
 listener, all that were changed, added or removed together, so that a rule under a new name, or none at all, is seen. An
 error is an answer of class 5xx, or a call of gRPC whose status says as much, a backend's or our own. Where changed
 rules of a listener get less than they did and its 404s for want of a route or rule grow, as many of these as explain
-the loss are errors of theirs. Streams have no status: those that we failed ourselves are counted by listener.
+the loss are errors of theirs. Streams have no status: those that we failed ourselves are counted by listener. Datagrams
+are no subject: one client that sends again and again would pass for many.
 
 The test is Fisher's exact one, one-sided, of equal error shares before and after. It is made again and again while the
 guard watches, and of many rules, so each one may go wrong with probability ALPHA / (looks x subjects) at most: all of
@@ -26,6 +27,7 @@ LEAST_RISE: Final = 0.05  # of the error share
 LEAST_REQUESTS: Final = 10  # before, and after; with fewer nothing is judged
 LEAST_ERRORS: Final = 5  # after
 _WITH_STATUS: Final = ("HTTPRoute ", "GRPCRoute ")
+_DATAGRAMS: Final = "UDPRoute "
 
 
 class Counts(NamedTuple):
@@ -135,7 +137,7 @@ def _subjects(before: Sample, after: Sample, touched: Touched, ever: Sample) -> 
     """Yield each subject with its counts before and after."""
     by_listener: dict[str, list[RuleName]] = {}
     for name in sorted({*before.rules, *after.rules, *ever.rules}):
-        if touched.has(name.text):
+        if touched.has(name.text) and not name.text.startswith(_DATAGRAMS):
             by_listener.setdefault(name.listener, []).append(name)
     for listener, names in by_listener.items():
         for name in names:

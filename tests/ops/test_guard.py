@@ -106,6 +106,13 @@ def test_streams_that_get_nowhere_are_counted_though_no_rule_counts_them() -> No
     assert judge(before, streams(5, 0, 20), CHANGED_STREAMS, ever=before, looks=LOOKS) is not None
 
 
+@pytest.mark.parametrize("unmatched", [pytest.param({}, id="refused"), pytest.param({LISTENER: 40}, id="no route")])
+def test_datagrams_that_one_client_sends_again_and_again_are_no_evidence(unmatched: dict[str, int]) -> None:
+    rule = RuleName("UDPRoute ns/r rule 0 on ns/gw/udp", LISTENER)
+    before, after = Sample(30, {rule: Counts(300)}), Sample(10, {rule: Counts(5)}, unmatched, {LISTENER: 40})
+    assert judge(before, after, Touched(changed=frozenset([rule.text])), ever=before, looks=LOOKS) is None
+
+
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
 def test_failures_of_others_on_a_listener_are_not_taken_for_those_of_a_rule_that_counts_its_own(kind: str) -> None:
     rule = RuleName(f"{kind} ns/r rule 0 on ns/gw/http", LISTENER)
