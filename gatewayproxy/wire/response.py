@@ -154,13 +154,15 @@ def _read_fields(head: ResponseHead, bodiless: bool) -> None:
     head.cuts = tuple(cuts)
     if hot:
         _read_framing(head, hot.get(b"content-length"), hot.get(b"transfer-encoding"))
-    status = head.status
+    status, told = head.status, head.length
     if bodiless or status in _EMPTY or status < 200:
         head.length = 0
         if (status < 200 or status == 204) and b"content-length" in hot:  # RFC 9110 §8.6: MUST NOT be sent
             head.cuts += tuple(cut_lines(head.buf, head.fields_start, head.fields_end, _PASSED))
     if b"connection" in hot:
         _read_connection(head, hot[b"connection"], hot.get(b"upgrade"))
+    if status == 204 and told not in (0, UNTIL_CLOSE):  # RFC 9112 §6.1: MUST NOT; what it tells of may still come
+        head.keep_alive = False
 
 
 def _read_framing(head: ResponseHead, length: bytes | None, te: bytes | None) -> None:
