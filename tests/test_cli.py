@@ -160,6 +160,18 @@ def test_check_is_silent_about_good_manifests(manifests: Path, capsys: pytest.Ca
     assert err == "3 objects, no errors, no warnings\n"
 
 
+def test_manifests_that_no_listener_serves_are_told_to_be_checked_in_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "theirs.yaml"
+    theirs = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: ours}\n"
+    file.write_text(f"{theirs}spec: {{controllerName: example.com/other}}\n---\n{GATEWAY}")
+    main(["check", str(file)])
+    assert "no listener serves: what rules do to each other is not checked before one does" in capsys.readouterr().err
+    main(["check", str(file), "--controller-name", "example.com/other"])
+    assert "no listener serves" not in capsys.readouterr().err
+
+
 def test_files_without_a_gateway_are_told_to_serve_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "service.yaml"
     file.write_text(GATEWAY.split("---\n")[2])

@@ -26,7 +26,7 @@ from gatewayproxy.insight import check, completion, get
 from gatewayproxy.insight.objects import objects_of
 from gatewayproxy.model.limits import LIMITS, Limits
 from gatewayproxy.model.source import CompileOptions
-from gatewayproxy.model.status import StatusReport
+from gatewayproxy.model.status import ObjectStatus, Problem, StatusReport
 from gatewayproxy.ops.options import RunOptions
 from gatewayproxy.ops.sources import ReadSet, read_files, read_paths
 
@@ -111,9 +111,16 @@ def _check(options: argparse.Namespace) -> int:
             print(check.count(told, len(config.status.objects), len(judged.silenced)), file=sys.stderr)
             if len(told) > 1:
                 print(check.by_code(told, titles), end="", file=sys.stderr)
-            if not (check.has_errors(told) or any(each.key.kind == "Gateway" for each in config.status.objects)):
-                print("no Gateway among them: nothing is served", file=sys.stderr)
+            if not config.table.ports:
+                print(_unserved(config.status.objects, told), end="", file=sys.stderr)
     return int(check.has_errors(told) or (options.strict and bool(told)))
+
+
+def _unserved(objects: Sequence[ObjectStatus], told: Sequence[Problem]) -> str:
+    """Return what to say of a configuration that no listener serves, a line or ""."""
+    if any(each.key.kind == "Gateway" for each in objects):
+        return "no listener serves: what rules do to each other is not checked before one does\n"
+    return "" if check.has_errors(told) else "no Gateway among them: nothing is served\n"
 
 
 def _explain(options: argparse.Namespace) -> int:
