@@ -14,7 +14,7 @@ from gatewayproxy.ops.logfiles import blocks, total_bytes
 
 if TYPE_CHECKING:
     from gatewayproxy.insight.diff import Diff
-    from gatewayproxy.insight.diff_traffic import Traffic
+    from gatewayproxy.insight.diff.traffic import Traffic
 
 __all__ = ["EPILOG", "add_arguments", "command"]
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace, read: Reader) -> int:
     """Compare; print the report, return the exit status. *read*: reads manifests, as every command does."""
-    from gatewayproxy.insight.diff_report import FORMS
+    from gatewayproxy.insight.diff.report import FORMS
 
     try:
         diff = _compared(options, read)
@@ -79,7 +79,7 @@ def _compared(options: argparse.Namespace, read: Reader) -> Diff:
 
 
 def _weighed(diff: Diff, logs: Sequence[str]) -> Traffic:
-    from gatewayproxy.insight.diff_traffic import Traffic
+    from gatewayproxy.insight.diff.traffic import Traffic
 
     traffic = Traffic(diff.tables, diff.differences)
     progress = Progress(total_bytes(logs))

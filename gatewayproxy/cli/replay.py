@@ -12,7 +12,7 @@ from gatewayproxy.ops.logfiles import total_bytes
 
 if TYPE_CHECKING:
     from gatewayproxy.insight.offline import Compiled
-    from gatewayproxy.insight.replay_counts import Counts
+    from gatewayproxy.insight.replay.counts import Counts
 
 __all__ = ["EPILOG", "add_arguments", "command", "header"]
 
@@ -75,14 +75,14 @@ def _bounded(text: str, *, least: int, most: int) -> int:
 
 def command(options: argparse.Namespace, read: Reader) -> int:
     """Replay; print the report, return the exit status. *read*: reads manifests, as every command does."""
-    from gatewayproxy.insight import replay_text
-    from gatewayproxy.insight.replay_report import report
+    from gatewayproxy.insight.replay import text
+    from gatewayproxy.insight.replay.report import report
 
     here = compiled(options, options.config, read)
     there = compiled(options, options.against, read) if options.against is not None else None
     counts = _counts(options, here, there)
     made = report(counts, here, there, top=options.top)
-    sys.stdout.write(replay_text.FORMS[options.output](made))
+    sys.stdout.write(text.FORMS[options.output](made))
     nothing = not made.decided and bool(made.unread or made.hostless)
     return int(nothing or (made.two and bool(made.changes)))
 

@@ -43,7 +43,7 @@ def _show(_: Mapping[str, Any], documents: Sequence[bytes], __: CompileOptions) 
 
 def _diff(question: Mapping[str, Any], documents: Sequence[bytes], options: CompileOptions) -> dict[str, Any]:
     from gatewayproxy.insight.diff import compare  # a reload does without
-    from gatewayproxy.insight.diff_report import FORMS
+    from gatewayproxy.insight.diff.report import FORMS
 
     old, new = map(memory.unpack, documents)
     diff = compare(*(restored(each.sources, each.held, options, read_files) for each in (old, new)))

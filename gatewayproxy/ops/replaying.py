@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from gatewayproxy.errors import GatewayProxyError
 from gatewayproxy.insight.replay import Replay
-from gatewayproxy.insight.replay_counts import Counts
+from gatewayproxy.insight.replay.counts import Counts
 from gatewayproxy.ops.logfiles import Block, blocks
 
 __all__ = ["Progress", "replay_logs"]

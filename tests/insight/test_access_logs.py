@@ -8,7 +8,7 @@ import pytest
 
 from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.insight.access_logs import form_of, parse_line
-from gatewayproxy.insight.replay_lines import sketchers
+from gatewayproxy.insight.replay.lines import sketchers
 from gatewayproxy.insight.requests import Kind
 from gatewayproxy.ops.accesslog import json_line, text_line
 from tests.support.calls import cpu_s

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayproxy.compiler.lower import lower
-from gatewayproxy.insight.diff_regions import Difference, Tables, differences, pairs
+from gatewayproxy.insight.diff.differences import Difference, Tables, differences, pairs
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import FilterChain, Plan, Rule
 from gatewayproxy.model.source import CompileOptions

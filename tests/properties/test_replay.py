@@ -14,7 +14,7 @@ from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.insight.access_logs import parse_line
 from gatewayproxy.insight.ports import PortTable, decide_entry
 from gatewayproxy.insight.replay import Replay
-from gatewayproxy.insight.replay_counts import Counts
+from gatewayproxy.insight.replay.counts import Counts
 from gatewayproxy.model.plan import GRPCMatch, Match, Plan
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line

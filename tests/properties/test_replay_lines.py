@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gatewayproxy.compiler.lower import lower
 from gatewayproxy.insight.access_logs import FORMS, Logged
 from gatewayproxy.insight.ports import ByTarget, PortTable, decide_entry
-from gatewayproxy.insight.replay_lines import sketchers
+from gatewayproxy.insight.replay.lines import sketchers
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.model.plan import Plan
 from gatewayproxy.model.source import CompileOptions

@@ -14,7 +14,7 @@ from gatewayproxy.insight.misses import Contender, contenders
 from gatewayproxy.insight.offline import Compiled, compiled
 from gatewayproxy.insight.ports import PortTable, decide_entry
 from gatewayproxy.insight.replay import Replay
-from gatewayproxy.insight.replay_report import Report, report
+from gatewayproxy.insight.replay.report import Report, report
 from gatewayproxy.model.plan import Match
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line

@@ -1,6 +1,6 @@
 """What a table, or two, would do with the lines of logs.
 
-A `Replay` is fed blocks of whole lines and asked for its `Counts`. Lines with one sketch (`replay_lines`) are alike but
+A `Replay` is fed blocks of whole lines and asked for its `Counts`. Lines with one sketch (`lines`) are alike but
 for their targets: where their requests come to is found once, and their rules are asked once for each target
 (`ports.ByTarget`). Memory is bounded: KEPT_SKETCHES and KEPT_TARGETS are remembered, KEPT_CASES and KEPT_MISSES counted
 by name. Pure.
@@ -15,7 +15,7 @@ from typing import Final
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
 from gatewayproxy.insight.outcomes import answer_for, is_stream
 from gatewayproxy.insight.ports import UNMET, ByTarget, PortTable, Routed, decide_entry
-from gatewayproxy.insight.replay_counts import (
+from gatewayproxy.insight.replay.counts import (
     KEPT_MISSES,
     Case,
     Counts,
@@ -26,7 +26,7 @@ from gatewayproxy.insight.replay_counts import (
     Witness,
     drop_rare,
 )
-from gatewayproxy.insight.replay_lines import LOGGED_FIELDS, Sketch, sketchers
+from gatewayproxy.insight.replay.lines import LOGGED_FIELDS, Sketch, sketchers
 from gatewayproxy.insight.requests import Kind, Request, server_name_for
 from gatewayproxy.routing.table import (
     BackendChoice,

@@ -16,9 +16,9 @@ from gatewayproxy.insight.misses import Miss, match_text
 from gatewayproxy.insight.offline import Compiled
 from gatewayproxy.insight.outcomes import is_stream
 from gatewayproxy.insight.ports import PortTable
-from gatewayproxy.insight.replay import candidates_of
-from gatewayproxy.insight.replay_counts import Case, Counts, Tally, Verdict
-from gatewayproxy.insight.replay_fixes import fix_for, nearest_of
+from gatewayproxy.insight.replay.counts import Case, Counts, Tally, Verdict
+from gatewayproxy.insight.replay.deciding import candidates_of
+from gatewayproxy.insight.replay.fixes import fix_for, nearest_of
 from gatewayproxy.insight.requests import Request, describe
 from gatewayproxy.insight.unattached import attach_fix, unattached
 from gatewayproxy.routing.refused import refused_text

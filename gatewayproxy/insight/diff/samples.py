@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-from gatewayproxy.insight.diff_cells import Key, Side
-from gatewayproxy.insight.diff_outcomes import Outcome
+from gatewayproxy.insight.diff.cells import Key, Side
+from gatewayproxy.insight.diff.outcomes import Outcome
 from gatewayproxy.insight.regions import (
     HOST,
     PATH,

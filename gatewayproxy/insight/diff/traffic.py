@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gatewayproxy.insight.access_logs import FORMS, Logged, form_of
-from gatewayproxy.insight.diff_regions import ELSEWHERE, Difference, Tables
+from gatewayproxy.insight.diff.differences import ELSEWHERE, Difference, Tables
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.routing.table import Port
 

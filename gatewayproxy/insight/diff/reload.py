@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gatewayproxy.insight.diff_rules import entries_of, targets_of
+from gatewayproxy.insight.diff.rules import entries_of, targets_of
 from gatewayproxy.model.names import BindKey
 from gatewayproxy.model.plan import BackendTls, Certificate, Cluster, Endpoint
 from gatewayproxy.model.protocols import AppProtocol

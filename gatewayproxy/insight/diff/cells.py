@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gatewayproxy.insight.diff_outcomes import Outcome
+from gatewayproxy.insight.diff.outcomes import Outcome
 from gatewayproxy.insight.examples import example
 from gatewayproxy.insight.regions import (
     ANY,

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gatewayproxy.insight.diff import Change, Diff, Gone
-from gatewayproxy.insight.diff_outcomes import Changed
-from gatewayproxy.insight.diff_regions import Difference, hosts_text
-from gatewayproxy.insight.diff_rules import RuleName
-from gatewayproxy.insight.diff_samples import Sample
-from gatewayproxy.insight.diff_traffic import Traffic
+from gatewayproxy.insight.diff.differences import Difference, hosts_text
+from gatewayproxy.insight.diff.outcomes import Changed
+from gatewayproxy.insight.diff.rules import RuleName
+from gatewayproxy.insight.diff.samples import Sample
+from gatewayproxy.insight.diff.traffic import Traffic
 from gatewayproxy.insight.regions import PATH, How, Region, Test, Texts
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.insight.wording import printable

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.insight.diff_cells import SEARCH, Chain, Side, TooMany, Work, parts
-from gatewayproxy.insight.diff_outcomes import Outcome
+from gatewayproxy.insight.diff.cells import SEARCH, Chain, Side, TooMany, Work, parts
+from gatewayproxy.insight.diff.outcomes import Outcome
 from gatewayproxy.insight.regions import EMPTY, PATH, Region, Texts, example_of, region_where
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.model.plan import Plan

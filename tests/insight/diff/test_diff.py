@@ -15,14 +15,13 @@ from typing import Any
 import pytest
 
 from gatewayproxy.compiler.pipeline import Compiled
-from gatewayproxy.insight import diff_cells, diff_rules, diff_samples
 from gatewayproxy.insight.command_line import parse_words
-from gatewayproxy.insight.diff import Diff, compare, compare_tables
-from gatewayproxy.insight.diff_outcomes import outcome_of_entry
-from gatewayproxy.insight.diff_regions import Tables, differences, hosts_text, pairs
-from gatewayproxy.insight.diff_report import to_json, to_markdown, to_text, words_for
-from gatewayproxy.insight.diff_rules import RuleName
-from gatewayproxy.insight.diff_traffic import Traffic
+from gatewayproxy.insight.diff import Diff, cells, compare, compare_tables, rules, samples
+from gatewayproxy.insight.diff.differences import Tables, differences, hosts_text, pairs
+from gatewayproxy.insight.diff.outcomes import outcome_of_entry
+from gatewayproxy.insight.diff.report import to_json, to_markdown, to_text, words_for
+from gatewayproxy.insight.diff.rules import RuleName
+from gatewayproxy.insight.diff.traffic import Traffic
 from gatewayproxy.insight.offline import compiled
 from gatewayproxy.insight.requests import Kind
 from gatewayproxy.model.headops import HeadEdit, Respond
@@ -258,14 +257,14 @@ def test_the_work_of_a_comparison_grows_with_the_square_of_the_rules_at_most(
         old, new = (table_of(listener("a", route("a/x", *each))) for each in (rules(n), moved(rules(n))))
         tables = Tables(old, new)
         assert sum(len(differences(pair, tables)) for pair in pairs(old, new)) == n
-        spent.append(diff_cells.MAX_STEPS - tables.work.left)
+        spent.append(cells.MAX_STEPS - tables.work.left)
     assert 0 < spent[1] <= 4.5 * spent[0]
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> Diff:
     """Return the diff of a host whose rules are more than may be looked at, and of one with a single rule."""
-    monkeypatch.setattr(diff_cells, "MAX_STEPS", 40)
+    monkeypatch.setattr(cells, "MAX_STEPS", 40)
     rules = by_field(30)
     small, taken = route("a/y"), route("a/y", *moved([rule()]))
     return diff_of(
@@ -284,7 +283,7 @@ def test_what_is_too_large_is_sampled_and_costs_others_nothing(large: Diff) -> N
 
 
 def test_a_sample_asks_first_what_one_side_alone_does(large: Diff, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff_samples, "MAX_ASKED", 10)
+    monkeypatch.setattr(samples, "MAX_ASKED", 10)
     rules = by_field(30)
     tables = [table_of(listener("a", route("a/x", *each))) for each in (rules, [*rules[:20], *moved(rules[20:])])]
     (difference,) = compare_tables(*tables).differences
@@ -309,7 +308,7 @@ def test_the_report_says_what_was_sampled_and_what_was_not_looked_at(large: Diff
 def test_what_is_too_large_and_treated_alike_wherever_it_is_asked_is_not_said_to_be_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(diff_cells, "MAX_STEPS", 40)
+    monkeypatch.setattr(cells, "MAX_STEPS", 40)
     rules = by_field(30)
     tables = [table_of(listener("a", route("a/x", *each))) for each in (rules, [*rules, rule(match(b"/", EXACT))])]
     diff = compare_tables(*tables)
@@ -326,7 +325,7 @@ def test_a_log_weighs_what_was_sampled(large: Diff) -> None:
 
 
 def test_rules_that_were_not_looked_at_are_counted_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff_rules, "MAX_STEPS", 3)
+    monkeypatch.setattr(rules, "MAX_STEPS", 3)
     diff = compare(compiled_rules(*by_field(5)), compiled_rules(*by_field(6)))
     assert "? 6 rules, HTTPRoute a/x rule 0 first: not looked at whether anything comes to them" in to_text(diff)
     assert len(json.loads(to_json(diff))["rules"]["notLookedAt"]) == 6
@@ -405,7 +404,7 @@ def test_of_rules_that_were_not_looked_at_to_the_end_nothing_is_said(monkeypatch
     dead = compiled_rules(rule(match(b"/a", EXACT), match(b"/b", EXACT)), pattern)
     assert compare(lived, dead).rules.dead
     assert compare(dead, lived).rules.alive
-    monkeypatch.setattr(diff_rules, "MAX_STEPS", 3)
+    monkeypatch.setattr(rules, "MAX_STEPS", 3)
     assert not compare(lived, dead).rules.dead
     assert not compare(dead, lived).rules.alive
 

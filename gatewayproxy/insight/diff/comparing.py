@@ -1,8 +1,8 @@
 """compare(): what is different for clients, and for connections, if one configuration takes the place of another. Pure.
 
 In: two compilations. Out: a Diff. It compares tables, not texts: what is written otherwise and does the same is not in
-it. `diff_regions` finds where requests are treated otherwise, `diff_rules` which rules live, `diff_reload` what happens
-to connections; `diff_traffic` weighs it all with logs, `diff_report` prints it.
+it. `differences` finds where requests are treated otherwise, `rules` which rules live, `reload` what happens
+to connections; `traffic` weighs it all with logs, `report` prints it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gatewayproxy.compiler.pipeline import Compiled
-from gatewayproxy.insight.diff_outcomes import Changed, Outcome, changes
-from gatewayproxy.insight.diff_regions import Difference, Progress, Tables, differences, pairs
-from gatewayproxy.insight.diff_reload import Effect, certificates_of, clusters_of, effects_of
-from gatewayproxy.insight.diff_rules import RuleChanges, rule_changes
+from gatewayproxy.insight.diff.differences import Difference, Progress, Tables, differences, pairs
+from gatewayproxy.insight.diff.outcomes import Changed, Outcome, changes
+from gatewayproxy.insight.diff.reload import Effect, certificates_of, clusters_of, effects_of
+from gatewayproxy.insight.diff.rules import RuleChanges, rule_changes
 from gatewayproxy.insight.requests import Kind
 from gatewayproxy.model.plan import Certificate, Cluster
 from gatewayproxy.routing.table import RoutingTable

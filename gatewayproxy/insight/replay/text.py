@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from gatewayproxy.insight.replay_report import Change, Missing, Report, RuleUse
-from gatewayproxy.insight.replay_times import time_text
+from gatewayproxy.insight.replay.report import Change, Missing, Report, RuleUse
+from gatewayproxy.insight.replay.times import time_text
 from gatewayproxy.insight.wording import aligned, printable
 
 __all__ = ["FORMS", "to_json", "to_markdown", "to_text"]

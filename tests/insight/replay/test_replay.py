@@ -13,12 +13,12 @@ import pytest
 
 from gatewayproxy.cli import main
 from gatewayproxy.dataplane.stats import AccessRecord
-from gatewayproxy.insight import offline, replay_counts
-from gatewayproxy.insight.replay import Replay
-from gatewayproxy.insight.replay_fixes import fix_for
-from gatewayproxy.insight.replay_lines import sketchers
-from gatewayproxy.insight.replay_report import shape_of
-from gatewayproxy.insight.replay_times import seconds_of, time_text
+from gatewayproxy.insight import offline
+from gatewayproxy.insight.replay import Replay, counts
+from gatewayproxy.insight.replay.fixes import fix_for
+from gatewayproxy.insight.replay.lines import sketchers
+from gatewayproxy.insight.replay.report import shape_of
+from gatewayproxy.insight.replay.times import seconds_of, time_text
 from gatewayproxy.insight.requests import Kind, Request
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.ops.accesslog import json_line, text_line
@@ -286,8 +286,8 @@ def test_markdown_cannot_be_broken_out_of(shop: Shop) -> None:
 def test_counts_of_misses_are_bounded_and_say_how_far_they_may_be_off(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_counts, "KEPT_MISSES", 10)
-    monkeypatch.setattr("gatewayproxy.insight.replay.KEPT_MISSES", 10)
+    monkeypatch.setattr(counts, "KEPT_MISSES", 10)
+    monkeypatch.setattr("gatewayproxy.insight.replay.deciding.KEPT_MISSES", 10)
     lines = [nginx(f"/x{n}y") for n in range(200)] + [nginx("/often")] * 50
     tree = shop.tree("-H", "Host: shop.example", shop.log(*lines))
     assert tree["missed"]["requests"] == 250

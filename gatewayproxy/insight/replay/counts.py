@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 from gatewayproxy.insight.ports import HTTP_INSIDE
-from gatewayproxy.insight.replay_times import seconds_of
+from gatewayproxy.insight.replay.times import seconds_of
 from gatewayproxy.insight.requests import Request
 from gatewayproxy.routing.dispatch import PREFLIGHT
 from gatewayproxy.routing.table import RuleLabel

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gatewayproxy.errors import RemoteProtocolError
-from gatewayproxy.insight.diff_cells import SEARCH, Cell, End, Side, TooMany, Work, cells
-from gatewayproxy.insight.diff_outcomes import NOTHING, Fact, Outcome, outcome_of, outcome_of_entry
-from gatewayproxy.insight.diff_samples import Sample, sampled
+from gatewayproxy.insight.diff.cells import SEARCH, Cell, End, Side, TooMany, Work, cells
+from gatewayproxy.insight.diff.outcomes import NOTHING, Fact, Outcome, outcome_of, outcome_of_entry
+from gatewayproxy.insight.diff.samples import Sample, sampled
 from gatewayproxy.insight.examples import Nothing, example
 from gatewayproxy.insight.ports import PortTable, Routed, decide_entry, route_on
 from gatewayproxy.insight.regions import (
