@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
 
@@ -85,15 +86,17 @@ async def test_nobody_gives_way_before_the_time_or_while_there_is_room(monkeypat
     assert [each.gone for each in shaking] == [True, False]
 
 
-async def test_room_that_came_by_itself_costs_nobody_its_place() -> None:
+async def test_room_that_came_by_itself_costs_nobody_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = monotonic()
+    monkeypatch.setattr(gates, "monotonic", lambda: now)
     gate = HandshakeGate(2)
     first, second = Shaking(gate), Shaking(gate)
     waiting = asyncio.create_task(room(gate))
     await until(lambda: gate._timer is not None)
-    first.end()
-    await waiting
     timer = gate._timer
-    assert timer is not None
+    first.end()
+    now += 60  # the time of the other has come
+    await waiting
     await until(lambda: gate._timer is not timer)
     assert not second.gone
 
