@@ -20,7 +20,7 @@ from gatewayproxy.insight.decision import Decision, decide
 from gatewayproxy.insight.ports import PortTable, decide_entry
 from gatewayproxy.insight.requests import Request, head_bytes
 from gatewayproxy.model.limits import Limits
-from gatewayproxy.model.plan import FilterChain, Plan, Refusal, Rule
+from gatewayproxy.model.plan import Certificate, FilterChain, Plan, Refusal, Rule
 from gatewayproxy.model.protocols import Protocol
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.traffic import Cors
@@ -46,6 +46,7 @@ ODD = [
     b"/%",
     b'/a?x="y"',
 ]
+CERTIFICATE = Certificate(chain_pem=b"", key_pem=b"", digest="a")  # without one TLS would not be ended
 CORS = st.sampled_from([None, None, Cors(origins=(b"https://x.a",), methods=(b"GET",)), Cors(origins=(b"*",))])
 
 
@@ -64,8 +65,9 @@ def configurations(draw: st.DrawFn) -> Plan:
             each._replace(route=replace(each.route, rules=tuple(map(ruled, each.route.rules))))
             for each in listener.attachments
         )
-        protocol = Protocol.HTTPS if listener.port == SECURE else Protocol.HTTP
-        listeners.append(replace(listener, attachments=attachments, protocol=protocol))
+        secure = listener.port == SECURE
+        protocol, certificates = (Protocol.HTTPS, (CERTIFICATE,)) if secure else (Protocol.HTTP, ())
+        listeners.append(replace(listener, attachments=attachments, protocol=protocol, certificates=certificates))
     return Plan(listeners=tuple(listeners))
 
 
