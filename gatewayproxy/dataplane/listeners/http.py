@@ -5,9 +5,9 @@ RFC 9113 §3.3: prior knowledge alone leads to HTTP/2; the obsolete `Upgrade: h2
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from gatewayproxy.dataplane.context import Context
 from gatewayproxy.dataplane.listeners.accept import Acceptor
@@ -59,10 +59,8 @@ class HttpListener:
 
     def __init__(self, port: Port, sockets: Sequence[socket.socket], context: Context) -> None:
         self._site = Site(port, context, scheme=b"http")
-        self._acceptor = Acceptor(sockets, self._speak, (context.connections,))
-
-    def _speak(self) -> asyncio.Protocol:
-        return _Counted(self._site)
+        # No method of ours: a cycle would keep us, and the port's routes, until a full collection, or for good.
+        self._acceptor = Acceptor(sockets, partial(_Counted, self._site), (context.connections,))
 
     def update(self, port: Port) -> None:
         """Serve new requests, on old connections too, by *port*."""

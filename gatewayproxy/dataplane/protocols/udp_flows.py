@@ -193,6 +193,7 @@ class Flows:
 
     def _close(self) -> None:
         self._cancel_sweep()
+        self.holder = None
         self.gate.leaving.pop(self.bound, None)
         for door in self._doors:
             door.close()
