@@ -508,7 +508,7 @@ async def test_64_mib_pass_both_ways_through_backpressure(echo: Running, version
             writer.write(piece)
             await writer.drain()
 
-    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(250), asyncio.TaskGroup() as group:
         group.create_task(send())
         for _ in range(64 * MIB // len(piece)):
             assert await reader.readexactly(len(piece)) == piece
