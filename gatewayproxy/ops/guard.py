@@ -26,6 +26,7 @@ ALPHA: Final = 0.01  # of reverting a reload that changed no error share, whatev
 LEAST_RISE: Final = 0.05  # of the error share
 LEAST_REQUESTS: Final = 10  # before, and after; with fewer nothing is judged
 LEAST_ERRORS: Final = 5  # after
+MAX_JOINED: Final = 20_000  # names that reloads changed, each within the window of the one before
 _WITH_STATUS: Final = ("HTTPRoute ", "GRPCRoute ")
 _DATAGRAMS: Final = "UDPRoute "
 
@@ -91,13 +92,10 @@ class Touched:
     everything: bool = False  # it is not known: all rules count as changed
 
     def joined(self, other: Touched) -> Touched:
-        """Return what both changed."""
-        return Touched(
-            self.changed | other.changed,
-            self.added | other.added,
-            self.removed | other.removed,
-            self.everything or other.everything,
-        )
+        """Return what both changed; where that is more than MAX_JOINED names, everything."""
+        both = Touched(self.changed | other.changed, self.added | other.added, self.removed | other.removed)
+        n_names = len(both.changed) + len(both.added) + len(both.removed)
+        return Touched(everything=True) if self.everything or other.everything or n_names > MAX_JOINED else both
 
     @property
     def nothing(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS
 from gatewayproxy.model.refusals import REFUSALS
-from gatewayproxy.ops.guard import ALPHA, Counts, RuleName, Sample, Touched, fisher, judge
+from gatewayproxy.ops.guard import ALPHA, MAX_JOINED, Counts, RuleName, Sample, Touched, fisher, judge
 from gatewayproxy.ops.guarding import FAILURES, sample_of
 from gatewayproxy.ops.snapshot import Row, RowName, Snapshot
 
@@ -188,3 +188,10 @@ def test_reloads_that_change_no_share_are_seldom_taken_back() -> None:
                 reverted += 1
                 break
     assert reverted <= 400 * ALPHA
+
+
+def test_reloads_without_end_are_joined_up_to_a_bound_and_then_all_rules_are_watched() -> None:
+    names = frozenset(f"rule {n}" for n in range(MAX_JOINED))
+    assert Touched(changed=names).joined(Touched()) == Touched(changed=names)
+    assert Touched(changed=names).joined(Touched(added=frozenset(["one more"]))) == Touched(everything=True)
+    assert Touched(everything=True).joined(Touched(changed=names)) == Touched(everything=True)
