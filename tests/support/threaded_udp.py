@@ -100,7 +100,7 @@ class Talker:
 
     def _run(self) -> None:
         while not self._ended.wait(0.02):
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(OSError):
                 self.answers.append(self._client.ask())
 
     def ask(self) -> tuple[str, str]:
