@@ -135,7 +135,8 @@ def _to_make(chain: str, key: str, hostname: str) -> str:
     folders = " ".join(dict.fromkeys(quote(posixpath.dirname(each) or ".") for each in (chain, key)))
     name = quote(f"subjectAltName=DNS:{hostname}")
     return (
-        f"put certificate and key there; to try it out: mkdir -p {folders} && openssl req -x509 -newkey rsa:2048 "
+        "put certificate and key there, readable by the user that runs the gateway; "
+        f"where there are none, to try it out: mkdir -p {folders} && openssl req -x509 -newkey rsa:2048 "
         f"-nodes -days 30 -subj /CN=gateway -addext {name} -keyout {quote(key)} -out {quote(chain)}"
     )
 
