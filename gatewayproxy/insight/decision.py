@@ -100,7 +100,7 @@ def decide(
     routed = decide_entry(ports, request)
     head = _head(request)
     winner, missed = _matches(plan, request, head, routed)
-    nowhere, silent = _unaccepted(status, request)
+    nowhere, silent = _unaccepted(status, request, routed)
     if routed.port is None:
         return Decision(
             request=request,
@@ -202,14 +202,19 @@ def _nearness(miss: Miss) -> tuple[int, tuple[int, ...]]:
     return miss.failed, miss.nearness
 
 
-def _unaccepted(status: StatusReport | None, request: Request) -> tuple[tuple[Unaccepted, ...], tuple[Unserving, ...]]:
-    """Return the routes that no listener has, and the listeners that do not serve, as far as they may be meant."""
+def _unaccepted(
+    status: StatusReport | None, request: Request, routed: Routed
+) -> tuple[tuple[Unaccepted, ...], tuple[Unserving, ...]]:
+    """Return the routes that a listener lacks, and the listeners that do not serve, as far as they may be meant."""
     if status is None:
         return (), ()
     kinds = {*stream_kinds(request), *(_OF_REQUESTS if request.kind is Kind.HTTP else ())}
     name = request.authority if request.kind is Kind.HTTP else request.server_name or b""
     host = host_key(name).decode("latin-1")
-    return unaccepted(status, kinds, host), unserving(status, request.port, host)
+    taker = (routed.entry.label.kind, routed.entry.label.route) if routed.entry is not None else None
+    lacking = unaccepted(status, kinds, host)
+    kept = tuple(each for each in lacking if not each.partly or (each.kind, each.name) != taker)
+    return kept, unserving(status, request.port, host)
 
 
 _OF_REQUESTS: Final = ("HTTPRoute", "GRPCRoute")

@@ -38,7 +38,10 @@ def to_text(decision: Decision, *, every: bool = False) -> str:
     rest = len(decision.missed) - len(shown)
     more = [f"and {rest} more: --all"] if rest else []
     lines += _section("OTHER MATCHES, nearest miss first", [*_misses(shown), *more])
-    lines += _section("ROUTES THAT NO LISTENER HAS", _unaccepted(decision.unaccepted, every=every))
+    nowhere = [each for each in decision.unaccepted if not each.partly]
+    partly = [each for each in decision.unaccepted if each.partly]
+    lines += _section("ROUTES THAT NO LISTENER HAS", _unaccepted(nowhere, every=every))
+    lines += _section("ROUTES THAT NOT ALL LISTENERS HAVE", _unaccepted(partly, every=every))
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
@@ -241,6 +244,7 @@ def _answer_tree(answer: Answer | None) -> dict[str, Any] | None:
 def _unaccepted_tree(each: Unaccepted) -> dict[str, Any]:
     return {
         "kind": each.kind, "route": each.name, "parent": each.parent, "reason": each.reason, "message": each.message,
+        "partly": each.partly,
     }  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def _beside(decision: Decision) -> Iterator[Card]:
         yield Card("Other matches, nearest miss first", (*rows, *_more(len(decision.missed) - _MISSES)), "lost")
     if decision.unaccepted:
         rows = [row for at, each in enumerate(decision.unaccepted[:_MISSES]) for row in _nowhere(each, at)]
-        yield Card("Routes that no listener has", (*rows, *_more(len(decision.unaccepted) - _MISSES)), "lost")
+        yield Card("Routes that a listener lacks", (*rows, *_more(len(decision.unaccepted) - _MISSES)), "lost")
 
 
 def _lost(verdict: ListenerVerdict, at: int) -> Iterator[Row]:

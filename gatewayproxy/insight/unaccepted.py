@@ -1,12 +1,13 @@
-"""Routes that no listener accepted, and listeners that do not serve: what their status says, for who asks why. Pure."""
+"""Routes that no listener of a parent has, or not all; listeners that do not serve: what their status says. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gatewayproxy.model.names import widening
-from gatewayproxy.model.status import ObjectStatus, StatusReport
+from gatewayproxy.model.codes import Code
+from gatewayproxy.model.names import ResourceKey, widening
+from gatewayproxy.model.status import ObjectStatus, Problem, StatusReport
 
 __all__ = ["Unaccepted", "Unserving", "unaccepted", "unserving"]
 
@@ -21,6 +22,7 @@ class Unaccepted(NamedTuple):
     message: str
     hostnames: tuple[str, ...]
     rules: Sequence[Any] = ()  # as written
+    partly: bool = False  # other listeners of the parent do have it
 
 
 class Unserving(NamedTuple):
@@ -39,15 +41,38 @@ _TELLING: Final = ("ResolvedRefs", "Accepted", "Programmed")  # of conditions, t
 
 
 def unaccepted(report: StatusReport, kinds: Iterable[str], host: str) -> tuple[Unaccepted, ...]:
-    """Return the routes of *kinds* that have *host* ("": any) and are not accepted, in source order."""
+    """Return the routes of *kinds* that have *host* ("": any) and are not accepted, or not by all, in source order."""
     wanted, covering = frozenset(kinds), set(widening(host))
+    conflicts: dict[ResourceKey | None, list[Problem]] = {}
+    for problem in report.problems:
+        if problem.code == Code.HOST_CONFLICT:
+            conflicts.setdefault(problem.key, []).append(problem)
     found: list[Unaccepted] = []
     for each in report.objects:
         if each.key.kind in wanted and each.status:
             names = _hostnames(each.manifest)
             if not names or not host or not covering.isdisjoint(names):
-                found += _of(each, names)
+                refused = list(_of(each, names))
+                told = {one.parent for one in refused}
+                partly = (_lost_to_another(each, problem, names) for problem in conflicts.get(each.key, ()))
+                found += [*refused, *(one for one in partly if one is not None and one.parent not in told)]
     return tuple(found)
+
+
+def _lost_to_another(route: ObjectStatus, problem: Problem, names: tuple[str, ...]) -> Unaccepted | None:
+    """Return the parent of *problem*, some of whose listeners gave hostnames to a route of another kind."""
+    spec = route.manifest.get("spec")
+    refs = _list(spec.get("parentRefs")) if isinstance(spec, Mapping) else ()
+    at = problem.field.partition("[")[2].partition("]")[0]
+    ref = refs[int(at)] if at.isdigit() and int(at) < len(refs) else None
+    if not isinstance(ref, Mapping):
+        return None
+    parent, rules = (
+        _parent_text(ref, route.key.namespace),
+        _list(spec.get("rules")) if isinstance(spec, Mapping) else (),
+    )
+    reason, _, message = problem.message.partition(": ")
+    return Unaccepted(route.key.kind, route.key.full_name, parent, reason, message, names, rules, partly=True)
 
 
 def _of(route: ObjectStatus, names: tuple[str, ...]) -> Iterator[Unaccepted]:

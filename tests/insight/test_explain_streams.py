@@ -186,6 +186,51 @@ def test_a_route_that_no_listener_has_says_why_where_its_host_is_asked_for(ask: 
     assert "ROUTES THAT NO LISTENER HAS\n  HTTPRoute far/stranger  NotAllowedByListeners\n      by Gateway" in text
 
 
+CONFLICT = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: mixed}
+spec:
+  gatewayClassName: any
+  addresses: [{type: IPAddress, value: 127.0.0.7}]
+  listeners:
+    - {name: all, protocol: HTTP, port: 80}
+    - {name: some, protocol: HTTP, port: 80, hostname: "*.mixed.example"}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: calls}
+spec:
+  parentRefs: [{name: mixed, sectionName: some}]
+  hostnames: [api.mixed.example]
+  rules: [{backendRefs: [{name: one, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: pages}
+spec:
+  parentRefs: [{name: mixed}]
+  rules: [{backendRefs: [{name: one, port: 80}]}]
+"""
+
+
+def test_a_route_that_only_some_listeners_have_says_who_has_its_host_on_the_others(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(MANIFESTS + CONFLICT)
+    request = "http://www.mixed.example/ --resolve www.mixed.example:80:127.0.0.7"
+    told = ask(*request.split())
+    assert (told["listener"], told["answer"]["reason"]) == ("default/mixed/some", "no_route")
+    (lacking,) = (each for each in told["unaccepted"] if each["route"] == "default/pages")
+    assert (lacking["partly"], lacking["reason"], lacking["parent"]) == (
+        True, "HostnameConflict", "Gateway default/mixed",
+    )  # fmt: skip
+    assert lacking["message"].startswith("api.mixed.example of listener some belongs to GRPCRoute default/calls")
+    text = ask(*request.split(), output="text")
+    assert "ROUTES THAT NOT ALL LISTENERS HAVE\n  HTTPRoute default/pages  HostnameConflict\n" in text
+    served = ask("http://other.example/", "--resolve", "other.example:80:127.0.0.7")
+    assert (served["route"], [each for each in served["unaccepted"] if each["partly"]]) == ("default/pages", [])
+
+
 def test_a_listener_that_does_not_serve_says_why_where_it_is_asked_for(ask: Any) -> None:
     told = ask("https://shop.example:8443/")
     assert told["answer"]["reason"] == "no_port"

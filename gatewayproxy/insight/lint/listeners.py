@@ -14,7 +14,8 @@ LINTS: Final[Mapping[str, Lint]] = {
         title="ports that clash",
         meaning="Two listeners want one port and cannot share it. Those of one Gateway serve neither of them, of two "
         "Gateways the older one has it.",
-        fix="Give one of them another port, a hostname or an address of its own.",
+        fix="Give one of them another port or, if they are of two Gateways, its Gateway an address of its own. "
+        "Listeners of one Gateway and protocol share a port if each has a hostname of its own.",
         severity=ERROR,
     ),
     "GW502": Lint(
