@@ -1,8 +1,9 @@
 """Lines of access logs into requests: ours (JSON, text), nginx's combined, Envoy's defaults, HAProxy's httplog. Pure.
 
-A line is bytes without its end; a parser of FORMS returns None for a line that is not of its form. A log knows less
-than a client: the `Request` leaves out what it does not say. Header fields are not logged but for a few, so that
-decisions about rules that match by other fields may differ from what happened.
+A line is bytes without its end; a parser of FORMS returns None for a line that is not of its form, and for one of ours
+that names no request: its head was answered 400 before it was read. A log knows less than a client: the `Request`
+leaves out what it does not say. Header fields are not logged but for a few, so that decisions about rules that match by
+other fields may differ from what happened.
 """
 
 from __future__ import annotations
@@ -99,10 +100,9 @@ def _json(line: bytes) -> Logged | None:
 
 def _ours(tree: dict[str, Any]) -> Logged | None:
     protocol, _, version = str(tree["protocol"]).partition("/")
-    kind = _KINDS.get(protocol)
-    if kind is None:
+    kind, get = _KINDS.get(protocol), tree.get
+    if kind is None or (kind is Kind.HTTP and not get("method")):  # the latter: a head that could not be read
         return None
-    get = tree.get
     authority = _octets(get("host"))
     request = _own_request(
         kind,
@@ -160,6 +160,8 @@ def _text(line: bytes) -> Logged | None:
         return None
     time, client, protocol, method, target, host, status, reason, listener, route, rule = found.groups()[:11]
     name, _, version = protocol.decode("ascii").partition("/")
+    if method is None and _KINDS[name] is Kind.HTTP:
+        return None
     request = _own_request(
         _KINDS[name],
         name,

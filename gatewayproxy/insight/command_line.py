@@ -186,7 +186,8 @@ class _Asked:
         if logged is None:
             raise UsageError(
                 "this line is of no access log that is known (gatewayproxy's JSON and text, nginx's combined, Envoy's "
-                "default, HAProxy's httplog); write the request itself: -H 'Host: shop.example' http://10.0.0.1/path"
+                "default, HAProxy's httplog), or names no request; write the request itself: "
+                "-H 'Host: shop.example' http://10.0.0.1/path"
             )
         request = logged.request
         host = self.host if self.host is not None else request.authority

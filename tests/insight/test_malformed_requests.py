@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gatewayproxy.cli import main
+from gatewayproxy.dataplane.stats import AccessRecord
 from gatewayproxy.errors import UsageError
 from gatewayproxy.insight.access_logs import parse_line
 from gatewayproxy.insight.command_line import parse_words
 from gatewayproxy.insight.ports import PortTable, decide_entry
 from gatewayproxy.insight.replay import Replay
+from gatewayproxy.ops.accesslog import json_line, text_line
 from tests.support.plans import listener, match, route, rule, table_of
 
 MALFORMED = [
@@ -161,3 +164,22 @@ def test_a_field_of_a_line_does_not_become_two() -> None:
     headers = tuple((name, value.replace(b"\\r\\n", b"\r\n")) for name, value in logged.request.headers)
     request = logged.request._replace(headers=headers, tls=False)
     assert decide_entry(PortTable(table), request).reason == "bad_header"
+
+
+@pytest.mark.parametrize("form", [json_line, text_line], ids=["json", "text"])
+def test_a_line_of_a_head_that_could_not_be_read_is_no_request(form: Callable[[AccessRecord, str], str]) -> None:
+    """It had been one for / of no host: over TLS, "no_sni", with advice to add a listener."""
+    record = AccessRecord(
+        protocol="https/1.1", listener="default/gw/a", client="10.0.0.1", started_at=0.0, generation=1, status=400,
+        reason="bad_request_line",
+    )  # fmt: skip
+    unread, read = (
+        form(each, "2026-11-20T09:00:00.000Z").strip().encode()
+        for each in (record, record._replace(method=b"GET", host=b"a", target=b"/"))
+    )
+    assert parse_line(unread) is None
+    assert parse_line(read) is not None
+    replay = Replay(table_of(listener("a", route("a/x"))))
+    replay.feed([unread], "log", 1)
+    counts = replay.take()
+    assert (counts.unread, counts.cases, counts.missed) == (1, {}, {})

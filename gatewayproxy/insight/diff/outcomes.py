@@ -263,6 +263,8 @@ def _edit(edit: HeadEdit | None) -> str:
 def _path(path: bytes | None, prefix: tuple[int, bytes] | None) -> str:
     if path is not None:
         return f"path becomes {decoded(path)}"
+    if prefix is not None and not prefix[0]:
+        return f"{decoded(prefix[1])} is put before the path"
     if prefix is not None:
         return f"first {prefix[0]} bytes of the path become {decoded(prefix[1]) or '/'}"
     return ""

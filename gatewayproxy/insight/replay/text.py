@@ -53,8 +53,8 @@ def _caveats(report: Report) -> Iterator[str]:
         hostless = _count(report.hostless, "line")
         yield f"{hostless} without a host left out -> -H 'Host: shop.example' says which one"
     if report.unread:
-        known = "gatewayproxy replay --help names those that are; the first"
-        yield f"{_count(report.unread, 'line')} of no form that is known; {known}: {report.unread_at}"
+        lines = f"{_count(report.unread, 'line')} of no form that is known, or without a request"
+        yield f"{lines}; gatewayproxy replay --help names the forms; the first: {report.unread_at}"
     for name, n in report.unsaid:
         asked = f"for hosts with rules that ask for {name}, which no line has"
         yield f"{_count(n, 'request')} {asked} -> -H '{name}: ...'"

@@ -24,8 +24,8 @@ from gatewayproxy.insight.diff.rules import RuleName
 from gatewayproxy.insight.diff.traffic import Traffic
 from gatewayproxy.insight.offline import compiled
 from gatewayproxy.insight.requests import Kind
-from gatewayproxy.model.headops import HeadEdit, Respond
-from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint, ExternalAuth, HeaderTest, Refusal
+from gatewayproxy.model.headops import HeadEdit, Prefix, Respond
+from gatewayproxy.model.plan import BackendTls, Cluster, Endpoint, ExternalAuth, FilterChain, HeaderTest, Refusal
 from gatewayproxy.model.protocols import AppProtocol, Protocol
 from gatewayproxy.model.source import CompileOptions
 from gatewayproxy.model.traffic import Cors, Retry, RetryBudget, Session
@@ -484,6 +484,13 @@ def changed_values(value: Any) -> list[tuple[str, Any]]:
 )
 def test_every_field_of_an_entry_counts(entry: RouteEntry, changed: RouteEntry) -> None:
     assert outcome_of_entry(entry).facts != outcome_of_entry(changed).facts
+
+
+def test_a_prefix_that_nothing_is_cut_off_for_is_told_to_be_put_before_the_path() -> None:
+    rewrites = (Prefix(b"/rest"),)
+    new = rule(match(), filters=FilterChain(request=rewrites))
+    text = to_text(diff_of([listener("a", route("a/x"))], [listener("a", route("a/x", new))]))
+    assert "/rest is put before the path" in text
 
 
 def test_a_refusal_counts() -> None:

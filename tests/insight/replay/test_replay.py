@@ -187,7 +187,8 @@ def test_a_stream_that_no_route_takes_is_not_told_of_hosts() -> None:
 def test_lines_of_no_known_form_are_told_where_the_known_ones_are(shop: Shop) -> None:
     text = shop.text(shop.log(b"\x1b[2J\n", b"?\n"))
     assert text.startswith(
-        "0 requests: nothing takes 0 (0 %)\n2 lines of no form that is known; gatewayproxy replay --help"
+        "0 requests: nothing takes 0 (0 %)\n"
+        "2 lines of no form that is known, or without a request; gatewayproxy replay --help"
     )
     assert "\x1b" not in text
 
