@@ -30,9 +30,8 @@ def unattached(found: Iterable[Unaccepted], method: bytes, path: bytes) -> Unacc
 
 def attach_fix(route: Unaccepted) -> str:
     """Return what to do about a request that *route* would take."""
-    return (
-        f"{route.kind} {route.name} would take it, but {route.parent} has not got it: {route.reason}, {route.message}"
-    )
+    lacks = "has it on other listeners only" if route.partly else "has not got it"
+    return f"{route.kind} {route.name} would take it, but {route.parent} {lacks}: {route.reason}, {route.message}"
 
 
 def statuses(items: Iterable[object]) -> StatusReport:

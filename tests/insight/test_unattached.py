@@ -88,3 +88,7 @@ def test_a_miss_that_a_route_is_there_for_is_mended_by_its_parent() -> None:
         "add a rule",
     ]
     assert attach_fix(route()).endswith("NotAllowedByListeners, not allowed")
+
+
+def test_a_route_that_other_listeners_have_is_told_so() -> None:
+    assert "has it on other listeners only: NotAllowedByListeners" in attach_fix(route()._replace(partly=True))
