@@ -43,7 +43,7 @@ def shown(host: str, name: str) -> tuple[int, str]:
     """Return what `openssl s_client` ends with, and says."""
     command = [require("openssl"), "s_client", "-connect", f"{host}:8443", "-servername", name]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
     )
     return done.returncode, done.stdout.decode()
 
@@ -53,7 +53,7 @@ class Client(http.client.HTTPSConnection):
 
     def __init__(self, host: str, name: str) -> None:
         self._tls, self._name = client_context(), name
-        super().__init__(host, 8443, timeout=10, context=self._tls)
+        super().__init__(host, 8443, timeout=60, context=self._tls)
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)
