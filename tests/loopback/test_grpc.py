@@ -62,6 +62,7 @@ def told(answer: Answer) -> tuple[int, str, str]:
     fields = dict(answer.fields)
     assert (fields[b"content-type"], bytes(answer.body), answer.trailers) == (b"application/grpc", b"", [])
     assert answer.ended
+    assert b"date" in fields
     message = unquote(fields[b"grpc-message"].decode("ascii"))
     return answer.status, fields[b"grpc-status"].decode(), message.partition(":")[0]
 

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 from gatewayproxy.dataplane.protocols import upgrade
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.dates import dated
 from gatewayproxy.dataplane.protocols.forwarded import constant_lines, peer_address
 from gatewayproxy.dataplane.protocols.http1_exchange import Http1Exchange
 from gatewayproxy.dataplane.protocols.record import refusal_record
@@ -326,7 +327,7 @@ class Http1Connection(asyncio.Protocol):
         lines = b"connection: close\r\n"
         if self.site.disclosure is not None:
             lines = self.site.disclosure.answer_lines(lines, None, self.listener, error.reason, context.generation)
-        self.transport.write(answer_bytes(error.status, body, head_only=False, lines=lines))
+        self.transport.write(answer_bytes(error.status, body, head_only=False, lines=dated(lines)))
         if context.access is not None:
             context.access(refusal_record(self, error, bytes_out=len(body)))
         self._linger()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatewayproxy.dataplane.protocols import call_answers, upgrade
 from gatewayproxy.dataplane.protocols.answers import answer_body, answer_bytes
+from gatewayproxy.dataplane.protocols.dates import dated
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.state import BODY
 from gatewayproxy.wire.edit import rewrite_response
@@ -127,7 +128,7 @@ class Http1Exchange(Exchange):
         elif self.head.minor == 0:
             lines += b"connection: keep-alive\r\n"
         self._count_refusal()
-        connection.transport.write(answer_bytes(status, body, head_only=head_only, lines=lines))
+        connection.transport.write(answer_bytes(status, body, head_only=head_only, lines=dated(lines)))
         connection.on_exchange_done(self.finish())
 
     def cut(self, reason: str) -> None:

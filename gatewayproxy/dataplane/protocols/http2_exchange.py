@@ -6,6 +6,7 @@ from time import monotonic
 
 from gatewayproxy.dataplane.protocols import call_answers, grpc
 from gatewayproxy.dataplane.protocols.answers import answer_body
+from gatewayproxy.dataplane.protocols.dates import dated
 from gatewayproxy.dataplane.protocols.exchange import Downstream, Exchange
 from gatewayproxy.dataplane.protocols.http2_stream import Http2Stream
 from gatewayproxy.routing.table import RouteEntry
@@ -172,7 +173,7 @@ class Http2Exchange(Exchange):
             self.status = 200
             self.failed = status >= 500
             self.grpc_status = str(call.code.value)
-            self.connection.send_head(response_fields(200, call.lines), end=True)
+            self.connection.send_head(response_fields(200, dated(call.lines)), end=True)
         else:
             self.status = status
             if body is None:

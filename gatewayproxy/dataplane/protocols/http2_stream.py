@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Protocol
 
 from gatewayproxy.dataplane.protocols.answers import ANSWERS, answer_bytes
+from gatewayproxy.dataplane.protocols.dates import dated
 from gatewayproxy.dataplane.protocols.exchange import Exchange
 from gatewayproxy.dataplane.protocols.site import Site
 from gatewayproxy.dataplane.protocols.state import BODY, CLOSED, RESPONSE
@@ -217,7 +218,7 @@ class Http2Stream:
 
     def answer(self, status: int, body: bytes, *, head_only: bool, lines: bytes = b"") -> None:
         """Queue a whole response of our own; *lines* are further field lines, each ended by CRLF."""
-        head = answer_bytes(status, body, head_only=True, lines=lines)
+        head = answer_bytes(status, body, head_only=True, lines=dated(lines))
         bodiless = head_only or not body
         self.send_head(response_fields(status, head.partition(b"\r\n")[2]), end=bodiless)
         if not bodiless:
