@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,14 @@ def config(tmp_path: Path) -> object:
         yield tmp_path, host, app
 
 
+def _client(host: str) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection(host, 8080, timeout=60))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_an_exchange_under_way_ends_and_nothing_new_begins(config: tuple, number: signal.Signals) -> None:
     folder, host, app = config
-    with running(folder) as gw:
-        connection = http.client.HTTPConnection(host, 8080, timeout=60)
+    with running(folder) as gw, _client(host) as connection:
         connection.request("GET", "/hold")
         assert app.held.acquire(timeout=60)
         gw.signal(number)
@@ -43,20 +47,17 @@ def test_an_exchange_under_way_ends_and_nothing_new_begins(config: tuple, number
 
 def test_idle_connections_do_not_hold_up_the_end(config: tuple) -> None:
     folder, host, _ = config
-    with running(folder, arguments=["--drain", "600"]) as gw:
-        idle = http.client.HTTPConnection(host, 8080, timeout=60)
+    with running(folder, arguments=["--drain", "600"]) as gw, _client(host) as idle:
         idle.request("GET", "/")
         idle.getresponse().read()
         gw.signal(signal.SIGTERM)
         assert gw.wait_exit() == 0
         assert idle.sock.recv(1) == b""
-        idle.close()
 
 
 def test_what_outlives_the_deadline_is_cut_and_the_exit_is_clean(config: tuple) -> None:
     folder, host, app = config
-    with running(folder, arguments=["--drain", "0.3"]) as gw:
-        connection = http.client.HTTPConnection(host, 8080, timeout=60)
+    with running(folder, arguments=["--drain", "0.3"]) as gw, _client(host) as connection:
         connection.request("GET", "/hold")
         assert app.held.acquire(timeout=60)
         gw.signal(signal.SIGTERM)
@@ -68,15 +69,13 @@ def test_what_outlives_the_deadline_is_cut_and_the_exit_is_clean(config: tuple) 
 
 def test_a_second_signal_ends_it_at_once(config: tuple) -> None:
     folder, host, app = config
-    with running(folder, arguments=["--drain", "600"]) as gw:
-        connection = http.client.HTTPConnection(host, 8080, timeout=60)
+    with running(folder, arguments=["--drain", "600"]) as gw, _client(host) as connection:
         connection.request("GET", "/hold")
         assert app.held.acquire(timeout=60)
         gw.signal(signal.SIGTERM)
         gw.wait_until(lambda: gw.get("/readyz").status == 503, "not ready")
         gw.signal(signal.SIGTERM)
         assert gw.wait_exit() == 0
-        connection.close()
 
 
 def test_the_drain_delay_serves_on_while_not_ready(config: tuple) -> None:
@@ -90,8 +89,7 @@ def test_the_drain_delay_serves_on_while_not_ready(config: tuple) -> None:
 
 def test_a_hangup_during_the_drain_is_ignored(config: tuple) -> None:
     folder, host, app = config
-    with running(folder) as gw:
-        connection = http.client.HTTPConnection(host, 8080, timeout=60)
+    with running(folder) as gw, _client(host) as connection:
         connection.request("GET", "/hold")
         assert app.held.acquire(timeout=60)
         gw.signal(signal.SIGTERM)
